@@ -1,0 +1,3 @@
+"""Types of the native extension."""
+
+__all__: list[str]

@@ -1,0 +1,247 @@
+"""The configuration: one frozen tree, unknown keys refused, every default stated once, here.
+
+TOML by hand, JSON by machine. Defaults are the paper's Table 2 (arXiv 2605.30070) where it gives a value and
+SDPO's rich-feedback run where it leaves a blank (learning rate, Adam betas).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NaturalInt = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A table of the configuration: frozen, strict types, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class RunConfig(Section):
+    """Where the run lives."""
+
+    dir: str = "runs/opsd"
+    """Run folder; made by the run, refused if it holds another run."""
+    config_id: str | None = None
+    """Name of this configuration in the law's table; default: model, problems and context joined."""
+    family: str | None = None
+    """Group for the law's fit; default: the model's folder name."""
+
+
+class ModelConfig(Section):
+    """The policy."""
+
+    path: str = "smollm2-135m"
+    """A Hugging Face directory or hub name, or a name known to ``opsd-rs model fetch``."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Compute type of student, teacher and sampler; the optimizer and the EMA are always fp32."""
+    enable_thinking: bool = False
+    """Handed to the chat template on both the student's and the teacher's side."""
+    gradient_checkpointing: bool = False
+
+
+class ProblemsConfig(Section):
+    """Which problems, which of their tests."""
+
+    path: str = "primer"
+    """``primer``, or a jsonl file of ours or LiveCodeBench's."""
+    kind: Literal["all", "function", "stdin"] = "all"
+    split: Literal["hash", "sdpo", "none"] = "hash"
+    """How each problem's tests are divided: by a hash per problem, as SDPO does, or not at all."""
+    train_tests: Fraction = 0.5
+    """Share of a problem's tests that training sees; validation always runs all of them."""
+    held_out: Fraction = 0.0
+    """Share of problems, chosen by a hash, that training never sees."""
+    limit: PositiveInt | None = None
+    """Only the first so many problems, in file order after the filters."""
+    difficulty: tuple[str, ...] = ()
+    platform: tuple[str, ...] = ()
+    release: tuple[str, ...] = ()
+    date_from: str | None = None
+    """First contest date kept, ISO."""
+    date_to: str | None = None
+    """First contest date no longer kept, ISO."""
+    prompt: Literal["plain", "sdpo"] = "plain"
+    """How the statement becomes the user's message: as it stands, or in SDPO's LiveCodeBench wording."""
+
+
+class RolloutConfig(Section):
+    """How the student is sampled in training and for the gap (the paper's training decoding)."""
+
+    engine: Literal["vllm", "hf"] = "vllm"
+    n: PositiveInt = 8
+    temperature: Annotated[float, Field(gt=0.0)] = 1.0
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    max_tokens: PositiveInt = 8192
+    max_prompt_tokens: PositiveInt = 2048
+    gpu_memory_utilization: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.4
+    """Share of the GPU that vLLM may take beside the trainer."""
+    kv_cache_gib: PositiveInt = 1
+    """KV cache of vLLM's CPU build."""
+    max_num_seqs: PositiveInt = 256
+    enforce_eager: bool = False
+    """No CUDA graphs; always so on CPU."""
+
+
+class EvalConfig(Section):
+    """Validation: its own decoding, all tests."""
+
+    every: NaturalInt = 5
+    """Steps between validations; 0 validates only before and after."""
+    n: PositiveInt = 4
+    temperature: Annotated[float, Field(ge=0.0)] = 0.6
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    problems: Literal["train", "held_out"] = "train"
+    """``train``: the training problems with all their tests (transductive, as published)."""
+    teacher: bool = False
+    """Also validate the self-teacher (its context built from fresh training-decoding rollouts)."""
+
+
+class HintsConfig(Section):
+    """How peer hints are written."""
+
+    generator: Literal["self"] = "self"
+    """The initial weights write them."""
+    scope: Literal["per_problem"] = "per_problem"
+    max_tokens: PositiveInt = 256
+    temperature: Annotated[float, Field(ge=0.0)] = 0.0
+    prompt: str = ""
+
+
+class ContextConfig(Section):
+    """One privileged context, as data: ``configs/contexts/*.toml``."""
+
+    name: str = "none"
+    template: str = "{prompt}"
+    """Slots: prompt, solution, feedback, preamble."""
+    solution_template: str = "\nCorrect solution:\n\n{solution}"
+    feedback_template: str = (
+        "\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback}"
+    )
+    bare_template: str = "{prompt}"
+    """What the teacher reads where no section applies."""
+    solution: Literal["none", "peer", "own", "hints"] = "none"
+    feedback: Literal["none", "own"] = "none"
+    feedback_with_solution: Literal["always", "never"] = "always"
+    """``never`` is SDPO's default: a peer's solution suppresses the feedback."""
+    on_own_success: Literal["other_peer", "bare"] = "other_peer"
+    """What a rollout that passed sees in the solution slot of a peer context."""
+    static: bool = False
+    """The template itself is the context: every row has one."""
+    preamble: str = ""
+    strip_think: bool = True
+    hints: HintsConfig = HintsConfig()
+
+
+class ControlConfig(Section):
+    """The control without privileged context."""
+
+    mask: Literal["zero", "one"] = "zero"
+    """``zero``: rows without context leave the loss (SDPO). ``one``: they stay, so that None trains too."""
+
+
+class GapConfig(Section):
+    """The gap at step 0, with the training decoding."""
+
+    n: PositiveInt = 8
+    """Samples per problem and arm."""
+    from_: str | None = Field(default=None, alias="from")
+    """A ``gap.parquet`` measured before, taken instead of measuring."""
+    contexts: tuple[str, ...] = ()
+    """Contexts that ``opsd-rs gap`` measures; empty: only the run's own."""
+    baseline: Literal["split", "paper"] = "split"
+    """``split`` scores the student on fresh samples, ``paper`` on those that built the contexts."""
+
+
+class LossConfig(Section):
+    """The divergence between student and self-teacher, token by token."""
+
+    kind: Literal["reverse_kl", "forward_kl", "jsd", "sampled_token"] = "reverse_kl"
+    jsd_alpha: Fraction = 0.5
+    """Weight of the teacher in the mixture; used by ``jsd`` only."""
+    topk: PositiveInt | None = 20
+    """Size of the student's support; unset: the whole vocabulary."""
+    tail: bool = True
+    """One more bucket for the rest of the vocabulary; else both sides are renormalised on the support."""
+    aggregate: Literal["token_mean", "sdpo"] = "token_mean"
+    """``token_mean``: over all trained tokens of the mini-batch, whatever the micro-batches. ``sdpo``: mean over
+    rows of token means, masked rows counted in the denominator."""
+    is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
+    """Upper bound of the ratio now/start-of-step; unset: no ratio."""
+    rollout_is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
+    """Upper bound of the ratio trainer/sampler; unset: no ratio."""
+
+
+class TeacherConfig(Section):
+    """The self-teacher."""
+
+    kind: Literal["ema", "fixed", "live"] = "ema"
+    rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
+    """Share of the student taken over, once per outer step."""
+    max_context_tokens: PositiveInt = 10240
+    """Budget of the whole teacher prompt; solution and feedback are cut in the middle, the rest never."""
+
+
+class OptimConfig(Section):
+    """AdamW, constant learning rate."""
+
+    lr: Annotated[float, Field(gt=0.0)] = 1e-6
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0.0)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    clip: Annotated[float, Field(gt=0.0)] = 1.0
+    """Bound of the global gradient norm."""
+
+
+class TrainConfig(Section):
+    """Steps and batches."""
+
+    num_steps: NaturalInt = 50
+    """Outer steps: sample, grade, assemble, update, follow, sync."""
+    prompts_per_step: PositiveInt = 32
+    mini_batch_prompts: PositiveInt = 1
+    """Prompts per optimizer step; with 32 prompts a step, 1 means 32 updates per outer step."""
+    micro_batch_rows: PositiveInt = 1
+    """Rows per forward and backward; the loss does not depend on it under ``token_mean``."""
+    checkpoint_every: NaturalInt = 5
+    keep_checkpoints: PositiveInt = 2
+
+
+class DeepSpeedConfig(Section):
+    """The optimizer's partitioning."""
+
+    stage: int = 1
+
+
+class GraderConfig(Section):
+    """The sandbox in training."""
+
+    workers: NaturalInt = 0
+    """0: one per usable core."""
+    require: Literal["S3", "S2", "S1"] = "S2"
+    """Lowest level of isolation accepted."""
+
+
+class Config(Section):
+    """The whole tree."""
+
+    seed: NaturalInt = 0
+    run: RunConfig = RunConfig()
+    model: ModelConfig = ModelConfig()
+    problems: ProblemsConfig = ProblemsConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    eval: EvalConfig = EvalConfig()
+    context: ContextConfig = ContextConfig()
+    """A name (``feedback``), or the table itself."""
+    control: ControlConfig = ControlConfig()
+    gap: GapConfig = GapConfig()
+    loss: LossConfig = LossConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    deepspeed: DeepSpeedConfig = DeepSpeedConfig()
+    grader: GraderConfig = GraderConfig()

@@ -1,0 +1,24 @@
+"""What can go wrong, by who has to act. The command line turns each into one line and an exit code.
+
+A candidate program that fails its test is data (a verdict), never one of these.
+"""
+
+from __future__ import annotations
+
+
+class OpsdError(Exception):
+    """Our own fault, or a fault we could not attribute: exit code 1."""
+
+    exit_code = 1
+
+
+class BadInput(OpsdError):
+    """The user's input, configuration or data: the message names the file, key or step and the mend."""
+
+    exit_code = 2
+
+
+class Stopped(OpsdError):
+    """A run that ended early with a checkpoint to resume from (dead engine, NaN, SIGTERM)."""
+
+    exit_code = 3

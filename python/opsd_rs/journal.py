@@ -1,0 +1,85 @@
+"""The run folder: timings, ``metrics.jsonl``, tables of records; every write is whole or absent.
+
+Layout: ``config.json`` (resolved), ``metrics.jsonl`` (a line per step), ``gap.parquet``, ``eval.parquet``,
+``runs.parquet``, ``rollouts/*.parquet``, ``checkpoints/``, ``figures/``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class Clock:
+    """Named spans of wall time, summed until taken.
+
+    >>> clock = Clock()
+    >>> with clock("rollout"):
+    ...     pass
+    >>> list(clock.take())
+    ['rollout']
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Add the time spent inside the block to ``name``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def take(self) -> dict[str, float]:
+        """The sums so far, rounded to milliseconds; they start again from nothing."""
+        seconds, self._seconds = self._seconds, {}
+        return {name: round(value, 3) for name, value in seconds.items()}
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write ``data`` so that a crash leaves the old file or the new one, never a part (rename(2))."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one JSON line in one write, then fsync: a crash can cut the last line only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = (json.dumps(record, allow_nan=False) + "\n").encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, line)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All whole JSON lines; a last line cut by a crash is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    return [json.loads(line) for line in lines[:-1] if line.strip()]
+
+
+def cut_lines(path: Path, num_steps: int) -> None:
+    """Keep only the lines of steps before ``num_steps``: what lies past a checkpoint is done again."""
+    kept = [line for line in read_lines(path) if line["step"] < num_steps]
+    write_whole(path, b"".join(json.dumps(line).encode() + b"\n" for line in kept))
+
+
+def every(interval: int, step: int) -> bool:
+    """Cadence as a word: true at ``interval``, ``2 * interval``...; an interval of 0 means never."""
+    return interval > 0 and step > 0 and step % interval == 0

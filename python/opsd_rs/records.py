@@ -1,0 +1,163 @@
+"""What crosses the doorways between rooms: frozen records, each with one worked example.
+
+Nothing here computes. Text becomes tokens in two rooms only (the sampler and the assembler);
+``completion_ids`` travel verbatim from the sampler to the loss and are never tokenised again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Verdict = Literal[
+    "accepted",
+    "wrong_answer",
+    "runtime_error",
+    "time_limit",
+    "idle_limit",
+    "memory_limit",
+    "output_limit",
+    "security_violation",
+    "compile_error",
+    "no_code",
+    "infra_error",
+    "not_run",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test of a problem.
+
+    For function calls ``input`` holds one JSON value per line (one per argument), ``output`` one JSON value.
+
+    >>> Case(input='[1, 2]\\n3', output="6", public=False)
+    Case(input='[1, 2]\\n3', output='6', public=False)
+    """
+
+    input: str
+    output: str
+    public: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A coding problem and its tests.
+
+    >>> Problem(problem_id="add", prompt="Add two integers.", tests=(Case("1\\n2", "3"),), entry_point="add").kind
+    'function'
+    """
+
+    problem_id: str
+    prompt: str
+    tests: tuple[Case, ...]
+    starter_code: str | None = None
+    entry_point: str | None = None
+    """None: the program reads stdin. ``name`` or ``Class.name``: it is called with the test's arguments."""
+    solution: str | None = None
+    difficulty: str | None = None
+    platform: str | None = None
+    date: str | None = None
+    """ISO date of the contest, ``2025-02-01``."""
+    release: str | None = None
+    time_limit_seconds: float = 6.0
+    """CPU seconds per test."""
+    memory_limit_mib: int = 1024
+
+    @property
+    def kind(self) -> Literal["stdin", "function"]:
+        """How the program is run."""
+        return "stdin" if self.entry_point is None else "function"
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A candidate answer: ``code`` as it is, or a ``completion`` from which the code is taken.
+
+    >>> Solution(problem_id="add", sample=0, code="def add(a, b):\\n    return a + b").sample
+    0
+    """
+
+    problem_id: str
+    sample: int
+    code: str | None = None
+    completion: str | None = None
+    truncated: bool = False
+    """The completion ended at the token limit, not at the end-of-turn token."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """One test's outcome. ``index`` is the test's place in ``Problem.tests``.
+
+    >>> CaseResult(index=0, verdict="accepted", cpu_seconds=0.002, wall_seconds=0.003, memory_mib=11.0).verdict
+    'accepted'
+    """
+
+    index: int
+    verdict: Verdict
+    cpu_seconds: float | None = None
+    wall_seconds: float | None = None
+    memory_mib: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """All that grading found out about one solution.
+
+    ``passed`` is None for ``infra_error``: such a grade leaves every mean and is counted beside it.
+
+    >>> Grade("add", 0, passed=False, verdict="wrong_answer", tests=(), feedback="Test Case 1: ...").passed
+    False
+    """
+
+    problem_id: str
+    sample: int
+    passed: bool | None
+    verdict: Verdict
+    tests: tuple[CaseResult, ...]
+    feedback: str = ""
+    """What the self-teacher may read about the failure; empty when every test passed."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One sampled answer.
+
+    >>> Rollout("add", 3, (1, 2), (5, 6, 2), (-0.1, -0.2, 0.0), "hi", truncated=False, policy_version=0).sample
+    3
+    """
+
+    problem_id: str
+    sample: int
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    """As sampled, the end-of-turn token included when there is one."""
+    logprobs: tuple[float, ...]
+    """The sampler's log-probability of each completion token, after temperature."""
+    text: str
+    truncated: bool
+    policy_version: int
+    """How many weight syncs the sampler had seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherContext:
+    """What the self-teacher reads before it re-reads a rollout's completion.
+
+    >>> TeacherContext("add", 3, (1, 9, 9, 2), status="peer+feedback", has_context=True).status
+    'peer+feedback'
+    """
+
+    problem_id: str
+    sample: int
+    prompt_ids: tuple[int, ...]
+    """Ends with the same generation header as the student's prompt; the completion ids follow verbatim."""
+    status: str
+    """Which sections it holds: bare, static, peer, own, hints, feedback, or two joined by ``+``."""
+    has_context: bool
+    """False: nothing privileged was available, so the row leaves the loss (``control.mask`` may keep it)."""
+    flags: tuple[str, ...] = ()
+    """``cut:solution``, ``cut:feedback``, ``special:solution`` and the like."""
