@@ -1,5 +1,10 @@
 //! `opsd_rs._core`: the door between Python and the Rust crates. Extract, detach, call, convert; no logic.
 
+mod assemble;
+
 /// Native parts of opsd-rs.
 #[pyo3::pymodule]
-mod _core {}
+mod _core {
+    #[pymodule_export]
+    use crate::assemble::{PyChat, PyContextTemplate};
+}

@@ -1,0 +1,137 @@
+//! The assembler's door: strings in, tuples of ids out, one crossing per batch.
+
+use opsd_assemble::{ContextTemplate, Error, Row, Templates, assemble};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+pyo3::import_exception!(opsd_rs.errors, BadInput);
+
+/// One row for `Chat.assemble`: label, prompt, solution, feedback.
+type PyRow = (String, String, Option<String>, Option<String>);
+/// One row from `Chat.assemble`: token ids, flags.
+type PyPrompt<'py> = (Bound<'py, PyTuple>, Vec<&'static str>);
+
+/// Every error of the assembler is the user's to mend.
+fn refused(error: &Error) -> PyErr {
+    BadInput::new_err(error.to_string())
+}
+
+/// A context's templates, parsed.
+#[pyclass(module = "opsd_rs._core", name = "ContextTemplate", frozen)]
+pub(crate) struct PyContextTemplate(ContextTemplate);
+
+#[pymethods]
+impl PyContextTemplate {
+    #[new]
+    #[pyo3(signature = (*, template, solution_template, feedback_template, bare_template, preamble, is_static))]
+    fn new(
+        template: String,
+        solution_template: String,
+        feedback_template: String,
+        bare_template: String,
+        preamble: String,
+        is_static: bool,
+    ) -> PyResult<Self> {
+        let templates = Templates {
+            template,
+            solution: solution_template,
+            feedback: feedback_template,
+            bare: bare_template,
+            preamble,
+            is_static,
+        };
+        ContextTemplate::new(&templates)
+            .map(Self)
+            .map_err(|error| refused(&error))
+    }
+
+    /// The user's message, nothing cut.
+    fn fill(&self, prompt: &str, solution: Option<&str>, feedback: Option<&str>) -> String {
+        self.0.fill(&Row {
+            label: "",
+            prompt,
+            solution,
+            feedback,
+        })
+    }
+}
+
+/// A chat template compiled for messages of one user, with its tokenizer.
+#[pyclass(module = "opsd_rs._core", name = "Chat", frozen)]
+pub(crate) struct PyChat(opsd_assemble::Chat);
+
+#[pymethods]
+impl PyChat {
+    #[new]
+    #[pyo3(signature = (*, tokenizer_json, head, tail, trims))]
+    fn new(
+        py: Python<'_>,
+        tokenizer_json: &str,
+        head: &str,
+        tail: &str,
+        trims: bool,
+    ) -> PyResult<Self> {
+        py.detach(|| opsd_assemble::Chat::new(tokenizer_json, head, tail, trims))
+            .map(Self)
+            .map_err(|error| refused(&error))
+    }
+
+    /// Token ids of a chat with this one user message.
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        label: &str,
+        message: &str,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let mut ids = Vec::new();
+        py.detach(|| self.0.encode(label, message, &mut ids))
+            .map_err(|error| refused(&error))?;
+        PyTuple::new(py, ids)
+    }
+
+    /// Token ids and flags of many rows `(label, prompt, solution, feedback)`, each at most `max_tokens` long.
+    fn assemble<'py>(
+        &self,
+        py: Python<'py>,
+        context: &PyContextTemplate,
+        rows: Vec<PyRow>,
+        max_tokens: usize,
+    ) -> PyResult<Vec<PyPrompt<'py>>> {
+        let packed = py
+            .detach(|| {
+                let rows: Vec<Row<'_>> = rows
+                    .iter()
+                    .map(|(label, prompt, solution, feedback)| Row {
+                        label,
+                        prompt,
+                        solution: solution.as_deref(),
+                        feedback: feedback.as_deref(),
+                    })
+                    .collect();
+                assemble(&self.0, &context.0, &rows, max_tokens)
+            })
+            .map_err(|error| refused(&error))?;
+        packed
+            .offsets
+            .windows(2)
+            .zip(packed.flags)
+            .map(|(span, flags)| Ok((PyTuple::new(py, &packed.ids[span[0]..span[1]])?, flags)))
+            .collect()
+    }
+
+    /// The chat as text.
+    fn render(&self, message: &str) -> String {
+        self.0.render(message)
+    }
+
+    /// Whether `text` spells a special token of the tokenizer.
+    fn spells_special(&self, text: &str) -> bool {
+        self.0.spells_special(text)
+    }
+
+    /// Ids from the marker that ends the user's turn to the end of the prompt.
+    #[getter]
+    fn tail_ids<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.0.tail_ids())
+    }
+}
