@@ -98,9 +98,9 @@ def divergence(
 ) -> Tensor:
     """Divergence of student and teacher over the support, per token (T,), in nats.
 
-    ``tail``: both sides get the tail bucket, and the value is a lower bound of the whole vocabulary's; else both
-    are renormalised on the support. ``jsd``: mixture M = (1-a) P + a Q, value (1-a) KL(P|M) + a KL(Q|M); as in
-    SDPO a = 0 means forward and a = 1 reverse KL (the limits of the formula are 0 there).
+    ``tail``: both sides get the tail bucket, and the value is a lower bound of the whole vocabulary's; else
+    both are renormalised on the support. ``jsd``: mixture M = (1-a) P + a Q, value (1-a) KL(P|M) + a KL(Q|M);
+    as in SDPO a = 0 means forward and a = 1 reverse KL (the limits of the formula are 0 there).
     Equal inputs give exactly 0 and exactly no gradient. Raises BadInput where the loss would always be 0.
     """
     if not tail and student_logprobs_TK.shape[-1] == 1:
@@ -158,8 +158,8 @@ def importance_weights(
     """Weights of each token's loss (T,): how much likelier the sampled token is now than when it was drawn.
 
     min(now / start of step, ``is_clip``) * min(start of step / sampler, ``rollout_is_clip``), detached,
-    bounded above only. ``old_logprob_T`` None: this is the step's only update, so start of step is now. A clip
-    of None, or no sampler log-probs: that ratio is left out.
+    bounded above only. ``old_logprob_T`` None: this is the step's only update, so start of step is now.
+    A clip of None, or no sampler log-probs: that ratio is left out.
     """
     now_T = logprob_T.detach()
     old_T = now_T if old_logprob_T is None else old_logprob_T.detach()
@@ -208,7 +208,7 @@ class OpsdLoss:
     loss: Tensor
     """Scalar, this micro-batch's share of the mini-batch loss."""
     kl_T: Tensor
-    """The divergence per token before weights, nats; for ``sampled_token`` the log-ratio, an estimate of it."""
+    """Divergence per token before weights, nats; for ``sampled_token`` the log-ratio, an estimate of it."""
     student_logprob_T: Tensor
     """Of the sampled tokens; the ``old_logprobs_T`` of the step's later updates."""
     weight_T: Tensor
