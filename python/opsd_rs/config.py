@@ -6,9 +6,14 @@ SDPO's rich-feedback run where it leaves a blank (learning rate, Adam betas).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -42,6 +47,7 @@ class ModelConfig(Section):
     enable_thinking: bool = False
     """Handed to the chat template on both the student's and the teacher's side."""
     gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
 
 
 class ProblemsConfig(Section):
@@ -50,6 +56,7 @@ class ProblemsConfig(Section):
     path: str = "primer"
     """``primer``, or a jsonl file of ours or LiveCodeBench's."""
     kind: Literal["all", "function", "stdin"] = "all"
+    """Only problems whose program is called as a function, or fed on standard input."""
     split: Literal["hash", "sdpo", "none"] = "hash"
     """How each problem's tests are divided: by a hash per problem, as SDPO does, or not at all."""
     train_tests: Fraction = 0.5
@@ -59,8 +66,11 @@ class ProblemsConfig(Section):
     limit: PositiveInt | None = None
     """Only the first so many problems, in file order after the filters."""
     difficulty: tuple[str, ...] = ()
+    """Keep these, ``easy``, ``medium``, ``hard``; empty: all."""
     platform: tuple[str, ...] = ()
+    """Keep these; empty: all."""
     release: tuple[str, ...] = ()
+    """Keep these; empty: all."""
     date_from: str | None = None
     """First contest date kept, ISO."""
     date_to: str | None = None
@@ -73,16 +83,23 @@ class RolloutConfig(Section):
     """How the student is sampled in training and for the gap (the paper's training decoding)."""
 
     engine: Literal["vllm", "hf"] = "vllm"
+    """vLLM in processes of its own, or Hugging Face generate; neither stands in for the other."""
     n: PositiveInt = 8
+    """Rollouts per problem: the group among which peers are found."""
     temperature: Annotated[float, Field(gt=0.0)] = 1.0
+    """Both sides' logits are divided by it in the loss too."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Below 1 only without ``loss.rollout_is_clip``."""
     max_tokens: PositiveInt = 8192
+    """Longest completion, in training and in validation."""
     max_prompt_tokens: PositiveInt = 2048
+    """Problems whose prompt is longer are left out."""
     gpu_memory_utilization: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.4
     """Share of the GPU that vLLM may take beside the trainer."""
     kv_cache_gib: PositiveInt = 1
     """KV cache of vLLM's CPU build."""
     max_num_seqs: PositiveInt = 256
+    """Sequences that vLLM decodes at a time."""
     enforce_eager: bool = False
     """No CUDA graphs; always so on CPU."""
 
@@ -93,10 +110,15 @@ class EvalConfig(Section):
     every: NaturalInt = 5
     """Steps between validations; 0 validates only before and after."""
     n: PositiveInt = 4
+    """Samples per problem: the k of mean@k."""
     temperature: Annotated[float, Field(ge=0.0)] = 0.6
+    """0 is greedy."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    """Nucleus of validation."""
     problems: Literal["train", "held_out"] = "train"
     """``train``: the training problems with all their tests (transductive, as published)."""
+    from_: str | None = Field(default=None, alias="from")
+    """An ``eval.parquet`` whose step 0 is taken as this run's baseline instead of measuring it again."""
     teacher: bool = False
     """Also validate the self-teacher (its context built from fresh training-decoding rollouts)."""
 
@@ -104,28 +126,37 @@ class EvalConfig(Section):
 class HintsConfig(Section):
     """How peer hints are written."""
 
-    generator: Literal["self"] = "self"
-    """The initial weights write them."""
+    generator: Literal["current"] = "current"
+    """The sampler's present weights write them (at step 0, and so for the gap, the initial ones)."""
     scope: Literal["per_problem"] = "per_problem"
+    """One text of hints for all rollouts of a problem."""
     max_tokens: PositiveInt = 256
+    """Longest text of hints."""
     temperature: Annotated[float, Field(ge=0.0)] = 0.0
+    """0 is greedy."""
     prompt: str = ""
+    """What the generator is asked; slots: problem, solution."""
 
 
 class ContextConfig(Section):
     """One privileged context, as data: ``configs/contexts/*.toml``."""
 
     name: str = "none"
+    """What tables and the law call it."""
     template: str = "{prompt}"
     """Slots: prompt, solution, feedback, preamble."""
     solution_template: str = "\nCorrect solution:\n\n{solution}"
+    """The solution slot, where there is a solution; else the slot is empty."""
     feedback_template: str = (
         "\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback}"
     )
+    """The feedback slot, where there is feedback; else the slot is empty."""
     bare_template: str = "{prompt}"
     """What the teacher reads where no section applies."""
     solution: Literal["none", "peer", "own", "hints"] = "none"
+    """What fills the solution slot: another rollout that passed, this one if it passed, or hints."""
     feedback: Literal["none", "own"] = "none"
+    """What fills the feedback slot: what this rollout's failed tests said."""
     feedback_with_solution: Literal["always", "never"] = "always"
     """``never`` is SDPO's default: a peer's solution suppresses the feedback."""
     on_own_success: Literal["other_peer", "bare"] = "other_peer"
@@ -133,7 +164,9 @@ class ContextConfig(Section):
     static: bool = False
     """The template itself is the context: every row has one."""
     preamble: str = ""
+    """Fills the preamble slot."""
     strip_think: bool = True
+    """Leave ``<think>`` blocks out of solutions that are shown."""
     hints: HintsConfig = HintsConfig()
 
 
@@ -161,6 +194,7 @@ class LossConfig(Section):
     """The divergence between student and self-teacher, token by token."""
 
     kind: Literal["reverse_kl", "forward_kl", "jsd", "sampled_token"] = "reverse_kl"
+    """Reverse KL is KL(student || teacher); ``sampled_token`` uses the sampled token alone."""
     jsd_alpha: Fraction = 0.5
     """Weight of the teacher in the mixture; used by ``jsd`` only."""
     topk: PositiveInt | None = 20
@@ -168,8 +202,8 @@ class LossConfig(Section):
     tail: bool = True
     """One more bucket for the rest of the vocabulary; else both sides are renormalised on the support."""
     aggregate: Literal["token_mean", "sdpo"] = "token_mean"
-    """``token_mean``: over all trained tokens of the mini-batch, whatever the micro-batches. ``sdpo``: mean over
-    rows of token means, masked rows counted in the denominator."""
+    """``token_mean``: over all trained tokens of the mini-batch, whatever the micro-batches. ``sdpo``: mean
+    over rows of token means, masked rows counted in the denominator."""
     is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
     """Upper bound of the ratio now/start-of-step; unset: no ratio."""
     rollout_is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
@@ -180,6 +214,7 @@ class TeacherConfig(Section):
     """The self-teacher."""
 
     kind: Literal["ema", "fixed", "live"] = "ema"
+    """Weights of the self-teacher: a slow average of the student, the initial ones, or the student's own."""
     rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
     """Share of the student taken over, once per outer step."""
     max_context_tokens: PositiveInt = 10240
@@ -190,9 +225,13 @@ class OptimConfig(Section):
     """AdamW, constant learning rate."""
 
     lr: Annotated[float, Field(gt=0.0)] = 1e-6
+    """Constant, no warm-up."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the two moments."""
     eps: Annotated[float, Field(gt=0.0)] = 1e-8
+    """Added to the root of the second moment."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    """Decoupled, as in AdamW."""
     clip: Annotated[float, Field(gt=0.0)] = 1.0
     """Bound of the global gradient norm."""
 
@@ -203,18 +242,22 @@ class TrainConfig(Section):
     num_steps: NaturalInt = 50
     """Outer steps: sample, grade, assemble, update, follow, sync."""
     prompts_per_step: PositiveInt = 32
+    """Problems per outer step."""
     mini_batch_prompts: PositiveInt = 1
     """Prompts per optimizer step; with 32 prompts a step, 1 means 32 updates per outer step."""
     micro_batch_rows: PositiveInt = 1
     """Rows per forward and backward; the loss does not depend on it under ``token_mean``."""
     checkpoint_every: NaturalInt = 5
+    """Outer steps between checkpoints; 0: at the end alone."""
     keep_checkpoints: PositiveInt = 2
+    """Older ones are removed."""
 
 
 class DeepSpeedConfig(Section):
     """The optimizer's partitioning."""
 
     stage: int = 1
+    """ZeRO stage: 1 optimizer state, 2 gradients, 3 weights too. 0 is refused."""
 
 
 class GraderConfig(Section):
@@ -230,6 +273,7 @@ class Config(Section):
     """The whole tree."""
 
     seed: NaturalInt = 0
+    """Governs sampling, order, splits and initial noise; two runs that differ in it alone are two seeds."""
     run: RunConfig = RunConfig()
     model: ModelConfig = ModelConfig()
     problems: ProblemsConfig = ProblemsConfig()
@@ -245,3 +289,45 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     grader: GraderConfig = GraderConfig()
+
+
+class Key(NamedTuple):
+    """What the tree says about one dotted key.
+
+    >>> keys()["loss.topk"].may_be_unset, keys()["gap.contexts"].is_list
+    (True, True)
+    """
+
+    annotation: Any
+    default: Any
+    may_be_unset: bool
+    is_text: bool
+    """Free text: a value such as ``2025`` on the command line is meant as these letters."""
+    is_list: bool
+
+
+@cache
+def keys() -> Mapping[str, Key]:
+    """Every dotted key of the tree, in order, with its type and default; ``gap.from``, not ``gap.from_``."""
+    return MappingProxyType(dict(_keys(Config, "")))
+
+
+def _keys(section: type[Section], above: str) -> Iterator[tuple[str, Key]]:
+    for name, info in section.model_fields.items():
+        dotted = above + (info.alias or name)
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            yield from _keys(info.annotation, f"{dotted}.")
+            continue
+        members = get_args(info.annotation)
+        unset = type(None) in members
+        kinds = [kind for kind in members if kind is not type(None)] if unset else [info.annotation]
+        yield (
+            dotted,
+            Key(
+                annotation=info.annotation,
+                default=info.default,
+                may_be_unset=unset,
+                is_text=kinds == [str],
+                is_list=any(get_origin(kind) is tuple for kind in kinds),
+            ),
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,3 +83,28 @@ def cut_lines(path: Path, num_steps: int) -> None:
 def every(interval: int, step: int) -> bool:
     """Cadence as a word: true at ``interval``, ``2 * interval``...; an interval of 0 means never."""
     return interval > 0 and step > 0 and step % interval == 0
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as one parquet file, whole or not at all."""
+    import io
+
+    import polars
+
+    buffer = io.BytesIO()
+    polars.DataFrame(list(rows), infer_schema_length=None).write_parquet(buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """All rows of a parquet file; none where the file is absent."""
+    if not path.exists():
+        return []
+    import polars
+
+    return polars.read_parquet(path).to_dicts()
+
+
+def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append rows to a small parquet table by rewriting it whole."""
+    write_table(path, [*read_table(path), *rows])

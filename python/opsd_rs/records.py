@@ -123,6 +123,19 @@ class Grade:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """One answer wanted from the sampler, by the student or by the teacher under its context.
+
+    >>> Ask("add", 0, (1, 9, 2)).sample
+    0
+    """
+
+    problem_id: str
+    sample: int
+    prompt_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """One sampled answer.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,6 @@ class Student:
         )
         self.world_size = dist.get_world_size()
         self.num_optimizer_steps = 0
-        self.num_trained_tokens = 0
 
     def logits(self, batch: Batch) -> Tensor:
         """Student logits_TV at the completion positions, with gradient."""
@@ -245,6 +245,23 @@ class Student:
         if path is None:
             raise BadInput(f"{folder}: no DeepSpeed state; the checkpoint is not whole, remove its folder")
         self.num_optimizer_steps = client_state["num_optimizer_steps"]
+
+    def export(self, folder: Path, model_dir: str, *, write: bool) -> None:
+        """Write the trained weights as a Hugging Face folder, tokenizer included; all ranks call it, one writes."""
+        from safetensors.torch import save_file
+        from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+        weights = {name: tensor.cpu().contiguous() for name, tensor in self.weights()}
+        if not write:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / ".model.safetensors.partial"
+        save_file(weights, partial, metadata={"format": "pt"})
+        partial.replace(folder / "model.safetensors")
+        AutoConfig.from_pretrained(model_dir).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(model_dir).save_pretrained(folder)
+        with suppress(OSError):  # not every model has one
+            GenerationConfig.from_pretrained(model_dir).save_pretrained(folder)
 
 
 def _deepspeed_settings(config: Config) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""The gap: self-teacher accuracy minus student accuracy at step 0, per context, with the training decoding.
+
+Arms (independent draws): A, the student, builds the contexts and is graded on the training tests, as in training;
+B, the student again, is the gap's student term; T, the teacher, answers every rollout of A under its context (bare
+where there is none) and, like B, is graded on all tests. Scoring B on fresh samples matters: a lucky A both lifts
+the student and supplies the peer's solution. ``gap.baseline = "paper"`` scores A instead.
+
+In: the rooms' functions as arguments. Out: one row per context, for ``gap.parquet``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from opsd_rs import evaluate
+from opsd_rs.records import Ask, Grade, Problem, Rollout, TeacherContext
+
+
+class Assembles(Protocol):
+    """What the gap asks of a context assembler."""
+
+    def student_prompt(self, problem: Problem) -> tuple[int, ...]: ...
+
+    def teacher_contexts(
+        self,
+        rollouts: Sequence[Rollout],
+        grades: Sequence[Grade],
+        problems: Mapping[str, Problem],
+        hints: Mapping[str, str] | None = None,
+    ) -> list[TeacherContext]: ...
+
+
+Draw = Callable[[Sequence[Ask], str], list[Rollout]]
+"""(asks, purpose) -> rollouts, with the training decoding."""
+GradeAll = Callable[[Sequence[Rollout], Mapping[str, Problem]], list[Grade]]
+Hints = Callable[[Any, Sequence[Rollout], Sequence[Grade], Mapping[str, Problem]], Mapping[str, str] | None]
+"""(assembler, rollouts, grades, problems) -> hint per problem, None for contexts without hints."""
+
+
+@dataclass(frozen=True)
+class GapRow:
+    """One context's gap.
+
+    >>> row = GapRow("feedback", 40, 8, 0.30, 0.016, 0.33, 0.016, 0.03, 0.023, 0.03, 0.7, 0.31, 0, 3, 41.0)
+    >>> round(row.acc_teacher - row.acc_student, 2)
+    0.03
+    """
+
+    context: str
+    num_problems: int
+    k_gap: int
+    acc_student: float
+    acc_student_se: float
+    """Conditional standard error: these problems, k draws."""
+    acc_teacher: float
+    acc_teacher_se: float
+    gap: float
+    gap_se_cond: float
+    gap_se_super: float
+    """Clustered by problem, paired."""
+    coverage: float
+    """Share of rollouts that had context."""
+    acc_with_context: float
+    """Teacher accuracy on those only; NaN without any."""
+    nulls: int
+    truncated: int
+    tokens_teacher: float
+    """Mean length of the teacher's prompt."""
+
+    def note(self) -> str:
+        """What a reader must be told about this row; empty when nothing."""
+        if self.context == "none" and abs(self.gap) > 3 * self.gap_se_cond:
+            return (
+                f"the control's gap {self.gap:+.3f} lies outside 3 standard errors ({self.gap_se_cond:.3f}) of 0:"
+                " the harness is biased (template, pooling or decoding differ between student and teacher)"
+            )
+        return ""
+
+
+def measure(
+    assemblers: Mapping[str, Assembles],
+    train_problems: Mapping[str, Problem],
+    full_problems: Mapping[str, Problem],
+    *,
+    n: int,
+    baseline: str,
+    draw: Draw,
+    grade: GradeAll,
+    hints: Hints,
+    report: Callable[[GapRow], None] = lambda row: None,
+) -> list[GapRow]:
+    """Measure each context of ``assemblers`` on the same student rollouts.
+
+    ``train_problems`` hold the tests that may reach a context, ``full_problems`` those that score.
+    """
+    some = next(iter(assemblers.values()))
+    asks = [
+        Ask(problem_id, sample, some.student_prompt(problem))
+        for problem_id, problem in train_problems.items()
+        for sample in range(n)
+    ]
+    built_from = draw(asks, "gap-A")
+    grades = grade(built_from, train_problems)
+    scored = built_from if baseline == "paper" else draw(asks, "gap-B")
+    student = evaluate.rows(0, "student", "", scored, grade(scored, full_problems))
+    found = []
+    for name, assembler in assemblers.items():
+        contexts = assembler.teacher_contexts(
+            built_from, grades, train_problems, hints(assembler, built_from, grades, train_problems)
+        )
+        answers = draw([Ask(c.problem_id, c.sample, c.prompt_ids) for c in contexts], f"gap-T-{name}")
+        row = _row(name, n, student, contexts, answers, grade(answers, full_problems))
+        report(row)
+        found.append(row)
+    return found
+
+
+def _row(
+    name: str,
+    n: int,
+    student: list[evaluate.EvalRow],
+    contexts: list[TeacherContext],
+    answers: list[Rollout],
+    grades: list[Grade],
+) -> GapRow:
+    teacher = evaluate.rows(0, "teacher", name, answers, grades)
+    s, t = evaluate.accuracy(student), evaluate.accuracy(teacher)
+    gap, se_conditional, se_super = evaluate.paired(student, teacher)
+    helped = [c.status not in ("bare",) for c in contexts]
+    counted = [g.passed for g, h in zip(grades, helped, strict=True) if h and g.passed is not None]
+    return GapRow(
+        context=name,
+        num_problems=t.num_problems,
+        k_gap=n,
+        acc_student=s.mean,
+        acc_student_se=s.se_conditional,
+        acc_teacher=t.mean,
+        acc_teacher_se=t.se_conditional,
+        gap=gap,
+        gap_se_cond=se_conditional,
+        gap_se_super=se_super,
+        coverage=sum(helped) / len(helped),
+        acc_with_context=sum(counted) / len(counted) if counted else math.nan,
+        nulls=s.num_nulls + t.num_nulls,
+        truncated=sum(row.truncated for row in teacher),
+        tokens_teacher=sum(len(c.prompt_ids) for c in contexts) / len(contexts),
+    )
+
+
+def table(found: Sequence[GapRow]) -> list[dict[str, Any]]:
+    """Rows as plain dictionaries, for parquet."""
+    return [asdict(row) for row in found]

@@ -1,0 +1,171 @@
+"""A run's rooms, opened together and closed together, with the few errands that cross several of them.
+
+A corridor: it imports rooms so that they need not import each other. ``open_house`` starts the sampler and the
+grader before anything touches a GPU for training, and closes them on the way out whatever happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from opsd_rs import model as models
+from opsd_rs import problems as problem_room
+from opsd_rs.config import Config, ContextConfig
+from opsd_rs.context import Assembler
+from opsd_rs.grading import Grader
+from opsd_rs.journal import Clock
+from opsd_rs.progress import Progress
+from opsd_rs.ranks import Ranks
+from opsd_rs.records import Ask, Grade, Problem, Rollout, Solution, TeacherContext
+from opsd_rs.rollout import Sampling, make_engine
+from opsd_rs.sampler import Sampler
+from opsd_rs.student import device_of_rank, join_ranks
+
+Problems = Mapping[str, Problem]
+
+
+@dataclass
+class House:
+    """Everything a step needs but the student and the teacher."""
+
+    config: Config
+    run_dir: Path
+    model_dir: str
+    device: torch.device
+    ranks: Ranks
+    clock: Clock
+    progress: Progress
+    train_problems: list[Problem]
+    """With the tests that training may see; the order is the draw's."""
+    full_problems: dict[str, Problem]
+    """The same, and the held-out ones, with all tests."""
+    validation_ids: list[str]
+    assembler: Assembler
+    sampler: Sampler
+    grader: Grader
+    updating: bool = False
+    """An update is under way: the weights stand at no step boundary."""
+
+    def assembler_of(self, context: ContextConfig) -> Assembler:
+        """An assembler for another context, with the run's tokenizer and budgets."""
+        return _assembler(self.config, self.model_dir, context)
+
+    def draw(self, step: int) -> list[Problem]:
+        """The problems of a step: shuffled epochs without replacement, a function of (seed, step)."""
+        return problem_room.draw(
+            self.train_problems, step, self.config.train.prompts_per_step, self.config.seed
+        )
+
+    def train_sampling(self) -> Sampling:
+        """The decoding of training rollouts and of the gap."""
+        c = self.config.rollout
+        return Sampling(c.temperature, c.top_p, c.max_tokens, tuple(self.assembler.eos_ids))
+
+    def eval_sampling(self) -> Sampling:
+        """The decoding of validation."""
+        c = self.config.eval
+        return Sampling(c.temperature, c.top_p, self.config.rollout.max_tokens, tuple(self.assembler.eos_ids))
+
+    def asks(self, problems: Sequence[Problem], n: int) -> list[Ask]:
+        """``n`` student answers to each problem."""
+        return [
+            Ask(problem.problem_id, sample, self.assembler.student_prompt(problem))
+            for problem in problems
+            for sample in range(n)
+        ]
+
+    def sample(
+        self, asks: Sequence[Ask], sampling: Sampling, *, purpose: str, step: int, phase: str = "rollout"
+    ) -> list[Rollout]:
+        """Rollouts in the order of ``asks``; every rank draws its share and gets all."""
+        with self.progress.phase(phase, step) as tick:
+            return self.sampler.sample(asks, sampling, purpose=purpose, step=step, progress=tick)
+
+    def grade(
+        self, rollouts: Sequence[Rollout], problems: Problems, *, step: int, phase: str = "grade"
+    ) -> list[Grade]:
+        """Verdicts in the order of ``rollouts``; every rank grades its share and gets all."""
+        mine = self.ranks.share(rollouts)
+        items = [
+            (
+                problems[r.problem_id],
+                Solution(r.problem_id, r.sample, completion=r.text, truncated=r.truncated),
+            )
+            for r in mine
+        ]
+        with self.progress.phase(phase, step) as tick:
+            return self.ranks.gather(self.grader.grade(items, progress=tick))
+
+    def contexts(
+        self, assembler: Assembler, rollouts: Sequence[Rollout], grades: Sequence[Grade], problems: Problems, step: int
+    ) -> list[TeacherContext]:
+        """What the teacher reads before each rollout, in order."""
+        hints = self.hints(assembler, rollouts, grades, problems, step)
+        with self.progress.phase("assemble", step):
+            return assembler.teacher_contexts(rollouts, grades, problems, hints)
+
+    def hints(
+        self, assembler: Assembler, rollouts: Sequence[Rollout], grades: Sequence[Grade], problems: Problems, step: int
+    ) -> Mapping[str, str] | None:
+        """Hints written by the sampler's present weights from a success of each group; None without hints."""
+        context = assembler.context
+        if context.solution != "hints":
+            return None
+        requests = assembler.hint_requests(rollouts, grades, problems)
+        asks = [Ask(problem_id, 0, prompt_ids) for problem_id, prompt_ids in requests.items()]
+        sampling = Sampling(
+            context.hints.temperature, 1.0, context.hints.max_tokens, tuple(self.assembler.eos_ids)
+        )
+        answers = self.sample(asks, sampling, purpose="hints", step=step, phase="hints")
+        return assembler.hints_from({answer.problem_id: answer.text for answer in answers}, rollouts, grades)
+
+
+@contextmanager
+def open_house(config: Config, run_dir: Path) -> Iterator[House]:
+    """Open the rooms of ``config``; ``run_dir`` must exist."""
+    device = device_of_rank()
+    ranks = Ranks(*join_ranks(device))
+    model_dir = models.resolve(config.model.path)
+    problem_set = problem_room.from_config(config.problems, config.seed)
+    assembler = _assembler(config, model_dir, config.context)
+    assembler.assert_generation_header()
+    full = {problem.problem_id: problem for problem in (*problem_set.full, *problem_set.held_out)}
+    validated = problem_set.held_out if config.eval.problems == "held_out" else problem_set.full
+    clock = Clock()
+    with ExitStack() as stack:
+        grader = stack.enter_context(
+            Grader(workers=config.grader.workers or None, require=config.grader.require)
+        )
+        engine = make_engine(config, model_dir, device_index=device.index, log_dir=run_dir)
+        stack.callback(engine.close)
+        yield House(
+            config=config,
+            run_dir=run_dir,
+            model_dir=model_dir,
+            device=device,
+            ranks=ranks,
+            clock=clock,
+            progress=Progress(run_dir, clock, speak=ranks.first),
+            train_problems=list(problem_set.train),
+            full_problems=full,
+            validation_ids=[problem.problem_id for problem in validated],
+            assembler=assembler,
+            sampler=Sampler(engine, assembler.decode, run_seed=config.seed, ranks=ranks),
+            grader=grader,
+        )
+
+
+def _assembler(config: Config, model_dir: str, context: ContextConfig) -> Assembler:
+    return Assembler(
+        model_dir,
+        context,
+        enable_thinking=config.model.enable_thinking,
+        max_context_tokens=config.teacher.max_context_tokens,
+        prompt_style=config.problems.prompt,
+        control_mask=config.control.mask,
+    )

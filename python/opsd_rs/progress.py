@@ -1,0 +1,61 @@
+"""What a long run says while it works: one line a step, a moving line on a terminal, ``progress.json`` for others.
+
+``progress.json`` names the step and phase now under way, so that a script, or a test that kills the run in a given
+phase, need not read the log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from opsd_rs.journal import Clock, write_whole
+
+QUIET_SECONDS = 15.0
+"""Off a terminal, a phase that lasts says so this often."""
+
+
+class Progress:
+    """Times phases with ``clock`` and shows them on stderr. ``speak=False`` on all ranks but the first."""
+
+    def __init__(self, folder: Path | None, clock: Clock, *, speak: bool = True) -> None:
+        self._folder = folder if speak else None
+        self._clock = clock
+        self._speak = speak
+        self._terminal = speak and sys.stderr.isatty()
+        self._shown = 0.0
+
+    @contextmanager
+    def phase(self, name: str, step: int) -> Iterator[Callable[[int, int], None]]:
+        """Time the block under ``name``; it may call the yielded function with (done, total)."""
+        if self._folder is not None:
+            record = {"step": step, "phase": name, "pid": os.getpid()}
+            write_whole(self._folder / "progress.json", json.dumps(record).encode())
+        start = self._shown = time.monotonic()
+
+        def tick(done: int, total: int) -> None:
+            now = time.monotonic()
+            if now - self._shown < (0.2 if self._terminal else QUIET_SECONDS):
+                return
+            self._shown = now
+            left = (now - start) / done * (total - done) if done else None
+            eta = "" if left is None else f", about {left:.0f} s left"
+            self._write(f"step {step}: {name} {done}/{total}{eta}", end="\r" if self._terminal else "\n")
+
+        tick(0, 1)
+        with self._clock(name):
+            yield tick
+
+    def say(self, text: str) -> None:
+        """One line for people."""
+        self._write(text, end="\n")
+
+    def _write(self, text: str, end: str) -> None:
+        if self._speak:
+            clear = "\x1b[2K\r" if self._terminal else ""
+            print(f"{clear}{text}", end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,56 @@
+"""Who does which share of a step: rank and world size, shares that interleave, and gathers that undo them.
+
+Every rank samples and grades its own share and then holds all results, so that groups, contexts and mini-batches
+are the same everywhere, whatever the number of GPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among its peers.
+
+    >>> Ranks(1, 2).share(["a", "b", "c", "d"])
+    ['b', 'd']
+    """
+
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """The rank that writes files and speaks."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """This rank's part of ``items``."""
+        return list(items[self.rank :: self.world_size])
+
+    def gather(self, mine: Sequence[T]) -> list[T]:
+        """All ranks' shares, in the order of the list that was shared. Every rank must call it."""
+        if self.world_size == 1:
+            return list(mine)
+        import torch.distributed as dist
+
+        shares: list[list[T]] = [[] for _ in range(self.world_size)]
+        dist.all_gather_object(shares, list(mine))
+        total = sum(len(share) for share in shares)
+        return [shares[i % self.world_size][i // self.world_size] for i in range(total)]
+
+    def any(self, flag: bool) -> bool:
+        """Whether any rank says so; every rank must call it."""
+        return any(self.gather([flag]))
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.world_size > 1:
+            import torch.distributed as dist
+
+            dist.barrier()

@@ -1,0 +1,180 @@
+"""A run's numbers as rows for files and as lines for people. Pure functions over what other rooms measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from opsd_rs import __version__, evaluate, journal
+from opsd_rs.config import Config
+from opsd_rs.errors import BadInput
+from opsd_rs.gap import GapRow
+from opsd_rs.records import Grade, Rollout, TeacherContext
+
+
+def rollout_rows(
+    step: int, rollouts: Sequence[Rollout], grades: Sequence[Grade], contexts: Sequence[TeacherContext]
+) -> list[dict[str, Any]]:
+    """One row per rollout: what was sampled, how it was graded, what the teacher read."""
+    return [
+        {
+            "step": step,
+            "problem_id": rollout.problem_id,
+            "sample": rollout.sample,
+            "policy_version": rollout.policy_version,
+            "text": rollout.text,
+            "truncated": rollout.truncated,
+            "passed": grade.passed,
+            "verdict": grade.verdict,
+            "feedback": grade.feedback,
+            "context_status": context.status,
+            "has_context": context.has_context,
+            "context_flags": list(context.flags),
+            "prompt_ids": list(rollout.prompt_ids),
+            "completion_ids": list(rollout.completion_ids),
+            "logprobs": list(rollout.logprobs),
+            "teacher_prompt_ids": list(context.prompt_ids),
+        }
+        for rollout, grade, context in zip(rollouts, grades, contexts, strict=True)
+    ]
+
+
+def eval_rows(run_dir: Path) -> list[evaluate.EvalRow]:
+    """The validations of a run."""
+    names = [field.name for field in fields(evaluate.EvalRow)]
+    return [
+        evaluate.EvalRow(**{name: row[name] for name in names})
+        for row in journal.read_table(run_dir / "eval.parquet")
+    ]
+
+
+def at(rows: Sequence[evaluate.EvalRow], step: int, arm: str) -> list[evaluate.EvalRow]:
+    """One arm of one validation."""
+    return [row for row in rows if row.step == step and row.arm == arm]
+
+
+def run_row(config: Config, run_dir: Path, model_dir: str) -> dict[str, Any]:
+    """The run's row of the law's table: gap before, improvement after, and the domain they hold in."""
+    rows = eval_rows(run_dir)
+    last = config.train.num_steps
+    before, after = at(rows, 0, "student"), at(rows, last, "student")
+    improvement, se_cond, se_super = evaluate.paired(before, after)
+    measured = {row["context"]: row for row in journal.read_table(run_dir / "gap.parquet")}
+    gap = measured.get(config.context.name, {})
+    metrics = journal.read_lines(run_dir / "metrics.jsonl")
+    family = config.run.family or Path(model_dir).name
+    r, e = config.rollout, config.eval
+    return {
+        "run_id": f"{run_dir.name}-{config.seed}",
+        "config_id": config.run.config_id or f"{family}/{Path(config.problems.path).stem}/{config.context.name}",
+        "family": family,
+        "base_model": Path(model_dir).name,
+        "context": config.context.name,
+        "recipe_id": f"{config.loss.kind}-top{config.loss.topk}-{config.teacher.kind}{config.teacher.rate}",
+        "horizon_steps": last,
+        "opt_updates": metrics[-1]["optimizer_steps"] if metrics else 0,
+        "lr": config.optim.lr,
+        "ema": config.teacher.rate,
+        "group_size": r.n,
+        "seed": config.seed,
+        "dataset_id": Path(config.problems.path).stem,
+        "split": "held_out" if e.problems == "held_out" else "transductive",
+        "n_problems": len(before),
+        "k_gap": gap.get("k_gap"),
+        "k_val": e.n,
+        "decoding_gap": f"T={r.temperature},top_p={r.top_p}",
+        "decoding_val": f"T={e.temperature},top_p={e.top_p}",
+        "acc_student_gap": gap.get("acc_student"),
+        "acc_teacher": gap.get("acc_teacher"),
+        "gap": gap.get("gap"),
+        "gap_se_cond": gap.get("gap_se_cond"),
+        "gap_se_super": gap.get("gap_se_super"),
+        "coverage": gap.get("coverage"),
+        "acc_val0": evaluate.accuracy(before).mean,
+        "acc_val1": evaluate.accuracy(after).mean,
+        "improvement": improvement,
+        "improvement_se_cond": se_cond,
+        "improvement_se_super": se_super,
+        "gap_baseline_shared": config.gap.baseline == "paper",
+        "ckpt_rule": "last",
+        "kl_final": metrics[-1]["kl"] if metrics else None,
+        "code_version": __version__,
+    }
+
+
+def gap_rows_from(path: Path, wanted: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a gap measured before; BadInput where a context is not in it."""
+    if not path.exists():
+        raise BadInput(f"gap.from = {path}: no such file; measure it with `opsd-rs gap`, or leave gap.from out")
+    rows = [row for row in journal.read_table(path) if row.get("context") in wanted]
+    missing = set(wanted) - {row["context"] for row in rows}
+    if missing:
+        raise BadInput(f"gap.from = {path} holds no gap of context {', '.join(sorted(missing))}")
+    return rows
+
+
+def baseline_from(path: Path) -> list[dict[str, Any]]:
+    """Step 0 of another run's validation, taken as this run's baseline."""
+    rows = [row for row in journal.read_table(path) if row["step"] == 0 and row["arm"] == "student"]
+    if not rows:
+        raise BadInput(f"eval.from = {path} holds no student rows of step 0")
+    return rows
+
+
+def accuracy_table(rows: Sequence[evaluate.EvalRow], k: int) -> list[dict[str, Any]]:
+    """One row for people: mean@k with its errors."""
+    found = evaluate.accuracy(rows)
+    return [
+        {
+            f"mean@{k}": found.mean,
+            "se_conditional": found.se_conditional,
+            "se_super": found.se_super,
+            "problems": found.num_problems,
+            "nulls": found.num_nulls,
+        }
+    ]
+
+
+def step_line(line: Mapping[str, Any], num_steps: int) -> str:
+    """A step in one line."""
+    loss = "none trained" if line["loss"] is None else f"loss {line['loss']:.4f} kl {line['kl']:.4f}"
+    accuracy = "-" if line["student_accuracy"] is None else f"{line['student_accuracy']:.3f}"
+    seconds = sum(line["seconds"].values())
+    return (
+        f"step {line['step'] + 1}/{num_steps}: {loss} accuracy {accuracy} coverage {line['coverage']:.2f}"
+        f" ({seconds:.0f} s)"
+    )
+
+
+def gap_line(row: GapRow) -> str:
+    """A context's gap in one line, with what must be told about it."""
+    note = row.note()
+    return (
+        f"gap {row.context}: student {row.acc_student:.3f}, self-teacher {row.acc_teacher:.3f}, gap {row.gap:+.3f}"
+        f" (SE {row.gap_se_cond:.3f}), coverage {row.coverage:.2f}{'; ' + note if note else ''}"
+    )
+
+
+def eval_line(rows: Sequence[evaluate.EvalRow], step: int, k: int) -> str:
+    """A validation in one line."""
+    parts = []
+    for arm in dict.fromkeys(row.arm for row in rows):
+        found = evaluate.accuracy([row for row in rows if row.arm == arm])
+        nulls = f", {found.num_nulls} infrastructure errors left out" if found.num_nulls else ""
+        parts.append(f"{arm} mean@{k} {found.mean:.3f} (SE {found.se_conditional:.3f}{nulls})")
+    return f"validation at step {step}: " + "; ".join(parts)
+
+
+def distinguishable(value: float, se: float) -> bool:
+    """Whether a difference lies outside 2 standard errors of 0."""
+    return math.isfinite(value) and math.isfinite(se) and abs(value) > 2 * se
+
+
+def improvement_line(row: Mapping[str, Any]) -> str:
+    """The run's result in one line."""
+    value, se = row["improvement"], row["improvement_se_cond"]
+    verdict = "" if distinguishable(value, se) else ", not distinguishable from 0"
+    return f"improvement {value:+.3f} (SE {se:.3f}{verdict}) with context {row['context']}"
