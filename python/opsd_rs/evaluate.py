@@ -6,12 +6,12 @@ tokens``. Arms: ``student`` and ``teacher``. Nulls (infrastructure faults) leave
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
+from opsd_rs import statistics
 from opsd_rs.records import Grade, Rollout
 
 
@@ -19,7 +19,7 @@ from opsd_rs.records import Grade, Rollout
 class EvalRow:
     """One problem's answers in one validation.
 
-    >>> EvalRow(step=5, arm="student", context="none", problem_id="add", n=4, passed=3, nulls=0, truncated=0, tokens=31.5).passed
+    >>> EvalRow(5, "student", "none", "add", n=4, passed=3, nulls=0, truncated=0, tokens=31.5).passed
     3
     """
 
@@ -79,50 +79,32 @@ def rows(
 def accuracy(group: Iterable[EvalRow]) -> Accuracy:
     """mean@k of one arm at one step. Problems with no countable answer leave the mean."""
     group = list(group)
-    counted = [row for row in group if row.n > 0]
-    if not counted:
-        return Accuracy(float("nan"), float("nan"), float("nan"), 0, sum(row.nulls for row in group))
-    p, n = rates(counted)
+    mean = statistics.accuracy([row.passed for row in group], [row.n for row in group])
     return Accuracy(
-        mean=float(p.mean()),
-        se_conditional=conditional_se(p, n),
-        se_super=super_se(p),
-        num_problems=len(counted),
+        mean=_number(mean.value),
+        se_conditional=_number(mean.se_conditional),
+        se_super=_number(mean.se_super),
+        num_problems=mean.num_problems,
         num_nulls=sum(row.nulls for row in group),
     )
 
 
-def rates(counted: Sequence[EvalRow]) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, Any]]:
-    """(accuracy per problem, answers per problem)."""
-    n = np.array([row.n for row in counted], dtype=np.float64)
-    return np.array([row.passed for row in counted], dtype=np.float64) / n, n
-
-
-def conditional_se(p: np.ndarray[Any, Any], n: np.ndarray[Any, Any]) -> float:
-    """sqrt(sum p(1-p)/(k-1)) / N: the noise of k draws per fixed problem; NaN where a problem has one draw only."""
-    if (n < 2).any():
-        return float("nan")
-    return float(np.sqrt((p * (1 - p) / (n - 1)).sum()) / len(p))
-
-
-def super_se(differences: np.ndarray[Any, Any]) -> float:
-    """Standard error over problems of a mean of per-problem values."""
-    return float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else float("nan")
-
-
 def paired(before: Iterable[EvalRow], after: Iterable[EvalRow]) -> tuple[float, float, float]:
     """(mean difference after - before, conditional SE, clustered SE) over the problems both arms counted."""
-    first = {row.problem_id: row for row in before if row.n > 0}
-    both = [(first[row.problem_id], row) for row in after if row.n > 0 and row.problem_id in first]
-    if not both:
-        return float("nan"), float("nan"), float("nan")
-    p0, n0 = rates([a for a, _ in both])
-    p1, n1 = rates([b for _, b in both])
-    return (
-        float((p1 - p0).mean()),
-        float(np.hypot(conditional_se(p0, n0), conditional_se(p1, n1))),
-        super_se(p1 - p0),
+    first = {row.problem_id: row for row in before}
+    both = [(first[row.problem_id], row) for row in after if row.problem_id in first]
+    mean = statistics.difference(
+        [row.passed for _, row in both],
+        [row.n for _, row in both],
+        [row.passed for row, _ in both],
+        [row.n for row, _ in both],
     )
+    return _number(mean.value), _number(mean.se_conditional), _number(mean.se_super)
+
+
+def _number(value: float | None) -> float:
+    """Tables hold NaN where a figure is undefined."""
+    return math.nan if value is None else value
 
 
 def table(group: Iterable[EvalRow]) -> list[dict[str, Any]]:

