@@ -37,3 +37,12 @@ class ContextTemplate:
         is_static: bool,
     ) -> ContextTemplate: ...
     def fill(self, prompt: str, solution: str | None, feedback: str | None) -> str: ...
+
+def extract_code(text: str, rule: str = "last") -> str | None:
+    """The code inside a completion by rule "last", "longest" or "official"; None where there is none."""
+
+def same_output(actual: bytes, expected: bytes) -> bool:
+    """Whether a standard output answers the expected one (LiveCodeBench's comparison)."""
+
+def supervise() -> None:
+    """Serve the process at the other end of the socket on descriptor 0; for the grader's supervisor only."""

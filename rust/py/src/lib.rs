@@ -1,10 +1,15 @@
 //! `opsd_rs._core`: the door between Python and the Rust crates. Extract, detach, call, convert; no logic.
 
 mod assemble;
+mod crossing;
+mod error;
+mod grade;
 
 /// Native parts of opsd-rs.
 #[pyo3::pymodule]
 mod _core {
     #[pymodule_export]
     use crate::assemble::{PyChat, PyContextTemplate};
+    #[pymodule_export]
+    use crate::grade::{extract_code, same_output, supervise};
 }

@@ -1,0 +1,77 @@
+//! What is to be graded: a problem with its tests, a candidate solution, and the settings for all of them.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::extract::Rule;
+
+/// One test. For function calls `input` holds one JSON value per line and `output` one JSON value.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Case {
+    /// Standard input, or arguments.
+    pub input: String,
+    /// Expected standard output, or result. Known to the supervisor alone.
+    pub output: String,
+}
+
+/// A problem, as far as grading needs it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Problem {
+    /// For messages.
+    pub problem_id: String,
+    /// None: the program reads standard input. `name` or `Class.name`: it is called.
+    pub entry_point: Option<String>,
+    /// In the order in which results are reported.
+    pub tests: Vec<Case>,
+    /// CPU seconds per test.
+    pub time_limit_seconds: f64,
+    /// Address space of the program.
+    pub memory_limit_mib: u64,
+}
+
+/// A candidate: `code` as it stands, else what the extraction rule finds in `completion`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Solution {
+    /// Program text.
+    pub code: Option<String>,
+    /// A model's answer.
+    pub completion: Option<String>,
+    /// The completion ended at the token limit; changes the words of the feedback only.
+    #[serde(default)]
+    pub truncated: bool,
+}
+
+/// When to leave the remaining tests out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stop {
+    /// Run all tests (within the budget after a failure, see `judge`).
+    #[default]
+    Never,
+    /// The first test that fails, in input order, is the last.
+    FirstFailure,
+}
+
+/// Settings of one grader.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Settings {
+    /// Programs running at the same time; one sandbox each.
+    pub workers: usize,
+    /// See [`Stop`].
+    pub stop: Stop,
+    /// Lowest level of isolation accepted: `S2`.
+    pub require: String,
+    /// Whether to write feedback texts.
+    pub feedback: bool,
+    /// How code is taken from completions.
+    pub extract: Rule,
+    /// Process that the supervisor serves; its end is the supervisor's end.
+    pub parent: u32,
+    /// Interpreter of the programs.
+    pub python: PathBuf,
+    /// The extension module's shared object, which the interpreter of the programs loads.
+    pub core: PathBuf,
+    /// Folders outside the standard library that programs may import from.
+    pub site_packages: Vec<PathBuf>,
+}

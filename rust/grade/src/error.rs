@@ -1,0 +1,42 @@
+//! Errors of grading itself. A program that fails its tests is a verdict, never one of these.
+
+/// What stops a grader.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The user's problem cannot be run; the message says which and why.
+    #[error("{0}")]
+    BadProblem(String),
+    /// The sandbox could not be set up at the level asked for.
+    #[error(transparent)]
+    Sandbox(#[from] opsd_sandbox::Error),
+    /// The caller wants more isolation than this machine or build gives.
+    #[error("isolation level {required} is required, this grader gives {level}; ask for {level}")]
+    Require {
+        /// Wanted.
+        required: String,
+        /// Given.
+        level: &'static str,
+    },
+    /// A job named a problem that is not on the shelf: a bug of the caller's side.
+    #[error("job {job} names problem {key}, which was not sent")]
+    UnknownProblem {
+        /// Number of the job.
+        job: u64,
+        /// Key it named.
+        key: u64,
+    },
+    /// No worker thread is left.
+    #[error("all grading threads have ended")]
+    Workers,
+    /// The socket to the caller.
+    #[error("{step}: {source}")]
+    Io {
+        /// What was being done.
+        step: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A frame that is no message of the protocol.
+    #[error("frame from the caller: {0}")]
+    Frame(#[from] serde_json::Error),
+}

@@ -1,0 +1,115 @@
+//! The wire between the caller and the supervisor: frames of a 4-byte big-endian length and one JSON message.
+//!
+//! The caller opens with `Settings`; the supervisor answers `Ready` or `Fault`. From then on the caller puts problems
+//! on the shelf, sends jobs that name them, and takes problems off; results come back in the order they finish.
+//! A problem must be on the shelf before a job names it and may be taken off right after: a job holds its own.
+
+use std::io::{ErrorKind, Read, Write};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::case::{Problem, Solution};
+use crate::error::Error;
+use crate::verdict::Grade;
+
+/// From the caller.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Request {
+    /// Keep a problem under `key`.
+    Shelve {
+        /// Chosen by the caller, unique.
+        key: u64,
+        /// The problem with its tests.
+        problem: Problem,
+    },
+    /// Forget a problem.
+    Unshelve {
+        /// Its key.
+        key: u64,
+    },
+    /// Grade a solution.
+    Job {
+        /// Chosen by the caller, unique; comes back with the result.
+        job: u64,
+        /// Key of the problem.
+        key: u64,
+        /// The candidate.
+        solution: Solution,
+    },
+}
+
+/// From the supervisor.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Reply {
+    /// All sandboxes are up.
+    Ready {
+        /// Level of isolation that holds, `S2`.
+        sandbox_level: String,
+    },
+    /// The supervisor cannot go on; it ends after this.
+    Fault {
+        /// One line.
+        message: String,
+    },
+    /// A result.
+    Done {
+        /// Number of the job.
+        job: u64,
+        /// The result.
+        grade: Box<Grade>,
+    },
+    /// The job's problem cannot be run: the user's data.
+    Refused {
+        /// Number of the job.
+        job: u64,
+        /// Which and why.
+        message: String,
+    },
+}
+
+/// The next message, or None at the end of the stream (between frames, or in the midst of one: the caller died).
+pub(crate) fn receive<T: DeserializeOwned>(stream: &mut impl Read) -> Result<Option<T>, Error> {
+    let mut length = [0; 4];
+    if !fill(stream, &mut length)? {
+        return Ok(None);
+    }
+    let mut body = vec![0; u32::from_be_bytes(length) as usize];
+    if !fill(stream, &mut body)? {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::from_slice(&body)?))
+}
+
+fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> Result<bool, Error> {
+    match stream.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(source) => Err(Error::Io {
+            step: "reading from the caller",
+            source,
+        }),
+    }
+}
+
+/// Send one message, whole.
+pub(crate) fn send<T: Serialize>(stream: &mut impl Write, message: &T) -> Result<(), Error> {
+    let body = serde_json::to_vec(message)?;
+    let length = u32::try_from(body.len()).map_err(|_| Error::Io {
+        step: "sending to the caller",
+        source: ErrorKind::FileTooLarge.into(),
+    })?;
+    let frame = [&length.to_be_bytes()[..], &body].concat();
+    stream.write_all(&frame).map_err(|source| Error::Io {
+        step: "sending to the caller",
+        source,
+    })
+}

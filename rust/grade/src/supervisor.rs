@@ -1,0 +1,214 @@
+//! The supervisor: an exec'd process of its own, the only holder of expected outputs.
+//!
+//! One thread reads requests from the caller's socket; N workers each drive one sandbox and write results as they
+//! finish. The caller may hold torch, CUDA and threads: nothing is ever forked from it. When the socket ends, or the
+//! caller's process does, this returns, the process exits, and the kernel ends the sandboxes with it
+//! (`PR_SET_PDEATHSIG`, prctl(2)).
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use opsd_sandbox::Options;
+
+use crate::case::{Settings, Solution};
+use crate::error::Error;
+use crate::judge::Judge;
+use crate::prepare::Prepared;
+use crate::protocol::{Reply, Request, receive, send};
+
+/// How often the caller's life is looked at; its socket usually tells at once.
+const PARENT_CHECK: Duration = Duration::from_millis(500);
+/// What the sandbox guarantees when it starts at all: system-call filters, Landlock, limits, an outside supervisor.
+const LEVEL: &str = "S2";
+
+type Shelved = Arc<Result<Prepared, String>>;
+
+struct Job {
+    job: u64,
+    problem: Shelved,
+    solution: Solution,
+}
+
+/// Serve one caller on `stream` until it is gone. Faults are told to the caller, not returned, where it still listens.
+pub fn supervise(mut stream: UnixStream) -> Result<(), Error> {
+    let Some(settings) = receive::<Settings>(&mut stream)? else {
+        return Ok(());
+    };
+    let replies = Arc::new(Mutex::new(clone(&stream)?));
+    watch_parent(settings.parent, clone(&stream)?);
+    let result = serve(&settings, stream, &replies);
+    if let Err(error) = &result {
+        // The caller may be gone already; then nobody is left to tell.
+        let _told = reply(
+            &replies,
+            &Reply::Fault {
+                message: error.to_string(),
+            },
+        );
+    }
+    result
+}
+
+fn serve(
+    settings: &Settings,
+    mut stream: UnixStream,
+    replies: &Arc<Mutex<UnixStream>>,
+) -> Result<(), Error> {
+    if settings.require != LEVEL {
+        return Err(Error::Require {
+            required: settings.require.clone(),
+            level: LEVEL,
+        });
+    }
+    let jobs = start_workers(settings, replies)?;
+    reply(
+        replies,
+        &Reply::Ready {
+            sandbox_level: LEVEL.to_owned(),
+        },
+    )?;
+    let mut shelf: HashMap<u64, Shelved> = HashMap::new();
+    while let Some(request) = receive::<Request>(&mut stream)? {
+        match request {
+            Request::Shelve { key, problem } => {
+                let prepared = Prepared::new(problem).map_err(|error| error.to_string());
+                shelf.insert(key, Arc::new(prepared));
+            }
+            Request::Unshelve { key } => {
+                shelf.remove(&key);
+            }
+            Request::Job { job, key, solution } => {
+                let problem = shelf.get(&key).ok_or(Error::UnknownProblem { job, key })?;
+                let job = Job {
+                    job,
+                    problem: Arc::clone(problem),
+                    solution,
+                };
+                if jobs.send(job).is_err() {
+                    return Err(Error::Workers);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All workers, each with its sandbox up. The first that fails to start one ends the attempt.
+fn start_workers(
+    settings: &Settings,
+    replies: &Arc<Mutex<UnixStream>>,
+) -> Result<Sender<Job>, Error> {
+    let (jobs, queue) = channel();
+    let queue = Arc::new(Mutex::new(queue));
+    let (started, starts) = channel();
+    for number in 0..settings.workers {
+        let (settings, queue) = (settings.clone(), Arc::clone(&queue));
+        let (replies, started) = (Arc::clone(replies), started.clone());
+        thread::Builder::new()
+            .name(format!("grade-{number}"))
+            .spawn(move || work(&settings, &queue, &replies, &started))
+            .map_err(|source| Error::Io {
+                step: "starting a worker thread",
+                source,
+            })?;
+    }
+    drop(started);
+    for _ in 0..settings.workers {
+        starts.recv().map_err(|_| Error::Workers)??;
+    }
+    Ok(jobs)
+}
+
+/// A worker's life: sandboxes are started on the thread that drives them, so that they die with it.
+fn work(
+    settings: &Settings,
+    queue: &Mutex<Receiver<Job>>,
+    replies: &Mutex<UnixStream>,
+    started: &Sender<Result<(), Error>>,
+) {
+    let options = Options {
+        python: settings.python.clone(),
+        core: settings.core.clone(),
+        site_packages: settings.site_packages.clone(),
+        without: Vec::new(),
+    };
+    let mut judge = match Judge::start(options, settings.stop, settings.extract, settings.feedback)
+    {
+        Ok(judge) => judge,
+        Err(error) => {
+            let _seen = started.send(Err(error));
+            return;
+        }
+    };
+    let _seen = started.send(Ok(()));
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job {
+            job,
+            problem,
+            solution,
+        }) = job
+        else {
+            return;
+        };
+        let answer = catch_unwind(AssertUnwindSafe(|| match problem.as_ref() {
+            Ok(problem) => Reply::Done {
+                job,
+                grade: Box::new(judge.grade(problem, &solution)),
+            },
+            Err(message) => Reply::Refused {
+                job,
+                message: message.clone(),
+            },
+        }));
+        // A panic is a bug of ours: say so and end, rather than leave the caller waiting for this job.
+        let answer = answer.unwrap_or_else(|panic| Reply::Fault {
+            message: panic_text(panic.as_ref()),
+        });
+        if reply(replies, &answer).is_err() {
+            return; // the caller is gone; the reading thread sees it too
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(panic.downcast_ref::<&str>().copied());
+    format!(
+        "panic in a grading thread: {}",
+        text.unwrap_or("no message")
+    )
+}
+
+fn reply(replies: &Mutex<UnixStream>, message: &Reply) -> Result<(), Error> {
+    send(
+        &mut *replies.lock().unwrap_or_else(PoisonError::into_inner),
+        message,
+    )
+}
+
+fn clone(stream: &UnixStream) -> Result<UnixStream, Error> {
+    stream.try_clone().map_err(|source| Error::Io {
+        step: "cloning the caller's socket",
+        source,
+    })
+}
+
+/// A process that the caller forked may keep the socket open after the caller died: look at the parent itself too.
+fn watch_parent(parent: u32, stream: UnixStream) {
+    thread::spawn(move || {
+        while std::os::unix::process::parent_id() == parent {
+            thread::sleep(PARENT_CHECK);
+        }
+        let _ended = stream.shutdown(Shutdown::Both); // the reading thread sees the end of the stream
+    });
+}
