@@ -97,35 +97,34 @@ fn prepare(
     let count = |text: Option<&str>| text.map_or(0, |text| text.chars().count());
     let (solution_length, feedback_length) = (count(solution), count(feedback));
     let total = solution_length + feedback_length;
-    let cut_to = |keep: usize| -> Result<Vec<u32>, Error> {
-        let solution = solution.map(|text| middle_cut(text, share(keep, solution_length, total)));
-        let feedback = feedback.map(|text| middle_cut(text, share(keep, feedback_length, total)));
-        encode(&Row {
-            solution: solution.as_deref(),
-            feedback: feedback.as_deref(),
+    let cut = |text: Option<&'_ str>, length: usize, keep: usize| {
+        text.map(|text| middle_cut(text, share(keep, length, total)).into_owned())
+    };
+    let cut_to = |keep: usize| -> Result<Prepared, Error> {
+        let short_solution = cut(solution, solution_length, keep);
+        let short_feedback = cut(feedback, feedback_length, keep);
+        let ids = encode(&Row {
+            solution: short_solution.as_deref(),
+            feedback: short_feedback.as_deref(),
             ..*row
-        })
-    };
-    let Some(keep) = largest_fit(total, |keep| Ok(cut_to(keep)?.len() <= max_tokens))? else {
-        let tokens = cut_to(0)?.len();
-        return Err(Error::OverBudget {
-            label: row.label.to_owned(),
-            tokens,
-            budget: max_tokens,
-        });
-    };
-    for (length, flag) in [
-        (solution_length, "cut:solution"),
-        (feedback_length, "cut:feedback"),
-    ] {
-        if share(keep, length, total) < length {
-            flags.push(flag);
+        })?;
+        let mut flags = flags.clone();
+        if short_solution.as_deref() != solution {
+            flags.push("cut:solution");
         }
+        if short_feedback.as_deref() != feedback {
+            flags.push("cut:feedback");
+        }
+        Ok(Prepared { ids, flags })
+    };
+    match largest_fit(total, |keep| Ok(cut_to(keep)?.ids.len() <= max_tokens))? {
+        Some(keep) => cut_to(keep),
+        None => Err(Error::OverBudget {
+            label: row.label.to_owned(),
+            tokens: cut_to(0)?.ids.len(),
+            budget: max_tokens,
+        }),
     }
-    Ok(Prepared {
-        ids: cut_to(keep)?,
-        flags,
-    })
 }
 
 /// Maps `work` over `items` on as many threads as there are cores, keeping their order.

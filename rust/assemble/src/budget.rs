@@ -6,28 +6,26 @@
 
 use std::borrow::Cow;
 
-/// `text` with at most `keep` of its characters, the middle replaced by a marker line.
+/// `text` with the middle replaced by a marker line, so that `keep` of its characters are left.
+///
+/// A text that the marker would not make shorter stays whole.
 ///
 /// ```
-/// let cut = opsd_assemble::middle_cut("abcdefghij", 4);
-/// assert_eq!(cut, "ab\n[... 6 characters cut ...]\nij");
-/// assert_eq!(opsd_assemble::middle_cut("short", 9), "short");
+/// let cut = opsd_assemble::middle_cut("import sys, then forty more characters, then print(x)", 16);
+/// assert_eq!(cut, "import s\n[... 37 characters cut ...]\nprint(x)");
+/// assert_eq!(opsd_assemble::middle_cut("print(1)", 2), "print(1)");
 /// ```
 pub fn middle_cut(text: &str, keep: usize) -> Cow<'_, str> {
     let length = text.chars().count();
-    if keep >= length {
+    let cut = length.saturating_sub(keep);
+    let marker = format!("\n[... {cut} characters cut ...]\n");
+    if keep + marker.len() >= length {
         return Cow::Borrowed(text);
     }
     let head = keep.div_ceil(2);
-    let tail = keep - head;
     let start = byte_of(text, head);
-    let end = byte_of(text, length - tail);
-    let cut = length - keep;
-    Cow::Owned(format!(
-        "{}\n[... {cut} characters cut ...]\n{}",
-        &text[..start],
-        &text[end..]
-    ))
+    let end = byte_of(text, head + cut);
+    Cow::Owned(format!("{}{marker}{}", &text[..start], &text[end..]))
 }
 
 fn byte_of(text: &str, character: usize) -> usize {
@@ -73,16 +71,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cuts_fall_between_characters() {
-        let text = "äöü€𝄞漢字éß";
-        for keep in 0..9 {
-            let cut = middle_cut(text, keep);
-            assert!(
-                cut.contains(&format!("[... {} characters cut ...]", 9 - keep)),
-                "{cut}"
-            );
-            assert!(text.starts_with(&cut[..cut.find('\n').unwrap()]));
-            assert!(text.ends_with(&cut[cut.rfind('\n').unwrap() + 1..]));
+    fn cuts_fall_between_characters_and_never_lengthen() {
+        let text = "äöü€𝄞漢字éß".repeat(5);
+        for keep in 0..=45 {
+            let cut = middle_cut(&text, keep);
+            assert!(cut.chars().count() <= 45);
+            if let Cow::Owned(cut) = cut {
+                assert!(
+                    cut.contains(&format!("[... {} characters cut ...]", 45 - keep)),
+                    "{cut}"
+                );
+                assert!(text.starts_with(&cut[..cut.find('\n').unwrap()]));
+                assert!(text.ends_with(&cut[cut.rfind('\n').unwrap() + 1..]));
+            } else {
+                assert!(keep >= 15, "{keep}");
+            }
         }
     }
 

@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// Nothing is left to cut.
     #[error(
-        "problem {label}: the statement and the instruction alone take {tokens} tokens, more than \
+        "problem {label}: its statement and the context's fixed text alone take {tokens} tokens, more than \
          teacher.max_context_tokens = {budget}; raise that key or leave the problem out"
     )]
     OverBudget {
