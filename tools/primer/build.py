@@ -30,10 +30,14 @@ DATE, RELEASE, PLATFORM = "2026-11-24", "primer-1", "primer"
 
 def interleave(catalogues: tuple[Catalogue, ...]) -> list[Definition]:
     """Return the problems of all files, mixed in proportion, so that any prefix holds every kind."""
+    groups: dict[tuple[int, str], list[Definition]] = {}
+    for number, catalogue in enumerate(catalogues):
+        for definition in catalogue.definitions:
+            groups.setdefault((number, definition.difficulty), []).append(definition)
     placed = [
-        ((place + 0.5) / len(catalogue.definitions), number, definition)
-        for number, catalogue in enumerate(catalogues)
-        for place, definition in enumerate(catalogue.definitions)
+        ((place + 0.5) / len(group), key, definition)
+        for key, group in groups.items()
+        for place, definition in enumerate(group)
     ]
     return [definition for _, _, definition in sorted(placed, key=lambda row: row[:2])]
 

@@ -8,10 +8,7 @@ PROBLEMS = Catalogue()
 trivial, easy = PROBLEMS.trivial, PROBLEMS.easy
 
 
-# Two truth values have four inputs only, so the rules below take numbers or text to reach six tests.
-
-
-@trivial((3, 4), (-1, 5), (0, 0), (8, -2), (1, 1), (0, 7), (-3, -3))
+@trivial((3, 4), (-1, 5), (0, 0), (8, -2), (1, 1), (0, 7), (7, 0), (-3, -3))
 def both_positive(a: int, b: int) -> bool:
     """Return True if both numbers are positive."""
     return a > 0 and b > 0
@@ -138,7 +135,7 @@ def fizz_buzz(n: int) -> str:
     return "Buzz" if n % 5 == 0 else str(n)
 
 
-@easy((3, 4, 5), (1, 2, 3), (2, 2, 2), (10, 1, 1), (1, 10, 1), (1, 1, 10), (7, 10, 5))
+@easy((3, 4, 5), (1, 2, 3), (2, 2, 2), (5, 2, 3), (2, 5, 3), (1, 1, 10), (7, 10, 5))
 def is_triangle(a: int, b: int, c: int) -> bool:
     """Return True if three sticks of these lengths can form a triangle: each pair together longer than the
     third.

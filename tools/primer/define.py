@@ -20,7 +20,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Definition:
     """One problem before its expected outputs exist.
 
-    >>> Definition("primer-one", "Return 1.", "trivial", "def one(n):\\n    return 1", "one", ((5,),)).signature
+    >>> Definition("primer-one", "Return 1.", "trivial", "def one(n):\\n    return 1", "one", ()).signature
     'def one(n):'
     """
 

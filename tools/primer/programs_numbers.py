@@ -76,7 +76,7 @@ program(
 program(
     "largest-of-three",
     "Read one line with three integers separated by spaces. Print the largest one.",
-    "print(max(map(int, input().split())))",
+    "a, b, c = map(int, input().split())\nprint(max(a, b, c))",
     ("1 5 3", "9 2 4", "0 0 7", "-3 -1 -2", "6 6 1", "10 9 100"),
 )
 program(

@@ -114,8 +114,8 @@ program(
 )
 program(
     "number-the-lines",
-    "The first line holds a count n, then n lines of text follow. Print each of them after its number, counted "
-    'from 1, and ": ".',
+    "The first line holds a count n, then n lines of text follow. Print each of them after its number, "
+    'counted from 1, and ": ".',
     """
     for number in range(1, int(input()) + 1):
         print(f"{number}: {input()}")
@@ -125,7 +125,7 @@ program(
 )
 program(
     "triangle-of-stars",
-    "Read a positive integer n. Print n lines of stars (*): one star on the first line, then one more per line.",
+    "Read a positive integer n. Print n lines of stars (*): one on the first line, then one more per line.",
     """
     for width in range(1, int(input()) + 1):
         print("*" * width)
@@ -146,8 +146,8 @@ program(
 )
 program(
     "shopping-total",
-    "The first line holds a count n. Then n lines follow, each with an item, a quantity and a price, separated "
-    "by spaces. Print the total cost.",
+    "The first line holds a count n. Then n lines follow, each with an item, a quantity and a price, "
+    "separated by spaces. Print the total cost.",
     """
     total = 0
     for _ in range(int(input())):

@@ -131,7 +131,7 @@ def join_words(words: list[str]) -> str:
 
 
 @trivial(
-    ("hello", "he"), ("hello", "lo"), ("", "a"), ("abc", ""), ("Hi", "hi"), ("sun", "sunny"), ("sunny", "sun")
+    ("hello", "he"), ("hello", "lo"), ("", "a"), ("abc", ""), ("Hi", "hi"), ("sun", "sunny"), ("zoo", "ant")
 )
 def starts_with(text: str, prefix: str) -> bool:
     """Return True if the text starts with the prefix."""
