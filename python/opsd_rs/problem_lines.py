@@ -31,7 +31,7 @@ def parse(line: bytes) -> Problem:
     from pydantic import ValidationError
 
     try:
-        (problem,) = _parser().validate_json(b"[" + line + b"]")
+        (problem,) = _parser().validate_json(b"[" + line.strip() + b"]")
     except ValidationError as error:
         faults = error.errors(include_url=False)
         raise BadInput(_fault(min(faults, key=lambda fault: fault["type"] == "missing"))) from None
