@@ -164,6 +164,47 @@ def test_data_show_counts_the_built_in_problems() -> None:
     assert run("data", "show", "primer", "kind=fun").exit_code == 2
 
 
+def test_context_show_prints_the_template(tmp_path: Path) -> None:
+    result = run("context", "show", "peer_solution_feedback")
+    assert result.exit_code == 0, result.stderr
+    assert "\nCorrect solution:\n" in result.stdout
+    assert result.stdout.endswith("\n\nCorrectly solve the original question.\n")
+    assert run("context", "show", "peer_solution_feedback", "--problem", "nowhere").exit_code == 2
+
+
+def test_law_fit_and_predict_speak_to_each_other(tmp_path: Path) -> None:
+    table = tmp_path / "runs.csv"
+    points = [(0.0, 0.01), (0.02, 0.04), (0.05, 0.06), (0.1, 0.16)]
+    lines = [f"m,c{number},{gap},{gain}" for number, (gap, gain) in enumerate(points)]
+    table.write_text("\n".join(["family,config_id,gap,improvement", *lines]) + "\n")
+    law = tmp_path / "law.json"
+    fitted = run("law", "fit", str(table), "--out", str(law), "--format", "json")
+    assert fitted.exit_code == 0, fitted.stderr
+    entry = json.loads(fitted.stdout)["families"]["m"]
+    expected = {
+        "slope",
+        "slope_se",
+        "intercept",
+        "intercept_se",
+        "r2",
+        "residual_sd",
+        "n",
+        "loo_r2",
+        "loo_q2",
+        "loo_rmse",
+    }
+    assert expected <= set(entry)
+    forecasts = json.loads(run("law", "predict", str(law), str(table), "--format", "json").stdout)
+    assert [
+        set(row) >= {"family", "config_id", "gap", "forecast", "pi80", "pi95", "flags"} for row in forecasts
+    ] == [True] * 4
+    assert abs(forecasts[3]["forecast"] - (entry["intercept"] + 0.1 * entry["slope"])) < 1e-12
+    assert run("law", "fit", str(table)).stdout.startswith("m   n = 4 configurations")
+    missing = run("law", "fit", str(tmp_path / "none.csv"))
+    assert missing.exit_code == 2
+    assert missing.stderr.count("\n") == 1
+
+
 def test_doctor_says_what_is_there() -> None:
     result = run("doctor", "--format", "json")
     findings = {row["name"]: row for row in json.loads(result.stdout)}

@@ -33,7 +33,7 @@ ROOMS = {
     "loss": {"loss", "kernels"},
     "evaluate": {"evaluate"},
     "gap": {"gap", "run_table"},
-    "law": {"law"},
+    "law": {"law", "law_table", "law_runs", "figures"},
     "doctor": {"doctor"},
 }
 
@@ -46,8 +46,8 @@ HEAVY = {
     "click": {"cli"},
     "pydantic": {"config", "config_files", "config_text", "problem_lines"},
     "rich": {"show", "progress"},
-    "polars": {"journal", "law"},
-    "matplotlib": {"law"},
+    "polars": {"journal", "law_table", "law_runs"},
+    "matplotlib": {"figures"},
     "_core": {"grading", "context", "context_chat", "doctor"},
     "torch": {
         "ranks", "model", "rollout", "vllm_engine", "weight_sync", "student", "teacher", "loss", "house", "distill",

@@ -10,7 +10,7 @@ load torch. A corridor, like ``train``: it opens rooms and holds no logic of the
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -247,12 +247,20 @@ def context_list(form: str) -> None:
 
 @context.command("show")
 @click.argument("name")
-def context_show(name: str) -> None:
-    """One context, filled with a worked example."""
-    from opsd_rs import context as room
+@click.option("--problems", "path", default="primer", show_default=True, metavar="P", help="Problems file.")
+@click.option("--problem", "problem_id", metavar="ID", help="Which problem; default: the first.")
+@click.option("--prompt", type=click.Choice(["plain", "sdpo"]), default="plain", show_default=True)
+def context_show(name: str, path: str, problem_id: str | None, prompt: Literal["plain", "sdpo"]) -> None:
+    """What the teacher reads of a problem under the context NAME, stand-ins in the slots it would fill."""
+    from opsd_rs import problems
     from opsd_rs.config_files import load_context
+    from opsd_rs.context import render_message
 
-    click.echo(room.Assembler.show(load_context(name)))
+    loaded = load_context(name)
+    found = [problem for problem in problems.load(path) if problem_id in (None, problem.problem_id)]
+    if not found:
+        raise BadInput(f"{path}: no problem {problem_id}; `opsd-rs data show` counts what is there")
+    click.echo(render_message(loaded, found[0], prompt))
 
 
 @main.group()
@@ -290,8 +298,9 @@ def law_fit(tables: Sequence[Path], form: str, out: Path | None, figure: Path | 
     if out is not None:
         room.save(fitted, out)
     if figure is not None:
-        room.figure1(fitted, figure)
-    _show(fitted, form)
+        for path in room.figure1(fitted, figure):
+            click.echo(f"figure: {path}", err=True)
+    _show(fitted, form) if form == "json" else click.echo("\n".join(room.format_table(fitted)))
 
 
 @law.command("predict")
@@ -302,7 +311,8 @@ def law_predict(fitted: Path, table: Path, form: str) -> None:
     """Forecast the improvement of measured gaps, with 80 and 95 % prediction intervals."""
     from opsd_rs import law as room
 
-    _show(room.predict_table(fitted, table), form)
+    forecasts = room.predict_table(fitted, table)
+    _show(forecasts, form) if form == "json" else click.echo("\n".join(room.format_predictions(forecasts)))
 
 
 # ---- configuration, machine ----------------------------------------------------------------------

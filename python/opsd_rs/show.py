@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,18 +58,22 @@ def print_result(value: Any, form: str) -> None:
     if form == "json":
         print(to_json(value))
         return
-    from rich.console import Console
-    from rich.table import Table
-
     rows = to_rows(value)
     columns = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_cell(row.get(name)) for name in columns] for row in rows]
+    if not sys.stdout.isatty():  # a file or a pipe has no width to fold at
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        for line in [columns, *cells]:
+            print("  ".join(map(str.ljust, line, widths)).rstrip())
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in columns))
-    console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:  # a file or a pipe has no width to fold at
-        console = Console(markup=False, highlight=False, emoji=False, width=10_000)
-    console.print(table)
+    for line in cells:
+        table.add_row(*map(Text, line))  # as it is: square brackets are no markup here
+    Console(highlight=False).print(table)
 
 
 def _cell(value: Any) -> str:
