@@ -4,16 +4,19 @@ use opsd_assemble::{ContextTemplate, Error, Row, Templates, assemble};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-pyo3::import_exception!(opsd_rs.errors, BadInput);
+use crate::crossing::crossing;
+use crate::error::Crossed;
 
 /// One row for `Chat.assemble`: label, prompt, solution, feedback.
 type PyRow = (String, String, Option<String>, Option<String>);
 /// One row from `Chat.assemble`: token ids, flags.
 type PyPrompt<'py> = (Bound<'py, PyTuple>, Vec<&'static str>);
 
-/// Every error of the assembler is the user's to mend.
-fn refused(error: &Error) -> PyErr {
-    BadInput::new_err(error.to_string())
+impl From<Error> for Crossed {
+    /// Every error of the assembler is the user's to mend.
+    fn from(error: Error) -> Self {
+        Self::Bad(error.to_string())
+    }
 }
 
 /// A context's templates, parsed.
@@ -40,9 +43,9 @@ impl PyContextTemplate {
             preamble,
             is_static,
         };
-        ContextTemplate::new(&templates)
-            .map(Self)
-            .map_err(|error| refused(&error))
+        Ok(Self(
+            ContextTemplate::new(&templates).map_err(Crossed::from)?,
+        ))
     }
 
     /// The user's message, nothing cut.
@@ -71,9 +74,10 @@ impl PyChat {
         tail: &str,
         trims: bool,
     ) -> PyResult<Self> {
-        py.detach(|| opsd_assemble::Chat::new(tokenizer_json, head, tail, trims))
-            .map(Self)
-            .map_err(|error| refused(&error))
+        let chat = crossing(py, || {
+            opsd_assemble::Chat::new(tokenizer_json, head, tail, trims)
+        })?;
+        Ok(Self(chat))
     }
 
     /// Token ids of a chat with this one user message.
@@ -84,8 +88,7 @@ impl PyChat {
         message: &str,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let mut ids = Vec::new();
-        py.detach(|| self.0.encode(label, message, &mut ids))
-            .map_err(|error| refused(&error))?;
+        crossing(py, || self.0.encode(label, message, &mut ids))?;
         PyTuple::new(py, ids)
     }
 
@@ -97,20 +100,18 @@ impl PyChat {
         rows: Vec<PyRow>,
         max_tokens: usize,
     ) -> PyResult<Vec<PyPrompt<'py>>> {
-        let packed = py
-            .detach(|| {
-                let rows: Vec<Row<'_>> = rows
-                    .iter()
-                    .map(|(label, prompt, solution, feedback)| Row {
-                        label,
-                        prompt,
-                        solution: solution.as_deref(),
-                        feedback: feedback.as_deref(),
-                    })
-                    .collect();
-                assemble(&self.0, &context.0, &rows, max_tokens)
-            })
-            .map_err(|error| refused(&error))?;
+        let packed = crossing(py, move || {
+            let rows: Vec<Row<'_>> = rows
+                .iter()
+                .map(|(label, prompt, solution, feedback)| Row {
+                    label,
+                    prompt,
+                    solution: solution.as_deref(),
+                    feedback: feedback.as_deref(),
+                })
+                .collect();
+            assemble(&self.0, &context.0, &rows, max_tokens)
+        })?;
         packed
             .offsets
             .windows(2)
