@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ LABELS = {
     "peer_solution_feedback": "peer solution + feedback",
 }
 OTHER_LOOKS = (("#CC79A7", "X"), ("#8C6D1F", "p"), ("#000000", "*"), ("#B0A800", "h"), ("#5B3A8C", "<"))
+MAX_COLUMNS = 4
 STUDENT, TEACHER = "#0072B2", "#D55E00"
 STYLE = {
     "svg.hashsalt": "opsd-rs",  # else element ids differ from run to run
@@ -186,12 +188,18 @@ def _caption(families: Mapping[str, Any]) -> str:
     kinds = dict.fromkeys(_bar(point)[1] for entry in families.values() for point in entry["configs"])
     across = any(point["gap_se"] for entry in families.values() for point in entry["configs"])
     synthetic = any(entry["synthetic"] for entry in families.values())
-    return (
-        f"Points: configuration means. Vertical bars: {'; '.join(kinds)}."
-        + (" Horizontal bars: ±1 standard error of the gap." if across else "")
-        + "\nDashed: least squares, band: 95 % of its mean. Dotted: y = x (the student reaches the initial"
-        " self-teacher)." + ("\nHollow points are SYNTHETIC: invented, not measured." if synthetic else "")
+    sizes = ", ".join(
+        f"{name} n = {entry['n']} from {entry['num_runs']} runs" for name, entry in families.items()
     )
+    lines = [
+        f"Points: configuration means ({sizes}). Vertical bars: {'; '.join(kinds)}."
+        + (" Horizontal bars: ±1 standard error of the gap." if across else ""),
+        "Dashed: least squares, band: 95 % of its mean. Dotted: y = x (the student reaches the initial self-teacher).",
+    ]
+    if synthetic:
+        lines.append("Hollow points are SYNTHETIC: invented, not measured.")
+    width = 40 + 62 * min(len(families), MAX_COLUMNS)  # characters under the panels
+    return "\n".join(textwrap.fill(line, width) for line in lines)
 
 
 def _draw_curve(
@@ -264,7 +272,7 @@ def _percent(value: float | None) -> float | None:
 def _panels(count: int, *, width: float, height: float) -> tuple[Any, list[Any]]:
     from matplotlib.figure import Figure
 
-    columns = min(count, 4)
+    columns = min(count, MAX_COLUMNS)
     rows = -(-count // columns)
     figure = Figure(figsize=(width * columns + 1.7, height * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
