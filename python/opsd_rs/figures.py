@@ -199,7 +199,7 @@ def _caption(families: Mapping[str, Any]) -> str:
     if synthetic:
         lines.append("Hollow points are SYNTHETIC: invented, not measured.")
     width = 40 + 62 * min(len(families), MAX_COLUMNS)  # characters under the panels
-    return "\n".join(textwrap.fill(line, width) for line in lines)
+    return "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in lines)
 
 
 def _draw_curve(
