@@ -164,6 +164,39 @@ def test_data_show_counts_the_built_in_problems() -> None:
     assert run("data", "show", "primer", "kind=fun").exit_code == 2
 
 
+def test_grade_writes_results_and_shows_the_counts(tmp_path: Path) -> None:
+    problems = tmp_path / "problems.jsonl"
+    tests = [{"input": "1\n2", "output": "3"}, {"input": "5\n-5", "output": "0"}]
+    problem = {"problem_id": "add", "prompt": "Add.", "entry_point": "add", "tests": tests}
+    problems.write_text(json.dumps(problem) + "\n")
+    solutions, out = tmp_path / "solutions.jsonl", tmp_path / "results.jsonl"
+    codes = [f"def add(a, b):\n    return {result}" for result in ("a + b", "a - b", "a / 0")]
+    lines = [json.dumps({"problem_id": "add", "sample": n, "code": code}) for n, code in enumerate(codes)]
+    solutions.write_text("\n".join(lines) + "\n")
+    words = ["grade", "--problems", problems, "--solutions", solutions, "--out", out, "--workers", "1"]
+    done = run(*map(str, words), "--format", "json")
+    assert done.exit_code == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["verdicts"] == {"accepted": 1, "wrong_answer": 1, "runtime_error": 1}
+    results = {row["sample"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert [results[n]["verdict"] for n in range(3)] == ["accepted", "wrong_answer", "runtime_error"]
+    again = run(*map(str, words))
+    assert again.exit_code == 2
+    assert again.stderr == f"error: {out} exists; choose another name or remove it\n"
+
+
+def test_grade_names_a_corrupt_problems_line(tmp_path: Path) -> None:
+    problems, solutions = tmp_path / "problems.jsonl", tmp_path / "solutions.jsonl"
+    good = {"problem_id": "add", "prompt": "Add.", "tests": [{"input": "1", "output": "1"}]}
+    problems.write_text(json.dumps(good) + '\n{"probl\n')
+    solutions.write_text("")
+    words = ["grade", "--problems", problems, "--solutions", solutions, "--out", tmp_path / "r.jsonl"]
+    done = run(*map(str, words))
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"error: {problems}:2: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_context_show_prints_the_template(tmp_path: Path) -> None:
     result = run("context", "show", "peer_solution_feedback")
     assert result.exit_code == 0, result.stderr

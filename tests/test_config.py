@@ -321,6 +321,8 @@ def test_unlikely_values_are_warned_of(
 def test_json_and_toml_bring_the_same_tree_back(name: str, tmp_path: Path) -> None:
     resolved = resolve([name], ["loss.topk=none"])
     assert config_from_json(resolved_json(resolved.config)) == resolved.config
+    written = write(tmp_path, "config.json", resolved_json(resolved.config))
+    assert resolve([written]).config == resolved.config
     shown = write(tmp_path, "shown.toml", config_text.to_toml(resolved))
     assert resolve([shown]).config == resolved.config
 

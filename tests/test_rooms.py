@@ -26,7 +26,7 @@ ROOMS = {
     "problems": {"problems", "problem_files", "problem_lines", "livecodebench"},
     "model": {"model"},
     "rollout": {"rollout", "sampler", "vllm_engine", "vllm_server", "weight_sync"},
-    "grading": {"grading"},
+    "grading": {"grading", "grader_process"},
     "context": {"context", "context_chat", "context_words"},
     "student": {"student"},
     "teacher": {"teacher"},
@@ -207,6 +207,15 @@ def test_configuration_needs_no_torch_and_no_polars(words: list[str]) -> None:
     done = run_command(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("LOADED ['pydantic']\n")
+
+
+def test_the_law_needs_polars_but_no_torch() -> None:
+    table = PACKAGE / "data/law_synthetic.csv"
+    blocker = BLOCKER.replace("'polars', ", "")
+    words = ["law", "fit", str(table), "--format", "json"]
+    done = python(f"{blocker}\n{LOADED}\nfrom opsd_rs.cli import main\nmain({words!r}, prog_name='opsd-rs')")
+    assert done.returncode == 0, done.stderr
+    assert '"slope"' in done.stdout
 
 
 def test_without_torch_the_loop_names_the_extra() -> None:

@@ -131,9 +131,12 @@ def gap(obj: Mapping[str, Any], words: Sequence[str], form: str) -> None:
 @_format
 @click.pass_obj
 def evaluate(obj: Mapping[str, Any], words: Sequence[str], form: str) -> None:
-    """Validation accuracy of a configuration's model, or of a run's last checkpoint (RUN_DIR)."""
-    run_dir = Path(words[0]) if len(words) == 1 and Path(words[0]).is_dir() else None
-    config = _load(words) if run_dir is None else _of_run(run_dir)
+    """Validation accuracy of a configuration's model, or of the last checkpoint of a run.
+
+    For a run, give its folder in the place of CONFIG; KEY=VALUE may change the [eval] table.
+    """
+    run_dir = Path(words[0]) if Path(words[0]).is_dir() else None
+    config = _load(words) if run_dir is None else _of_run(run_dir, words[1:])
     _prepare(obj)
     from opsd_rs.train import evaluate_from_config
 
@@ -146,13 +149,11 @@ def _load(words: Sequence[str]) -> Config:
     return load_config(*split_arguments(words))
 
 
-def _of_run(run_dir: Path) -> Config:
-    from opsd_rs.config_files import config_from_json
-
+def _of_run(run_dir: Path, words: Sequence[str] = ()) -> Config:
     path = run_dir / "config.json"
     if not path.is_file():
         raise BadInput(f"{run_dir}: not a run folder: it has no config.json")
-    return config_from_json(path.read_text(encoding="utf-8"), origin=str(path))
+    return _load([str(path), *words])
 
 
 def _prepare(obj: Mapping[str, Any]) -> None:
@@ -180,13 +181,21 @@ def _prepare(obj: Mapping[str, Any]) -> None:
     show_default=True,
     help="When to leave a solution's remaining tests out.",
 )
-def grade(problems: str, solutions: Path, out: Path, workers: int | None, stop: str) -> None:
+@_format
+def grade(
+    problems: str,
+    solutions: Path,
+    out: Path,
+    workers: int | None,
+    stop: Literal["never", "first-failure"],
+    form: str,
+) -> None:
     """Run solutions against the tests of their problems in the sandbox."""
     from opsd_rs import grading
+    from opsd_rs import problems as room
 
-    summary = grading.grade_files(problems, solutions, out, workers=workers, stop=stop, progress=True)
-    if summary is not None:
-        click.echo(summary, err=True)
+    found = room.load(problems)
+    _show(grading.grade_files(found, solutions, out, workers=workers, stop=stop, progress=True), form)
 
 
 @main.group()

@@ -132,11 +132,12 @@ def names(folder: str = "") -> list[str]:
 
 
 def config_path(source: str) -> Path:
-    """The file behind a source: a path when it ends in ``.toml``, else a built-in name."""
-    path = Path(source) if source.endswith(".toml") else CONFIGS / f"{source}.toml"
+    """The file behind a source: a path when it ends in ``.toml`` (or is a run's ``.json``), else a built-in name."""
+    is_path = source.endswith((".toml", ".json"))
+    path = Path(source) if is_path else CONFIGS / f"{source}.toml"
     if path.is_file():
         return path
-    if source.endswith(".toml"):
+    if is_path:
         folder = path.parent
         there = [str(folder / file.name) for file in folder.glob("*.toml")] if folder.is_dir() else []
         built_in = [name for name in names() if name.rpartition("/")[2] == path.stem]
@@ -153,13 +154,25 @@ def _read(path: Path) -> Tree:
     label = _label(path)
     try:
         text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            table = json.loads(text, object_hook=_unset)
+            if not isinstance(table, dict):
+                raise BadInput(f"{label}: not a configuration: an object is expected")
+            return _tree(table, lambda _: label)
         table = tomllib.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{label}: not JSON: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{label}: not TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{label}: cannot be read: {error}") from None
     lines = key_lines(text)
     return _tree(table, lambda at: f"{label}:{line_of(lines, at)}")
+
+
+def _unset(table: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with null written as TOML files have to write it."""
+    return {name: "none" if value is None else value for name, value in table.items()}
 
 
 def _label(path: Path) -> str:
