@@ -24,7 +24,7 @@ from opsd_rs.ranks import Ranks
 from opsd_rs.records import Ask, Grade, Problem, Rollout, Solution, TeacherContext
 from opsd_rs.rollout import Sampling, make_engine
 from opsd_rs.sampler import Sampler
-from opsd_rs.student import device_of_rank, join_ranks
+from opsd_rs.student import device_of_rank, join_ranks, leave_ranks
 
 Problems = Mapping[str, Problem]
 
@@ -102,7 +102,12 @@ class House:
             return self.ranks.gather(self.grader.grade(items, progress=tick))
 
     def contexts(
-        self, assembler: Assembler, rollouts: Sequence[Rollout], grades: Sequence[Grade], problems: Problems, step: int
+        self,
+        assembler: Assembler,
+        rollouts: Sequence[Rollout],
+        grades: Sequence[Grade],
+        problems: Problems,
+        step: int,
     ) -> list[TeacherContext]:
         """What the teacher reads before each rollout, in order."""
         hints = self.hints(assembler, rollouts, grades, problems, step)
@@ -110,7 +115,12 @@ class House:
             return assembler.teacher_contexts(rollouts, grades, problems, hints)
 
     def hints(
-        self, assembler: Assembler, rollouts: Sequence[Rollout], grades: Sequence[Grade], problems: Problems, step: int
+        self,
+        assembler: Assembler,
+        rollouts: Sequence[Rollout],
+        grades: Sequence[Grade],
+        problems: Problems,
+        step: int,
     ) -> Mapping[str, str] | None:
         """Hints written by the sampler's present weights from a success of each group; None without hints."""
         context = assembler.context
@@ -129,7 +139,6 @@ class House:
 def open_house(config: Config, run_dir: Path) -> Iterator[House]:
     """Open the rooms of ``config``; ``run_dir`` must exist."""
     device = device_of_rank()
-    ranks = Ranks(*join_ranks(device))
     model_dir = models.resolve(config.model.path)
     problem_set = problem_room.from_config(config.problems, config.seed)
     assembler = _assembler(config, model_dir, config.context)
@@ -138,10 +147,14 @@ def open_house(config: Config, run_dir: Path) -> Iterator[House]:
     validated = problem_set.held_out if config.eval.problems == "held_out" else problem_set.full
     clock = Clock()
     with ExitStack() as stack:
+        ranks = Ranks(*join_ranks(device))
+        stack.callback(leave_ranks)
         grader = stack.enter_context(
             Grader(workers=config.grader.workers or None, require=config.grader.require)
         )
-        engine = make_engine(config, model_dir, device_index=device.index, log_dir=run_dir)
+        engine = make_engine(
+            config, model_dir, device_index=device.index, log_path=run_dir / f"sampler_{ranks.rank}.log"
+        )
         stack.callback(engine.close)
         yield House(
             config=config,

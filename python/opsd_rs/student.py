@@ -46,7 +46,10 @@ class Batch:
 
     @classmethod
     def of(
-        cls, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], device: torch.device | str
+        cls,
+        prompts: Sequence[Sequence[int]],
+        completions: Sequence[Sequence[int]],
+        device: torch.device | str,
     ) -> Batch:
         """Lay out one micro-batch. Prompts must not be empty: the first completion token needs a predictor."""
         rows = [(*prompt, *completion) for prompt, completion in zip(prompts, completions, strict=True)]
@@ -122,6 +125,14 @@ def join_ranks(device: torch.device) -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
+def leave_ranks() -> None:
+    """Close the process group; a group left to the interpreter's exit can crash there."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 class Student:
     """The policy being trained.
 
@@ -187,7 +198,7 @@ class Student:
         self.engine.backward(loss * self.world_size)
 
     def step(self) -> float:
-        """Clip, AdamW, and the norm of the gradient before clipping. A norm that is not finite is the caller's to act on."""
+        """Clip, AdamW; returns the gradient's norm before clipping. The caller acts on one that is not finite."""
         self.engine.step()
         self.num_optimizer_steps += 1
         return float(self.engine.get_global_grad_norm())

@@ -6,24 +6,17 @@ forward, which no amount of bookkeeping on the engine's side can imitate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from opsd_rs.student import Batch, Student
-from opsd_rs.weight_sync import TOLERANCE, probe_prompt, verify_against
+from opsd_rs.weight_sync import TOLERANCE, verify_against
 
 if TYPE_CHECKING:
     from opsd_rs.house import House
     from opsd_rs.teacher import Teacher
-
-
-class HasWeights(Protocol):
-    """The student or the teacher."""
-
-    def weights(self) -> Iterator[tuple[str, Tensor]]: ...
 
 
 def sync(house: House, source: Student | Teacher, step: int) -> float:
@@ -34,10 +27,9 @@ def sync(house: House, source: Student | Teacher, step: int) -> float:
     engine = house.sampler.engine
     with house.progress.phase("sync", step):
         engine.load(source.weights(), engine.version + 1)
-        prompt_ids = probe_prompt(_vocabulary(source), house.assembler.max_model_tokens)
-        logprobs_V = _next_logprobs(source, prompt_ids, house.device)
+        logprobs_V = _next_logprobs(source, engine.probe_ids, house.device)
         return verify_against(
-            engine.check(prompt_ids), logprobs_V, TOLERANCE[house.config.model.dtype], step=step
+            engine.check(engine.probe_ids), logprobs_V, TOLERANCE[house.config.model.dtype], step=step
         )
 
 
@@ -50,8 +42,3 @@ def _next_logprobs(source: Student | Teacher, prompt_ids: tuple[int, ...], devic
     else:
         logits_TV = source.logits(batch.input_ids_BL, batch.attention_mask_BL, batch.index_T)
     return torch.log_softmax(logits_TV[0].float(), dim=-1)
-
-
-def _vocabulary(source: Student | Teacher) -> int:
-    module = source.engine.module if isinstance(source, Student) else source.module
-    return int(module.lm.config.vocab_size)

@@ -23,6 +23,7 @@ from opsd_rs.distill import Row, distill
 from opsd_rs.errors import BadInput, Stopped
 from opsd_rs.house import House, open_house
 from opsd_rs.journal import every
+from opsd_rs.law_runs import append_run_row
 from opsd_rs.records import Ask, Grade, Rollout, TeacherContext
 from opsd_rs.student import CompletionLogits, Student, load_model
 from opsd_rs.sync import sync
@@ -166,7 +167,9 @@ def validate(house: House, student: Student, teacher: Teacher, step: int) -> Non
         # The teacher reads what it would read in training: contexts from training-decoding rollouts.
         train_problems = {problem.problem_id: problem for problem in house.train_problems}
         seen = {**house.full_problems, **train_problems}
-        built_from = house.sample(asks, house.train_sampling(), purpose="eval-A", step=step, phase="eval rollout")
+        built_from = house.sample(
+            asks, house.train_sampling(), purpose="eval-A", step=step, phase="eval rollout"
+        )
         grades = house.grade(built_from, seen, step=step, phase="eval grade")
         contexts = house.contexts(house.assembler, built_from, grades, seen, step)
         sync(house, teacher, step)
@@ -255,7 +258,7 @@ def _finish(house: House, student: Student) -> None:
     """The run's row for the law, its figure's data, and the trained weights as a Hugging Face folder."""
     if house.ranks.first:
         row = run_table.run_row(house.config, house.run_dir, house.model_dir)
-        journal.write_table(house.run_dir / "runs.parquet", [row])
+        append_run_row(house.run_dir / "runs.parquet", row)
         house.progress.say(run_table.improvement_line(row))
     with house.progress.phase("export", house.config.train.num_steps):
         student.export(house.run_dir / "model", house.model_dir, write=house.ranks.first)
@@ -269,7 +272,8 @@ def _run_folder(config: Config, resume: Path | None) -> Path:
     path = run_dir / "config.json"
     if resume is None and path.exists():
         raise BadInput(
-            f"run.dir = {run_dir} holds a run already: go on with `opsd-rs train --resume {run_dir}`, or name another run.dir"
+            f"run.dir = {run_dir} holds a run already: go on with `opsd-rs train --resume {run_dir}`,"
+            " or name another run.dir"
         )
     if resume is not None and not path.exists():
         raise BadInput(f"{resume} is no run folder: it has no config.json")
