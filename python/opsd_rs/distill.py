@@ -75,7 +75,7 @@ def distill(
         if not math.isfinite(norm):
             raise Stopped(
                 f"gradient norm is {norm} after {student.num_optimizer_steps} optimizer steps: nothing past the last"
-                " checkpoint is kept; lower optim.lr, or set model.dtype = \"float32\" to see whether precision is at fault"
+                ' checkpoint is kept; lower optim.lr, or try model.dtype = "float32"'
             )
         sums.grad_norms.append(norm)
     progress(len(trained_batches), len(trained_batches))
@@ -122,11 +122,15 @@ def _accumulate(
         weight, rows = (1.0, rows) if rows else (0.0, [dummy])
         ours = _student_batch(rows, student)
         theirs = Batch.of(
-            [row.context.prompt_ids for row in rows], [row.rollout.completion_ids for row in rows], student.device
+            [row.context.prompt_ids for row in rows],
+            [row.rollout.completion_ids for row in rows],
+            student.device,
         )
         teacher_logits_TV = teacher.logits(theirs.input_ids_BL, theirs.attention_mask_BL, theirs.index_T)
         student_logits_TV = student.logits(ours)
-        rollout_logprobs_T = torch.tensor([p for row in rows for p in row.rollout.logprobs], device=student.device)
+        rollout_logprobs_T = torch.tensor(
+            [p for row in rows for p in row.rollout.logprobs], device=student.device
+        )
         out = opsd_loss(
             student_logits_TV,
             teacher_logits_TV,

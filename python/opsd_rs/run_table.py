@@ -69,7 +69,8 @@ def run_row(config: Config, run_dir: Path, model_dir: str) -> dict[str, Any]:
     r, e = config.rollout, config.eval
     return {
         "run_id": f"{run_dir.name}-{config.seed}",
-        "config_id": config.run.config_id or f"{family}/{Path(config.problems.path).stem}/{config.context.name}",
+        "config_id": config.run.config_id
+        or f"{family}/{Path(config.problems.path).stem}/{config.context.name}",
         "family": family,
         "base_model": Path(model_dir).name,
         "context": config.context.name,
@@ -108,7 +109,9 @@ def run_row(config: Config, run_dir: Path, model_dir: str) -> dict[str, Any]:
 def gap_rows_from(path: Path, wanted: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of a gap measured before; BadInput where a context is not in it."""
     if not path.exists():
-        raise BadInput(f"gap.from = {path}: no such file; measure it with `opsd-rs gap`, or leave gap.from out")
+        raise BadInput(
+            f"gap.from = {path}: no such file; measure it with `opsd-rs gap`, or leave gap.from out"
+        )
     rows = [row for row in journal.read_table(path) if row.get("context") in wanted]
     missing = set(wanted) - {row["context"] for row in rows}
     if missing:

@@ -39,7 +39,8 @@ class Sampler:
         """
         mine = self._ranks.share(asks)
         requests = [
-            Request(a.prompt_ids, request_seed(self._run_seed, purpose, step, a.problem_id, a.sample)) for a in mine
+            Request(a.prompt_ids, request_seed(self._run_seed, purpose, step, a.problem_id, a.sample))
+            for a in mine
         ]
         completions = self.engine.generate(requests, sampling, progress) if requests else []
         rollouts = [

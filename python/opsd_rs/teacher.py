@@ -103,7 +103,9 @@ class Teacher:
         path = folder / f"teacher_rank_{rank}.pt"
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["kind"] != self.config.kind:
-            raise BadInput(f"{path} holds a teacher of kind {state['kind']}, teacher.kind is {self.config.kind}")
+            raise BadInput(
+                f"{path} holds a teacher of kind {state['kind']}, teacher.kind is {self.config.kind}"
+            )
         self.num_updates = state["num_updates"]
         for part, saved in zip(self.average, state["average"], strict=True):
             part.copy_(saved)
