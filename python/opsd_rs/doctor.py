@@ -2,7 +2,7 @@
 
 In: nothing. Out: one table of findings, each with a state (``ok``, ``absent``, ``warning``, ``fault``) and
 the mend. Packages are asked by their metadata: nothing heavy is imported, so the command works in a broken
-environment.
+environment. The sandbox is asked by running a program in it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from opsd_rs import __version__
+from opsd_rs.errors import OpsdError
 from opsd_rs.launch import has_cuda, usable_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 State = Literal["ok", "absent", "warning", "fault"]
 
@@ -110,11 +111,36 @@ def _sandbox() -> Iterator[Finding]:
     except ImportError as error:
         yield Finding("core", "fault", f"the Rust extension does not load ({error}): reinstall opsd-rs")
         return
-    yield Finding("core", "ok", str(getattr(core, "__file__", "opsd_rs._core")))
-    probe: Callable[[], dict[str, Any]] | None = getattr(core, "sandbox_probe", None)
-    if probe is not None:
-        for layer, state in probe().items():
-            yield Finding(f"sandbox {layer}", "ok" if state not in (False, None) else "warning", str(state))
+    yield Finding("core", "ok", str(core.__file__))
+    probe: Callable[[], Iterable[tuple[str, bool, bool, str]]] | None = getattr(core, "probe", None)
+    for name, required, available, detail in probe() if probe is not None else ():
+        missing: State = "fault" if required else "warning"
+        yield Finding(f"sandbox {name}", "ok" if available else missing, detail)
+    yield _one_program()
+
+
+def _one_program() -> Finding:
+    """The answer that counts: a program, run and judged in the sandbox."""
+    from opsd_rs.grading import Grader
+    from opsd_rs.records import Case, Problem, Solution
+
+    problem = Problem("add", "Add.", (Case("1\n2", "3"),), entry_point="add")
+    solution = Solution("add", 0, code="def add(a, b):\n    return a + b")
+    try:
+        with Grader(workers=1) as grader:
+            [grade] = grader.grade([(problem, solution)])
+    except OpsdError as error:
+        return Finding("sandbox", "fault", " ".join(str(error).split()))
+    facts = ", ".join(
+        f"{name} {value}" for name, value in grade.metadata.items() if name in ("level", "python")
+    )
+    if grade.passed:
+        return Finding(
+            "sandbox", "ok", f"ran and judged a program ({facts})" if facts else "ran and judged a program"
+        )
+    return Finding(
+        "sandbox", "fault", f"a right program got {grade.verdict}: {grade.metadata.get('message')}"
+    )
 
 
 def _compilers() -> Iterator[Finding]:
