@@ -131,13 +131,9 @@ def _one_program() -> Finding:
             [grade] = grader.grade([(problem, solution)])
     except OpsdError as error:
         return Finding("sandbox", "fault", " ".join(str(error).split()))
-    facts = ", ".join(
-        f"{name} {value}" for name, value in grade.metadata.items() if name in ("level", "python")
-    )
     if grade.passed:
-        return Finding(
-            "sandbox", "ok", f"ran and judged a program ({facts})" if facts else "ran and judged a program"
-        )
+        level = grade.metadata["sandbox_level"]
+        return Finding("sandbox", "ok", f"ran and judged a program; isolation level {level}")
     return Finding(
         "sandbox", "fault", f"a right program got {grade.verdict}: {grade.metadata.get('message')}"
     )
