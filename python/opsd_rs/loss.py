@@ -50,12 +50,11 @@ def support(student_logits_TV: Tensor, topk: int | None) -> Tensor:
     every_V = torch.arange(vocabulary, device=logits_TV.device)
     if topk is None or topk >= vocabulary:
         return every_V.expand(num_tokens, vocabulary)
-    values_TK, ids_TK = logits_TV.topk(topk, dim=-1)
-    if num_tokens == 0:
-        return ids_TK
+    values_TK1, ids_TK1 = logits_TV.topk(topk + 1, dim=-1)
+    values_TK, ids_TK = values_TK1[:, :-1], ids_TK1[:, :-1].contiguous()
     # bf16 logits tie often at the k-th place, and which of the tied ones topk keeps is not specified.
     last_T1 = values_TK[:, -1:]
-    tied_T = (logits_TV == last_T1).sum(-1) > (values_TK == last_T1).sum(-1)
+    tied_T = values_TK1[:, -1] == values_TK1[:, -2]
     if bool(tied_T.any()):
         ties = torch.where(logits_TV[tied_T] == last_T1[tied_T], every_V, vocabulary)
         lowest_ids = ties.topk(topk, dim=-1, largest=False, sorted=True).values
