@@ -324,7 +324,8 @@ def _keys(section: type[Section], above: str) -> Iterator[tuple[str, Key]]:
         yield (
             dotted,
             Key(
-                annotation=info.annotation,
+                # pydantic keeps a field's bounds apart from its type
+                annotation=Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation,
                 default=info.default,
                 may_be_unset=unset,
                 is_text=kinds == [str],

@@ -128,9 +128,10 @@ def _words(schema: Mapping[str, Any]) -> str:
         return json.dumps(schema["const"])
     if "enum" in schema:
         return ", ".join(json.dumps(choice) for choice in schema["enum"])
-    kind = {"null": "unset", "string": "text", "boolean": "true or false", "array": "list"}.get(
-        schema["type"], schema["type"]
-    )
+    if schema["type"] == "array":
+        items = schema.get("prefixItems", ())
+        return f"list of {len(items)} numbers" if items else f"list of {_words(schema['items'])}"
+    kind = {"null": "unset", "string": "text", "boolean": "true or false"}.get(schema["type"], schema["type"])
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {schema[name]:g}" for name, sign in signs.items() if name in schema]
     return " ".join([kind, ", ".join(bounds)]).strip()
