@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import opsd_rs
 import pytest
 from click.testing import CliRunner, Result
 from opsd_rs import cli, doctor, launch
+from opsd_rs.config_files import resolve, split_arguments
 from opsd_rs.errors import BadInput, OpsdError, Stopped
 from opsd_rs.show import to_json, to_rows
 
 PACKAGE = Path(opsd_rs.__file__).parent
+ROOT = Path(__file__).parent.parent
 
 
 def run(*words: str) -> Result:
@@ -271,6 +274,26 @@ def test_tables_and_json_of_results() -> None:
     assert to_rows(law) == [{"families": "m", "slope": 1.5, "loo_r2": None}]
     assert json.loads(to_json(law)) == {"families": {"m": {"slope": 1.5, "loo_r2": None}}}
     assert to_rows({"count": 3}) == [{"": "count", "value": 3}]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/config.md"])
+def test_the_commands_in_the_pages_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    commands = re.findall(r"^(?: {4})?opsd-rs +([a-z].*?)(?: *#.*)?$", text, flags=re.MULTILINE)
+    for words in map(str.split, commands):
+        command: click.Command = cli.main
+        while isinstance(command, click.Group):
+            command = command.commands[words.pop(0)]
+        context = command.make_context("opsd-rs", words, resilient_parsing=False)
+        if "words" in context.params:
+            resolve(*split_arguments(context.params["words"]))
+    assert commands or page == "CONTRIBUTING.md"
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        for link in re.findall(r"\]\(([^):]+\.md)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).is_file(), f"{page.name}: {link}"
 
 
 # ---- the restart on CPU ---------------------------------------------------------------------------
