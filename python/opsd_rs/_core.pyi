@@ -1,7 +1,8 @@
 """Types of the native extension."""
 
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, final
 
 __all__: list[str]
 
@@ -44,5 +45,46 @@ def extract_code(text: str, rule: str = "last") -> str | None:
 def same_output(actual: bytes, expected: bytes) -> bool:
     """Whether a standard output answers the expected one (LiveCodeBench's comparison)."""
 
+def same_value(actual: bytes, expected: bytes) -> bool:
+    """Whether two JSON texts are equal under Python's ``==``; a text that is no JSON equals nothing."""
+
 def supervise() -> None:
     """Serve the process at the other end of the socket on descriptor 0; for the grader's supervisor only."""
+
+@final
+class Sandbox:
+    """One warm interpreter whose programs are sealed off; the thread that made it drives it."""
+
+    def __new__(
+        cls,
+        python: str | Path,
+        core: str | Path,
+        *,
+        site_packages: Sequence[str | Path] = (),
+        without: Sequence[str] = (),
+    ) -> Sandbox: ...
+    def run(
+        self,
+        code: str,
+        inputs: Sequence[bytes],
+        *,
+        entry_point: str | None = None,
+        judge: Callable[[int, dict[str, Any]], str | None] | None = None,
+        cpu_seconds: float = 6.0,
+        idle_seconds: float = 3.0,
+        wall_seconds: float = 90.0,
+        memory_mib: int = 1024,
+        output_mib: int = 16,
+        stderr_kib: int = 64,
+        threads: int = 32,
+    ) -> list[dict[str, Any]]: ...
+    @property
+    def pid(self) -> int: ...
+    @property
+    def description(self) -> str: ...
+
+def sandbox_probe() -> list[tuple[str, bool, bool, str]]:
+    """What this machine offers: (name, required, available, detail)."""
+
+def sandbox_zygote(parent: int, without: int, site_packages: Sequence[str]) -> None:
+    """Become a zygote; for the interpreter that `Sandbox` starts, and nobody else."""

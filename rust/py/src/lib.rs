@@ -4,6 +4,7 @@ mod assemble;
 mod crossing;
 mod error;
 mod grade;
+mod sandbox;
 
 /// Native parts of opsd-rs.
 #[pyo3::pymodule]
@@ -11,5 +12,7 @@ mod _core {
     #[pymodule_export]
     use crate::assemble::{PyChat, PyContextTemplate};
     #[pymodule_export]
-    use crate::grade::{extract_code, same_output, supervise};
+    use crate::grade::{extract_code, same_output, same_value, supervise};
+    #[pymodule_export]
+    use crate::sandbox::{PySandbox, sandbox_probe, sandbox_zygote};
 }

@@ -1,0 +1,251 @@
+//! The sandbox across the door: the zygote's half, which its own interpreter calls, and one warm sandbox to drive.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use opsd_sandbox::{End, Entry, Error, Go, Layer, Limit, Limits, Options, Program, TestRun};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::crossing::crossing;
+use crate::error::Crossed;
+
+impl From<Error> for Crossed {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Limits(_) => Self::Bad(error.to_string()),
+            other => Self::Fault(other.to_string()),
+        }
+    }
+}
+
+/// What the harness calls. One per zygote process; a child inherits it.
+#[pyclass(unsendable, name = "Zygote")]
+struct PyZygote(opsd_sandbox::Zygote);
+
+#[pymethods]
+impl PyZygote {
+    #[getter]
+    fn report_fd(&self) -> i32 {
+        opsd_sandbox::REPORT_FD
+    }
+
+    fn seal(&mut self, readable: Vec<PathBuf>) -> PyResult<()> {
+        self.0.seal(&readable).map_err(PyRuntimeError::new_err)
+    }
+
+    // The three below block or follow a fork with the interpreter lock held: this process has one thread.
+    fn next(&mut self) {
+        self.0.next();
+    }
+
+    fn forked(&mut self, pid: i32) {
+        self.0.forked(pid);
+    }
+
+    fn enter(&mut self) {
+        self.0.enter();
+    }
+
+    /// Programs start threads: they go on while their main thread waits here.
+    #[staticmethod]
+    fn next_test(py: Python<'_>, done: Option<u64>) -> u64 {
+        py.detach(|| opsd_sandbox::next_test(done))
+    }
+}
+
+/// Become a zygote: for the interpreter that `Sandbox` starts, and nobody else. Does not return.
+#[pyfunction]
+pub(crate) fn sandbox_zygote(
+    py: Python<'_>,
+    parent: i32,
+    without: u64,
+    site_packages: Vec<String>,
+) -> PyResult<()> {
+    let zygote = opsd_sandbox::Zygote::new(parent, without).map_err(PyRuntimeError::new_err)?;
+    let names = PyDict::new(py);
+    py.run(&CString::new(opsd_sandbox::HARNESS)?, Some(&names), None)?;
+    let serve = names
+        .get_item("serve")?
+        .ok_or_else(|| PyRuntimeError::new_err("harness"))?;
+    serve.call1((PyZygote(zygote), site_packages)).map(drop)
+}
+
+/// One warm interpreter whose programs are sealed off; the thread that made it drives it.
+#[pyclass(unsendable, name = "Sandbox")]
+pub(crate) struct PySandbox(opsd_sandbox::Sandbox);
+
+#[pymethods]
+impl PySandbox {
+    #[new]
+    #[pyo3(signature = (python, core, *, site_packages = Vec::new(), without = Vec::new()))]
+    fn new(
+        py: Python<'_>,
+        python: PathBuf,
+        core: PathBuf,
+        site_packages: Vec<PathBuf>,
+        without: Vec<String>,
+    ) -> Result<Self, Crossed> {
+        let without = without
+            .iter()
+            .map(|name| {
+                let known = Layer::ALL.map(Layer::name).join(", ");
+                Layer::parse(name)
+                    .ok_or_else(|| Crossed::Bad(format!("no layer {name:?}; there are {known}")))
+            })
+            .collect::<Result<_, _>>()?;
+        let options = Options {
+            python,
+            core,
+            site_packages,
+            without,
+        };
+        crossing(py, || opsd_sandbox::Sandbox::start(&options)).map(Self)
+    }
+
+    /// Run `code` on each input. `judge(index, result)` returns "next", "stop" or "again" (None: next).
+    #[pyo3(signature = (
+        code, inputs, *, entry_point = None, judge = None, cpu_seconds = 6.0, idle_seconds = 3.0,
+        wall_seconds = 90.0, memory_mib = 1024, output_mib = 16, stderr_kib = 64, threads = 32
+    ))]
+    #[expect(clippy::too_many_arguments)] // keyword arguments on the other side
+    fn run<'py>(
+        &mut self,
+        py: Python<'py>,
+        code: String,
+        inputs: Vec<Vec<u8>>,
+        entry_point: Option<String>,
+        judge: Option<Py<PyAny>>,
+        cpu_seconds: f64,
+        idle_seconds: f64,
+        wall_seconds: f64,
+        memory_mib: u64,
+        output_mib: u64,
+        stderr_kib: u64,
+        threads: u32,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let entry = match entry_point {
+            None => Entry::Stdin,
+            Some(entry_point) => Entry::Function { entry_point },
+        };
+        let program = Program { code, entry };
+        let limits = Limits {
+            cpu_seconds,
+            idle_seconds,
+            wall_seconds,
+            memory_mib,
+            output_mib,
+            stderr_kib,
+            threads,
+        };
+        let mut runs: Vec<(usize, TestRun)> = Vec::new();
+        let mut failed: Option<PyErr> = None;
+        let mut decide = |index: usize, run: &TestRun| {
+            runs.push((index, run.clone()));
+            judge.as_ref().map_or(Go::Next, |judge| {
+                Python::attach(|py| ask(py, judge, index, run)).unwrap_or_else(|error| {
+                    failed = Some(error);
+                    Go::Stop
+                })
+            })
+        };
+        crossing(py, || self.0.run(&program, &inputs, &limits, &mut decide))?;
+        match failed {
+            Some(error) => Err(error),
+            None => runs
+                .iter()
+                .map(|(index, run)| convert(py, *index, run))
+                .collect(),
+        }
+    }
+
+    /// The zygote's process id.
+    #[getter]
+    fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    /// Which protections hold, in one line.
+    #[getter]
+    fn description(&self) -> String {
+        self.0.describe()
+    }
+}
+
+/// What this machine offers: a list of (name, required, available, detail).
+#[pyfunction]
+pub(crate) fn sandbox_probe() -> Vec<(&'static str, bool, bool, String)> {
+    let statuses = opsd_sandbox::probe().into_iter();
+    statuses
+        .map(|s| (s.name, s.required, s.available, s.detail))
+        .collect()
+}
+
+fn ask(py: Python<'_>, judge: &Py<PyAny>, index: usize, run: &TestRun) -> PyResult<Go> {
+    let answer: Option<String> = judge
+        .call1(py, (index, convert(py, index, run)?))?
+        .extract(py)?;
+    match answer.as_deref() {
+        None | Some("next") => Ok(Go::Next),
+        Some("stop") => Ok(Go::Stop),
+        Some("again") => Ok(Go::Again),
+        Some(other) => Err(Crossed::Bad(format!("judge returned {other:?}")).into()),
+    }
+}
+
+fn convert<'py>(py: Python<'py>, index: usize, run: &TestRun) -> PyResult<Bound<'py, PyDict>> {
+    let result = PyDict::new(py);
+    result.set_item("index", index)?;
+    let end = |name: &str, kind: Option<&str>, message: Option<&str>, number: Option<i64>| {
+        result.set_item("end", name)?;
+        result.set_item("kind", kind)?;
+        result.set_item("message", message)?;
+        result.set_item("number", number)
+    };
+    match &run.end {
+        End::Finished => end("finished", None, None, None)?,
+        End::Raised {
+            kind,
+            message,
+            frames,
+        } => {
+            let line = frames.last().map(|frame| i64::from(frame.line));
+            end("raised", Some(kind), Some(message), line)?;
+        }
+        End::Compile {
+            kind,
+            message,
+            line,
+        } => {
+            end("compile", Some(kind), Some(message), line.map(i64::from))?;
+        }
+        End::Exited { code } => end("exited", None, None, Some((*code).into()))?,
+        End::Signaled { signal } => end("signaled", None, None, Some((*signal).into()))?,
+        End::Stopped { by } => {
+            let name = match by {
+                Limit::Cpu => "cpu",
+                Limit::Idle => "idle",
+                Limit::Wall => "wall",
+                Limit::Memory => "memory",
+                Limit::Output => "output",
+            };
+            end("stopped", Some(name), None, None)?;
+        }
+        End::Violation { call } => end("violation", call.as_deref(), None, None)?,
+        End::Missing => end("missing", None, None, None)?,
+    }
+    result.set_item("stdout", PyBytes::new(py, &run.stdout))?;
+    result.set_item("stderr", PyBytes::new(py, &run.stderr))?;
+    result.set_item(
+        "value",
+        run.value.as_deref().map(|value| PyBytes::new(py, value)),
+    )?;
+    result.set_item("note", &run.note)?;
+    result.set_item("cpu_seconds", run.cpu_seconds)?;
+    result.set_item("wall_seconds", run.wall_seconds)?;
+    result.set_item("memory_mib", run.memory_mib)?;
+    result.set_item("starved", run.starved)?;
+    result.set_item("fresh", run.fresh)?;
+    Ok(result)
+}

@@ -1,0 +1,134 @@
+//! In a program's process, between the fork and its first line: the isolation, in order.
+//!
+//! No allocation and no Python here. Any failure ends the process with [`wire::SETUP_FAILED`], which the driver
+//! reports as an infrastructure fault: a program never runs half-sealed.
+
+use std::io;
+use std::io::Write;
+use std::os::fd::RawFd;
+
+use crate::plan::Layer;
+use crate::policy::{self, CONTROL_FD};
+use crate::zygote::{Borrowed, Job, Zygote};
+use crate::{landlock, sys, wire};
+
+/// Where a child keeps its code before the test and its report after it.
+pub const REPORT_FD: RawFd = 4;
+const SCOPE_FD: RawFd = 5;
+
+/// Ends the process; standard error tells the driver which step it was.
+fn give_up(step: &str, error: &io::Error) -> ! {
+    let mut text = [0u8; 128];
+    let mut rest = &mut text[..];
+    write!(rest, "{step}: {error}").ok(); // too long: cut
+    let left = rest.len();
+    let length = text.len() - left;
+    sys::write(2, &text[..length]);
+    sys::exit(wire::SETUP_FAILED)
+}
+
+fn must<T>(step: &str, result: io::Result<T>) -> T {
+    result.unwrap_or_else(|error| give_up(step, &error))
+}
+
+impl Zygote {
+    /// First thing in the child. Returns when the process is sealed and the driver knows it.
+    pub fn enter(&mut self) {
+        let Some(job) = self.job.take() else {
+            give_up("fork", &io::Error::from_raw_os_error(libc::EINVAL))
+        };
+        must(
+            "die with the zygote",
+            sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64),
+        );
+        if sys::parent_pid() != self.pid {
+            sys::exit(wire::SETUP_FAILED); // it died before the line above
+        }
+        self.place_descriptors(&job);
+        if self.has(Layer::Rlimits) {
+            limit_resources(&job);
+        }
+        if self.scope.is_some() {
+            must(
+                "enter own Landlock scope",
+                landlock::enter(&Borrowed(SCOPE_FD)),
+            );
+            drop(sys::adopt(SCOPE_FD));
+        }
+        let ready = wire::pack(wire::words([wire::READY, sys::pid() as u64]));
+        if !self.has(Layer::Seccomp) {
+            return must("report ready", sys::send(CONTROL_FD, &ready, &[]));
+        }
+        policy::bind(&mut self.stage_two, sys::pid() as u32);
+        let listener = must(
+            "seccomp stage two",
+            sys::install(&self.stage_two, self.listen),
+        ) as RawFd;
+        if self.listen {
+            must(
+                "send the listener",
+                sys::send(CONTROL_FD, &ready, &[listener]),
+            );
+            drop(sys::adopt(listener));
+        } else {
+            must("report ready", sys::send(CONTROL_FD, &ready, &[]));
+        }
+    }
+
+    /// 0 nothing yet, 1 stdout, 2 stderr, 3 control, 4 report; nothing else stays open. The zygote's socket in
+    /// particular: a program that holds it could answer for the zygote.
+    fn place_descriptors(&self, job: &Job) {
+        must("stdout", sys::place(job.stdout, 1));
+        must("stderr", sys::place(job.stderr, 2));
+        must("control", sys::place(job.control, CONTROL_FD));
+        must("report", sys::place(job.report, REPORT_FD));
+        let mut first = REPORT_FD + 1;
+        if let Some(scope) = self.scope {
+            must("scope", sys::place(scope, SCOPE_FD));
+            first = SCOPE_FD + 1;
+        }
+        must("close the rest", sys::close_from(first as u32));
+    }
+}
+
+fn limit_resources(job: &Job) {
+    // Backstop if the driver dies; hard = soft, because a soft limit alone can be caught.
+    must(
+        "limit cpu",
+        sys::rlimit(libc::RLIMIT_CPU, job.cpu_seconds, job.cpu_seconds),
+    );
+    must(
+        "limit memory",
+        sys::rlimit(libc::RLIMIT_AS, job.address_space, job.address_space),
+    );
+    must(
+        "limit output",
+        sys::rlimit(libc::RLIMIT_FSIZE, job.file_size, job.file_size),
+    );
+    // Hard stays where it was: honest programs raise the soft limit, and the address space bounds both.
+    must(
+        "limit stack",
+        sys::soft_rlimit(libc::RLIMIT_STACK, job.stack),
+    );
+}
+
+/// Tells the driver that test `done` has ended (`None`: none yet) and blocks until the next one's input is
+/// descriptor 0. Returns its index; without a next one the process ends here.
+pub fn next_test(done: Option<u64>) -> u64 {
+    if let Some(index) = done {
+        let words = wire::words([wire::DONE, index, sys::own_peak_kib()]);
+        if sys::send(CONTROL_FD, &wire::pack(words), &[]).is_err() {
+            sys::exit(0);
+        }
+    }
+    let mut bytes = [0; wire::LENGTH];
+    let mut fds = [-1; sys::MAX_FDS];
+    match sys::receive(CONTROL_FD, &mut bytes, &mut fds) {
+        Ok((wire::LENGTH, 1)) if wire::unpack(&bytes)[0] == wire::NEXT => {
+            must("stdin", sys::place(fds[0], 0));
+            drop(sys::adopt(fds[0]));
+            wire::unpack(&bytes)[1]
+        }
+        _ => sys::exit(0),
+    }
+}

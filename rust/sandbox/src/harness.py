@@ -1,0 +1,417 @@
+"""The Python half of the sandbox: warms the zygote up, then, after each fork, runs one program test by test.
+
+Nothing here holds an expected output. Once a program has started, nothing in its process is trusted, this code
+included; a report only ever says how the program itself ended. What the code below does is keep *honest* programs
+apart from each other's leavings, and give them the same world in every run.
+
+``core`` (the Rust half) offers ``seal``, ``next``, ``forked`` in the zygote and ``enter``, ``next_test`` in the child.
+"""
+
+import __future__  # noqa: F401  (the imports below are the warm set: programs get them for nothing)
+import abc, array, ast, atexit, bisect, builtins, calendar, cmath, collections, contextlib, copy  # noqa: E401, F401
+import dataclasses, datetime, decimal, enum, fractions, functools, gc, hashlib, heapq, inspect, io, itertools  # noqa: E401, F401
+import json, linecache, math, mmap, numbers, operator, os, queue, random, re, resource, signal, site, statistics  # noqa: E401, F401
+import string, struct, sys, textwrap, threading, time, traceback, types, typing  # noqa: E401, F401
+
+SOURCE = "solution.py"
+LONGEST_MESSAGE = 4000  # characters; the Rust half cuts at 4096 bytes
+MOST_NODES = 4_000_000  # of a returned value
+DEEPEST = 1000
+RECURSION_LIMIT = sys.getrecursionlimit()
+FUNCTION_RECURSION_LIMIT = 50_000  # LiveCodeBench's, for function calls
+
+# LeetCode-style solutions use these names without importing them. Same modules, same order as LiveCodeBench's.
+STARRED = (
+    "string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys"
+    " json builtins typing"
+).split()
+PRELUDE = {}
+
+# Taken now: a program may replace what these names mean later.
+_type, _mro, _len, _id = type, type.__dict__["__mro__"].__get__, len, id
+_quote, _dumps, _loads = json.encoder.encode_basestring_ascii, json.dumps, json.loads
+_write, _pread, _fork, _exit, _seed, _print = os.write, os.pread, os.fork, os._exit, random.seed, print
+
+
+RESERVE = mmap.mmap(-1, 1 << 20)  # address space to report in after a MemoryError; never touched
+OUT_OF_MEMORY = {"end": "raised", "kind": "MemoryError", "message": "", "frames": []}
+OUT_OF_MEMORY_EXIT = 96  # not even the report fitted
+
+
+class NoForm(Exception):
+    """A value that has no JSON form."""
+
+
+class TooLarge(Exception):
+    """A value over the budget of nodes or bytes."""
+
+
+class Text:
+    """A piece of JSON text, and by how much it changes the nesting."""
+
+    __slots__ = ("deeper", "text")
+
+    def __init__(self, text, deeper=0):
+        self.text, self.deeper = text, deeper
+
+
+COMMA, END_LIST, END_DICT = Text(","), Text("]", -1), Text("}", -1)
+SIMPLE = frozenset((int, float, str, list, tuple, dict, bool, _type(None)))
+INF = float("inf")
+
+
+def encode(value, most_bytes):
+    """JSON text of a value by exact types: no method of a program's own class runs. Tuples are lists; instances of
+    subclasses of int, float, str, list, tuple and dict are what they contain."""
+    out, size, nodes = [], 0, 0
+    stack = [value]  # work still to do, last first; a Text among it is written as it is
+    depth = 0
+    while stack:
+        x = stack.pop()
+        t = _type(x)
+        if t is Text:
+            piece = x.text
+            depth += x.deeper
+        else:
+            nodes += 1
+            if nodes > MOST_NODES:
+                raise TooLarge
+            kinds = (t,) if t in SIMPLE else _mro(t)
+            if x is None:
+                piece = "null"
+            elif t is bool:
+                piece = "true" if x else "false"
+            elif int in kinds:
+                if int.bit_length(x) > 14_000:  # Python itself refuses to spell more than 4300 digits
+                    raise NoForm("int of more than 4300 digits")
+                piece = int.__repr__(x)
+            elif float in kinds:
+                x = float.__float__(x)
+                piece = "NaN" if x != x else "Infinity" if x == INF else "-Infinity" if x == -INF else float.__repr__(x)
+            elif str in kinds:
+                if str.__len__(x) > most_bytes:
+                    raise TooLarge
+                piece = _quote(x)
+            elif list in kinds or tuple in kinds:
+                length, walk = (list.__len__, list.__iter__) if list in kinds else (tuple.__len__, tuple.__iter__)
+                if length(x) + nodes > MOST_NODES:
+                    raise TooLarge
+                piece, depth = "[", depth + 1
+                work = []
+                for item in walk(x):
+                    work.append(item)
+                    work.append(COMMA)
+                if work:
+                    work[-1] = END_LIST
+                else:
+                    work = [END_LIST]
+                work.reverse()
+                stack += work
+            elif dict in kinds:
+                if dict.__len__(x) + nodes > MOST_NODES:
+                    raise TooLarge
+                piece, depth = "{", depth + 1
+                work = []
+                for key, item in dict.items(x):
+                    if _type(key) is not str:
+                        raise NoForm("dict with keys that are not strings")
+                    work += (Text(_quote(key) + ":"), item, COMMA)
+                if work:
+                    work[-1] = END_DICT
+                else:
+                    work = [END_DICT]
+                work.reverse()
+                stack += work
+            elif t.__module__ == "numpy" and "numpy" in sys.modules:
+                stack.append(x.tolist())  # scalars and arrays; what comes back is looked at like anything else
+                continue
+            else:
+                raise NoForm(t.__name__)
+            if depth > DEEPEST:
+                raise NoForm("nested too deeply, or containing itself")
+        size += _len(piece)
+        if size > most_bytes:
+            raise TooLarge
+        out.append(piece)
+    return "".join(out)
+
+
+# --- one test -------------------------------------------------------------------------------------------------
+
+
+def describe(error):
+    """Kind, message and the user's own frames of an exception, for the report."""
+    try:
+        message = str(error)
+    except BaseException as inner:
+        message = f"<str() of the exception raised {_type(inner).__name__}>"
+    frames, tb = [], error.__traceback__
+    while tb is not None:
+        if tb.tb_frame.f_code.co_filename == SOURCE:
+            frames.append((tb.tb_lineno, tb.tb_frame.f_code.co_name))
+            if _len(frames) > 1000:
+                del frames[10:-10]
+        tb = tb.tb_next
+    if _len(frames) > 20:
+        del frames[10:-10]
+    kind = _type(error).__name__
+    return {"end": "raised", "kind": kind, "message": message[:LONGEST_MESSAGE], "frames": frames}
+
+
+def show(error):
+    """The traceback on standard error, from the user's first frame on, as the interpreter prints it."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename != SOURCE:
+        tb = tb.tb_next
+    try:
+        traceback.print_exception(_type(error), error, tb)
+    except BaseException:  # noqa: S110  (a broken __str__ or sys.stderr is the program's own loss)
+        pass
+
+
+def exit_report(error):
+    """What ``sys.exit`` asked for, as the interpreter reads it."""
+    code = error.code
+    if code is None:
+        return {"end": "finished"}
+    if isinstance(code, int):
+        return {"end": "finished"} if code & 0xFF == 0 else {"end": "exited", "code": code & 0xFF}
+    try:
+        _print(code, file=sys.stderr)
+    except BaseException:  # noqa: S110  (as in `show`)
+        pass
+    return {"end": "exited", "code": 1}
+
+
+def guarded(step):
+    """Runs a step of the program and turns however it ends into a report."""
+    try:
+        return step()
+    except SystemExit as error:
+        return exit_report(error)
+    except MemoryError:
+        RESERVE.close()
+        return OUT_OF_MEMORY
+    except BaseException as error:
+        show(error)
+        return describe(error)
+
+
+def wind_up():
+    """What the interpreter does at its end: waits for threads, runs atexit functions."""
+    main = threading.main_thread()
+    for callback in reversed(threading._threading_atexits):
+        callback()
+    while True:
+        rest = [t for t in threading.enumerate() if t is not main and not t.daemon]
+        if not rest:
+            break
+        for thread in rest:
+            thread.join()
+    if "concurrent.futures.thread" in sys.modules:
+        sys.modules["concurrent.futures.thread"]._shutdown = False  # its atexit callback closed it for good
+    atexit._run_exitfuncs()
+
+
+def flush(streams):
+    for stream in (sys.stdout, sys.stderr, *streams):
+        if stream is not None and not getattr(stream, "closed", False) and hasattr(stream, "flush"):
+            stream.flush()
+
+
+class Program:
+    """One candidate: compiled once, run from the start for each test."""
+
+    def __init__(self, core, text, most_bytes):
+        self.core = core
+        self.entry, _, self.source = text.partition("\n")
+        self.code = self.compile_error = None
+        self.most_bytes = most_bytes
+
+    def compile(self):
+        try:
+            self.code = compile(self.source, SOURCE, "exec", dont_inherit=True)
+        except MemoryError:
+            raise
+        except BaseException as error:
+            line = getattr(error, "lineno", None)
+            message = getattr(error, "msg", None) or str(error)
+            line = line if _type(line) is int and line > 0 else None
+            self.compile_error = {
+                "end": "compile", "kind": _type(error).__name__, "message": str(message)[:LONGEST_MESSAGE], "line": line,
+            }
+
+    def test(self, world):
+        """Runs one test; returns (report, JSON text of a function's value or None)."""
+        arguments = None
+        if self.entry:
+            try:
+                arguments = read_arguments()
+            except (ValueError, RecursionError) as error:
+                return {"end": "bad_input", "message": str(error)}, None
+        streams = world.reset()
+        if self.code is None and self.compile_error is None:
+            failure = guarded(self.compile)
+            if failure:
+                return failure, None
+        if self.compile_error:
+            return dict(self.compile_error), None
+        lines = self.source.splitlines(keepends=True)
+        linecache.cache[SOURCE] = (_len(self.source), None, lines, SOURCE)
+        module = types.ModuleType("__main__" if not self.entry else "solution")
+        module.__builtins__ = builtins
+        module.__file__ = SOURCE
+        sys.modules[module.__name__] = module
+        result = []
+        if self.entry:
+            sys.setrecursionlimit(FUNCTION_RECURSION_LIMIT)
+            module.__dict__.update(PRELUDE)
+            report = guarded(lambda: self.call(module.__dict__, arguments, result))
+        else:
+            report = guarded(lambda: exec(self.code, module.__dict__))
+        if report is OUT_OF_MEMORY:
+            module.__dict__.clear()
+        ending = guarded(wind_up)
+        sys.setrecursionlimit(FUNCTION_RECURSION_LIMIT)  # a program may have left a tiny one
+        if report is None or report["end"] == "finished":
+            exited = {"end": "exited", "code": 0}  # a function that leaves by sys.exit(0) has given no answer
+            report = ending or (exited if self.entry and not result else {"end": "finished"})
+        value, report = self.spell(result, report)
+        result.clear()
+        module.__dict__.clear()  # __del__ methods may print
+        return guarded(lambda: flush(streams)) or report, value
+
+    def call(self, names, arguments, result):
+        """Defines the program and calls its entry point; the returned value goes into ``result``."""
+        exec(self.code, names)
+        owner, dot, name = self.entry.rpartition(".")
+        function = None
+        if dot:
+            if owner not in names:
+                return {"end": "missing"}
+            function = getattr(names[owner](), name, None)
+        elif names.get(name) is not PRELUDE.get(name):
+            function = names[name]  # the program's own, not `re.search` or the like
+        elif "Solution" in names:
+            function = getattr(names["Solution"](), name, None)
+        if function is None:
+            return {"end": "missing"}
+        result.append(function(*arguments))
+        return None
+
+    def spell(self, result, report):
+        if not result or report["end"] != "finished":
+            return None, report
+        try:
+            return encode(result[0], self.most_bytes), {"end": "finished", "value": True}
+        except NoForm as error:
+            note = f"the returned value has no JSON form: {error}"
+            return None, {"end": "finished", "value": False, "note": note}
+        except TooLarge:
+            return None, {"end": "output"}
+        except BaseException as error:
+            return None, describe(error)
+
+
+def read_arguments():
+    """A test's arguments: one JSON value a line. Python's own spelling limit does not apply to the problem's data."""
+    text = _pread(0, os.fstat(0).st_size, 0).decode()
+    os.lseek(0, 0, os.SEEK_END)
+    digits = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        return [_loads(line) for line in text.split("\n") if line.strip()]
+    finally:
+        sys.set_int_max_str_digits(digits)
+
+
+class World:
+    """What a program may change in its process and the next test must find as it was."""
+
+    def __init__(self):
+        self.builtins = dict(vars(builtins))
+        self.environment = dict(os.environ)
+        self.path, self.argv = list(sys.path), [SOURCE]
+        self.signals = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
+        self.handlers = {s: signal.getsignal(s) for s in self.signals}
+        self.hooks = sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook
+
+    def reset(self):
+        """Puts it back; returns the fresh standard streams."""
+        names = vars(builtins)
+        for name in names.keys() - self.builtins.keys():
+            del names[name]
+        names.update(self.builtins)
+        sys.settrace(None)
+        sys.setprofile(None)
+        threading.settrace(None)
+        threading.setprofile(None)
+        sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook = self.hooks
+        sys.setrecursionlimit(RECURSION_LIMIT)
+        sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
+        threading.stack_size(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self.handlers.items():
+            if signal.getsignal(number) is not handler and handler is not None:
+                signal.signal(number, handler)
+        if dict(os.environ) != self.environment:
+            os.environ.clear()
+            os.environ.update(self.environment)
+        sys.path[:], sys.argv[:] = self.path, self.argv
+        decimal.setcontext(decimal.DefaultContext.copy())
+        _seed(0)
+        gc.enable()
+        sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = sys.__stderr__ = open(  # noqa: SIM115
+            2, "w", encoding="utf-8", errors="backslashreplace", closefd=False
+        )
+        return sys.stdout, sys.stderr
+
+
+# --- the process ----------------------------------------------------------------------------------------------
+
+
+def child(core, world):
+    core.enter()
+    size = os.fstat(core.report_fd).st_size
+    text = _pread(core.report_fd, size, 0).decode()
+    os.ftruncate(core.report_fd, 0)
+    most_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)[0] - (64 << 10)
+    program = Program(core, text, most_bytes if most_bytes > 0 else 16 << 20)
+    index = core.next_test(None)
+    while True:
+        report, value = program.test(world)
+        data = (_dumps(report) + "\n" + (value or "")).encode()
+        while data:
+            data = data[_write(core.report_fd, data) :]
+        index = core.next_test(index)
+
+
+def serve(core, site_packages):
+    """The zygote's life: warm up, seal, fork on request. A child never returns from here."""
+    sys.path[:] = [p for p in sys.path if os.path.isdir(p)] + site_packages  # noqa: PTH112
+    library = os.path.dirname(os.__file__)  # noqa: PTH120
+    site.setquit()  # -S leaves out exit() and quit()
+    for name in STARRED:
+        exec(f"from {name} import *", PRELUDE)
+    for name in STARRED[:-2]:
+        exec(f"import {name}", PRELUDE)
+    del PRELUDE["__builtins__"]
+    world = World()
+    readable = dict.fromkeys([library, *sys.path, os.path.join(sys.base_prefix, "lib")])  # noqa: PTH118
+    core.seal(list(readable))
+    gc.collect()
+    gc.freeze()  # a collection in a child would copy every page
+    while True:
+        core.next()
+        pid = _fork()
+        if pid == 0:
+            break
+        core.forked(pid)
+    try:
+        child(core, world)
+    except MemoryError:
+        _exit(OUT_OF_MEMORY_EXIT)
+    finally:
+        _exit(98)

@@ -1,0 +1,261 @@
+//! One test in one process: release the input, watch the clocks, copy the output, name the end.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use crate::clocks::{Clocks, threads};
+use crate::driver::{Child, Death, Sandbox, broken};
+use crate::limits::Limits;
+use crate::plan::{End, Entry, Error, Limit, TestRun};
+use crate::{report, sys, wire};
+
+/// How the watching ended.
+enum Seen {
+    /// The process said DONE; it reports this peak.
+    Done { peak_kib: u64 },
+    /// The process ended.
+    Dead,
+    /// We end it.
+    Over(Limit),
+    /// It said something no harness says.
+    Forged,
+}
+
+impl Sandbox {
+    /// Runs test `index` in `child`; gives the child back if it can take another.
+    pub(crate) fn test(
+        &mut self,
+        mut child: Child,
+        index: usize,
+        input: &[u8],
+        limits: &Limits,
+        entry: &Entry,
+    ) -> Result<(TestRun, Option<Child>), Error> {
+        let fresh = std::mem::replace(&mut child.fresh, false);
+        let stdin = sys::memfd(c"stdin").map_err(broken("memfd"))?;
+        sys::pwrite_all(&stdin, input).map_err(broken("write the input"))?;
+        sys::seal(&stdin).map_err(broken("seal the input"))?;
+        let clocks = Clocks::start(child.pid).map_err(broken("read the child's clock"))?;
+        let next = wire::pack(wire::words([wire::NEXT, index as u64]));
+        // A child that has just died refuses it; the watching finds out.
+        sys::send(child.control.as_raw_fd(), &next, &[stdin.as_raw_fd()]).ok();
+
+        let seen = watch(&child, index, limits, &clocks)?;
+        let wall_seconds = clocks.wall();
+        if let Seen::Done { peak_kib } = seen {
+            let cpu_seconds = clocks.cpu().map_err(broken("read the child's clock"))?;
+            let mut run = collect(&child, index, limits)?;
+            (run.cpu_seconds, run.wall_seconds, run.fresh) = (cpu_seconds, wall_seconds, fresh);
+            run.memory_mib = peak_kib as f64 / 1024.0;
+            if cpu_seconds >= limits.cpu_seconds {
+                run.end = End::Stopped { by: Limit::Cpu };
+            }
+            return Ok((run, Some(child)));
+        }
+        // Copy before burying: the files live on in our descriptors either way.
+        let (stdout, stdout_full) = output(&child.stdout, limits)?;
+        let stderr = tail(&child.stderr, limits.stderr_kib << 10)?;
+        let death = self.bury(child)?;
+        let cpu_seconds = clocks.cpu_of_total(death.cpu_seconds);
+        let end = match seen {
+            Seen::Over(by) => End::Stopped { by },
+            Seen::Forged => End::Violation { call: None },
+            _ if stdout_full => End::Stopped { by: Limit::Output },
+            _ => name_death(death, cpu_seconds, limits, entry),
+        };
+        let run = TestRun {
+            starved: end == End::Stopped { by: Limit::Wall },
+            end,
+            stdout,
+            stderr,
+            value: None,
+            note: None,
+            cpu_seconds,
+            wall_seconds,
+            memory_mib: death.peak_kib as f64 / 1024.0,
+            fresh,
+        };
+        Ok((run, None))
+    }
+}
+
+/// Waits for the end of the test, whichever comes first.
+fn watch(child: &Child, index: usize, limits: &Limits, clocks: &Clocks) -> Result<Seen, Error> {
+    let listener = child.listener.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+    let mut control = child.control.as_raw_fd();
+    let pidfd = child.pidfd.as_raw_fd();
+    // Most tests end long before the first limit can be reached: look at the clocks only after a nap.
+    let shortest = limits.cpu_seconds / f64::from(limits.threads);
+    let mut nap =
+        Duration::from_secs_f64(shortest.min(limits.idle_seconds).min(limits.wall_seconds));
+    let mut bytes = [0; wire::LENGTH];
+    loop {
+        let [spoke, dead, asks] =
+            sys::wait([control, pidfd, listener], nap).map_err(broken("watch a test"))?;
+        if spoke {
+            match sys::receive_plain(&child.control, &mut bytes) {
+                Ok(Some(wire::LENGTH)) => {
+                    let [kind, done, peak_kib, ..] = wire::unpack(&bytes);
+                    let honest = kind == wire::DONE && done == index as u64;
+                    return Ok(if honest {
+                        Seen::Done { peak_kib }
+                    } else {
+                        Seen::Forged
+                    });
+                }
+                // It closed the socket: it can only end or run out of time.
+                Ok(Some(0)) | Err(_) => control = -1,
+                Ok(Some(_)) => return Ok(Seen::Forged),
+                Ok(None) => {}
+            }
+        }
+        if dead {
+            return Ok(Seen::Dead);
+        }
+        if asks && let Some(listener) = &child.listener {
+            grant_thread(child.pid, listener, limits.threads)?;
+        }
+        match clocks
+            .check(limits)
+            .map_err(broken("read the child's clock"))?
+        {
+            Err(limit) => return Ok(Seen::Over(limit)),
+            Ok(until_next) => nap = until_next,
+        }
+    }
+}
+
+/// Answers one pending request for a thread. The call's flags were checked in registers by the filter, so that
+/// letting it continue cannot be raced.
+fn grant_thread(pid: i32, listener: &OwnedFd, most: u32) -> Result<(), Error> {
+    let Some(id) = sys::notification(listener).map_err(broken("hear a thread request"))? else {
+        return Ok(());
+    };
+    let room = threads(pid) < most as usize;
+    sys::answer(listener, id, (!room).then_some(libc::EAGAIN));
+    Ok(())
+}
+
+/// Output and report of a test whose process lives on, and clean files for the next one.
+fn collect(child: &Child, index: usize, limits: &Limits) -> Result<TestRun, Error> {
+    let (stdout, full) = output(&child.stdout, limits)?;
+    let stderr = tail(&child.stderr, limits.stderr_kib << 10)?;
+    let size = sys::size(&child.report).map_err(broken("size of the report"))?;
+    let text = sys::pread(
+        &child.report,
+        0,
+        size.min((limits.output_mib << 20) + (64 << 10)),
+    )
+    .map_err(broken("read the report"))?;
+    for file in [&child.stdout, &child.stderr, &child.report] {
+        sys::truncate(file).map_err(broken("empty an output file"))?;
+    }
+    let report = report::parse(&text);
+    if let Some(cause) = report.bad_input {
+        let cause = format!("test {index}: {cause}");
+        return Err(Error::Broken {
+            step: "read the arguments",
+            cause,
+        });
+    }
+    let end = if full {
+        End::Stopped { by: Limit::Output }
+    } else {
+        report.end
+    };
+    Ok(TestRun {
+        end,
+        stdout,
+        stderr,
+        value: report.value,
+        note: report.note,
+        cpu_seconds: 0.0,
+        wall_seconds: 0.0,
+        memory_mib: 0.0,
+        starved: false,
+        fresh: false,
+    })
+}
+
+/// One bounded copy of standard output: the program may keep a mapping of the file and go on writing. The flag says
+/// that the file has reached its cap.
+fn output(file: &OwnedFd, limits: &Limits) -> Result<(Vec<u8>, bool), Error> {
+    let cap = limits.output_mib << 20;
+    let size = sys::size(file).map_err(broken("size of the output"))?;
+    let copy = sys::pread(file, 0, size.min(cap)).map_err(broken("read the output"))?;
+    Ok((copy, size >= cap))
+}
+
+/// The end of a file.
+fn tail(file: &OwnedFd, most: u64) -> Result<Vec<u8>, Error> {
+    let size = sys::size(file).map_err(broken("size of the error output"))?;
+    sys::pread(file, size.saturating_sub(most), most.min(size))
+        .map_err(broken("read the error output"))
+}
+
+/// What a process's own end says about its last test.
+fn name_death(death: Death, cpu_seconds: f64, limits: &Limits, entry: &Entry) -> End {
+    let peak_is_at_limit = death.peak_kib as f64 >= 0.95 * 1024.0 * limits.memory_mib as f64;
+    if libc::WIFEXITED(death.status) {
+        return match (libc::WEXITSTATUS(death.status), entry) {
+            (wire::OUT_OF_MEMORY, _) => End::Stopped { by: Limit::Memory },
+            (0, Entry::Stdin) => End::Finished, // os._exit(0) after printing is a normal end
+            (code, _) => End::Exited { code },
+        };
+    }
+    match libc::WTERMSIG(death.status) {
+        libc::SIGSYS => End::Violation { call: None },
+        // The backstop (RLIMIT_CPU) may win the race against our own clock.
+        libc::SIGKILL | libc::SIGXCPU if cpu_seconds >= 0.9 * limits.cpu_seconds => {
+            End::Stopped { by: Limit::Cpu }
+        }
+        _ if peak_is_at_limit => End::Stopped { by: Limit::Memory },
+        signal => End::Signaled { signal },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(status: i32, entry: &Entry) -> End {
+        let death = Death {
+            status,
+            cpu_seconds: 0.0,
+            peak_kib: 1,
+        };
+        name_death(death, 0.0, &Limits::default(), entry)
+    }
+
+    #[test]
+    fn ends_are_named() {
+        let function = Entry::Function {
+            entry_point: "f".to_owned(),
+        };
+        assert_eq!(named(0, &Entry::Stdin), End::Finished);
+        assert_eq!(named(0, &function), End::Exited { code: 0 });
+        assert_eq!(named(3 << 8, &Entry::Stdin), End::Exited { code: 3 });
+        assert_eq!(
+            named(libc::SIGSYS, &Entry::Stdin),
+            End::Violation { call: None }
+        );
+        assert_eq!(
+            named(libc::SIGSEGV, &Entry::Stdin),
+            End::Signaled { signal: 11 }
+        );
+        let big = Death {
+            status: libc::SIGSEGV,
+            cpu_seconds: 0.0,
+            peak_kib: 1 << 20,
+        };
+        let end = name_death(big, 0.0, &Limits::default(), &Entry::Stdin);
+        assert_eq!(end, End::Stopped { by: Limit::Memory });
+        let killed = Death {
+            status: libc::SIGKILL,
+            cpu_seconds: 7.0,
+            peak_kib: 1,
+        };
+        let end = name_death(killed, 7.0, &Limits::default(), &Entry::Stdin);
+        assert_eq!(end, End::Stopped { by: Limit::Cpu });
+    }
+}

@@ -1,0 +1,64 @@
+//! What the driver, the zygote and a child say to each other: fixed records of eight little words, no parsing.
+//!
+//! driver -> zygote: `FORK` with four descriptors (stdout, stderr, control, report), `REAP`.
+//! zygote -> driver: `HELLO` once, then one answer for each request.
+//! child -> driver: `READY` (with the thread listener), then `DONE` after each test. driver -> child: `NEXT` with the
+//! test's standard input. A child that is no longer wanted is killed, never asked to go.
+
+/// One message.
+pub(crate) type Words = [u64; 8];
+/// Its length on the wire.
+pub(crate) const LENGTH: usize = 64;
+
+/// Zygote is sealed: `[HELLO, landlock ABI, uid, thread cap works]`.
+pub(crate) const HELLO: u64 = 0x6f70_7364_0001;
+/// `[FORK, cpu seconds, address space, file size, stack]` bytes; the answer is `[FORK, pid]`.
+pub(crate) const FORK: u64 = 2;
+/// `[REAP, pid]`; the answer is `[REAP, wait status, CPU microseconds, peak resident KiB]`.
+pub(crate) const REAP: u64 = 3;
+/// `[READY, pid]`
+pub(crate) const READY: u64 = 4;
+/// `[NEXT, index]`
+pub(crate) const NEXT: u64 = 5;
+/// `[DONE, index, peak resident KiB]`
+pub(crate) const DONE: u64 = 6;
+
+/// Exit code of a child whose set-up failed: an infrastructure fault.
+pub(crate) const SETUP_FAILED: i32 = 97;
+
+/// Exit code of a child that had no memory left to write its report (the harness's word, believed like a report).
+pub(crate) const OUT_OF_MEMORY: i32 = 96;
+
+/// To bytes.
+pub(crate) fn pack(words: Words) -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
+    for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+/// From bytes.
+pub(crate) fn unpack(bytes: &[u8; LENGTH]) -> Words {
+    std::array::from_fn(|i| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[8 * i..8 * i + 8]);
+        u64::from_le_bytes(word)
+    })
+}
+
+/// A message whose last words are zero.
+pub(crate) fn words<const N: usize>(first: [u64; N]) -> Words {
+    let mut all = [0; 8];
+    all[..N].copy_from_slice(&first);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn words_survive_the_wire() {
+        let message = super::words([1, u64::MAX, 0x0102_0304_0506_0708]);
+        assert_eq!(super::unpack(&super::pack(message)), message);
+    }
+}
