@@ -178,7 +178,7 @@ def _start_logprobs(
             logits_TV = student.logits_no_grad(inputs) / config.rollout.temperature
             logprob_T = logprobs_at(logits_TV, inputs.target_T.unsqueeze(-1)).squeeze(-1)
             lengths = [len(row.rollout.completion_ids) for row in read]
-            for row, logprobs in zip(read, logprob_T.split(lengths), strict=True):
+            for row, logprobs in zip(read, torch.split(logprob_T, lengths), strict=True):
                 found[id(row)] = logprobs
     return found
 

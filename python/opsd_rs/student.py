@@ -56,7 +56,9 @@ class Batch:
         length = max(len(row) for row in rows)
         input_ids = torch.zeros(len(rows), length, dtype=torch.long)
         mask = torch.zeros(len(rows), length, dtype=torch.long)
-        index, target, which = [], [], []
+        index: list[int] = []
+        target: list[int] = []
+        which: list[int] = []
         for b, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
             # Masks come from lengths, never from ids: the end-of-turn token may equal the padding token.
             input_ids[b, : len(row)] = torch.tensor(row)
@@ -121,7 +123,8 @@ def join_ranks(device: torch.device) -> tuple[int, int]:
         else:
             for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
                 os.environ[name] = value
-            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=patience)
+            alone = torch._C._distributed_c10d.HashStore()  # no port to collide on
+            dist.init_process_group(backend, store=alone, rank=0, world_size=1, timeout=patience)
     return dist.get_rank(), dist.get_world_size()
 
 
@@ -152,12 +155,12 @@ class Student:
         settings = _deepspeed_settings(config)
         zero3 = None
         if self.stage == 3:
-            from transformers.integrations import HfDeepSpeedConfig
+            from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
-            zero3 = HfDeepSpeedConfig(settings)  # must live while the model loads, so that it loads in parts
+            # Must live while the model loads, so that it loads in parts.
+            zero3 = HfDeepSpeedConfig(settings)  # type: ignore[no-untyped-call]
         lm = load_model(model_dir, config.model.dtype)
         del zero3
-        self.tied = bool(getattr(lm.config, "tie_word_embeddings", False))
         if config.model.gradient_checkpointing:
             lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
         module = CompletionLogits(lm)

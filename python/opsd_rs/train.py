@@ -292,7 +292,7 @@ def _politely() -> Iterator[list[str]]:
 
     def note(number: int, frame: types.FrameType | None) -> None:
         asked.append(signal.Signals(number).name)
-        signal.signal(number, old[number])
+        signal.signal(number, old[signal.Signals(number)])
 
     old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number in old:
