@@ -188,7 +188,9 @@ class VllmEngine:
         **arguments: Any,
     ) -> Any:
         if self._broken:
-            raise Stopped("the vLLM engine has failed before; start it anew by resuming from the last checkpoint")
+            raise Stopped(
+                "the vLLM engine has failed before; start it anew by resuming from the last checkpoint"
+            )
         self._doing, self._heard = name, time.monotonic()
         self._broken = True  # until the answer is here: an interrupted exchange cannot be taken up again
         try:

@@ -24,9 +24,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+MAX_FDS = 253  # the kernel's SCM_MAX_FD, unix(7)
 PROGRESS_SECONDS = 0.5
 """How often the trainer hears of a running generation: its progress bar, and a sign of life."""
 
@@ -46,10 +48,10 @@ class Channel:
         body = pickle.dumps(message, protocol=5)
         header = struct.pack("<Q", len(body))
         # Eight bytes always fit the buffer whole once the socket is writable, so the descriptors go exactly once.
-        self._patiently(lambda: socket.send_fds(self.socket, [header], list(fds)))
+        self._patiently(partial(socket.send_fds, self.socket, [header], list(fds)))
         rest = memoryview(body)
         while rest:
-            rest = rest[self._patiently(lambda data=rest: self.socket.send(data)) :]
+            rest = rest[self._patiently(partial(self.socket.send, rest)) :]
 
     def receive(self) -> tuple[Any, list[int]]:
         """One message and its file descriptors. Raises EOFError when the other end is gone."""
@@ -57,7 +59,7 @@ class Channel:
         while len(header) < 8:
             wanted = 8 - len(header)
             part, got, _, _ = self._patiently(
-                lambda n=wanted: socket.recv_fds(self.socket, n, 253, socket.MSG_CMSG_CLOEXEC)
+                partial(socket.recv_fds, self.socket, wanted, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
             )
             if not part:
                 raise EOFError
@@ -66,7 +68,7 @@ class Channel:
         body = bytearray(struct.unpack("<Q", header)[0])
         rest = memoryview(body)
         while rest:
-            count = self._patiently(lambda data=rest: self.socket.recv_into(data))
+            count = self._patiently(partial(self.socket.recv_into, rest))
             if count == 0:
                 raise EOFError
             rest = rest[count:]

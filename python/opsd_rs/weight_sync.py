@@ -40,8 +40,13 @@ PROBE_TOKENS = 320
 """Longer than two cache blocks of vLLM's CPU build (128 tokens each; 16 on CUDA)."""
 PROBE_TOP = 20
 """Tokens whose log-probability is compared; vLLM's default ceiling."""
-TOLERANCE = {"float32": 2e-3, "bfloat16": 0.25}
-"""Largest allowed |difference| of a probed log-probability between the sampler and the trainer's forward."""
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25}
+"""Nats, mean |difference| over the probed tokens between the sampler and the trainer's forward, by the sampler's type.
+
+Measured with SmolLM2-135M, vLLM on CPU, 4 sets of weights, 13 prompts each of 200-320 tokens: at most 0.11 in bf16
+(against bf16, autocast and fp32 forwards; single tokens reach 0.30) and 3e-5 in fp32. A stale head or cache moves
+single tokens by 0.4-1.3 where weights moved by a tenth of their spread; smaller moves are for the exact proofs.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +188,7 @@ def verify_fingerprints(sent: Mapping[str, int], received: Mapping[str, int], ve
 def verify_against(
     engine: ProbeScore, trainer_logprobs_V: torch.Tensor, tolerance: float, *, step: int
 ) -> float:
-    """Compare the sampler with the trainer's forward on the same prompt; return the largest |difference|.
+    """Compare the sampler with the trainer's forward on the same prompt; return the mean |difference| over K.
 
     ``trainer_logprobs_V``: shape (V,), log-softmax of the last position at temperature 1, any dtype or device.
 
@@ -191,12 +196,12 @@ def verify_against(
     """
     ids = torch.tensor(engine.token_ids, device=trainer_logprobs_V.device)
     trainer_K = trainer_logprobs_V.detach().float()[ids].cpu()
-    difference = (trainer_K - torch.tensor(engine.logprobs)).abs().max().item()
+    difference = (trainer_K - torch.tensor(engine.logprobs)).abs().mean().item()
     if math.isnan(difference) or difference > tolerance:
         raise Stopped(
             f"step {step}: the sampler does not hold the trainer's weights: log-probabilities of the probe prompt "
-            f"differ by {difference:.4g} (allowed {tolerance:g}). Either an old copy of its (tied) output head or of "
-            "another layer survived the sync, or its prefix cache kept keys and values of older weights; "
+            f"differ by {difference:.4g} on average (allowed {tolerance:g}). Either an old copy of its (tied) output "
+            "head or of another layer survived the sync, or its prefix cache kept keys and values of older weights; "
             "resume from the last checkpoint"
         )
     return float(difference)
