@@ -64,12 +64,15 @@ pub(crate) fn sandbox_zygote(
     site_packages: Vec<String>,
 ) -> PyResult<()> {
     let zygote = opsd_sandbox::Zygote::new(parent, without).map_err(PyRuntimeError::new_err)?;
-    let names = PyDict::new(py);
-    py.run(&CString::new(opsd_sandbox::HARNESS)?, Some(&names), None)?;
-    let serve = names
-        .get_item("serve")?
-        .ok_or_else(|| PyRuntimeError::new_err("harness"))?;
-    serve.call1((PyZygote(zygote), site_packages)).map(drop)
+    let module = |source: &str, name: &str| {
+        let (file, name) = (CString::new(format!("{name}.py"))?, CString::new(name)?);
+        PyModule::from_code(py, &CString::new(source)?, &file, &name)
+    };
+    module(opsd_sandbox::SPELL, "opsd_spell")?;
+    let harness = module(opsd_sandbox::HARNESS, "opsd_harness")?;
+    harness
+        .call_method1("serve", (PyZygote(zygote), site_packages))
+        .map(drop)
 }
 
 /// One warm interpreter whose programs are sealed off; the thread that made it drives it.

@@ -14,20 +14,37 @@ pub(crate) struct Clocks {
     pid: i32,
     started: Instant,
     cpu_before: f64,
-    waiting_before: f64,
+    last: Look,
+    idle_seconds: f64,
+}
+
+/// One look at a process.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    at: Instant,
+    cpu: f64,
+    /// `None` without schedstat(5), as in gVisor.
+    waited: Option<f64>,
+    asleep: bool,
+    threads: usize,
 }
 
 /// Never look more often than this.
 const SHORTEST_NAP: Duration = Duration::from_millis(1);
+/// Looks per idle limit.
+const LOOKS: f64 = 8.0;
 
 impl Clocks {
-    /// Starts them.
+    /// Starts them. The process waits for its input now, so it is asleep.
     pub(crate) fn start(pid: i32) -> sys::Sys<Self> {
+        let mut last = look(pid)?;
+        last.asleep = true;
         Ok(Self {
             pid,
-            started: Instant::now(),
-            cpu_before: sys::cpu_seconds(pid)?,
-            waiting_before: run_delay(pid).unwrap_or(0.0),
+            started: last.at,
+            cpu_before: last.cpu,
+            last,
+            idle_seconds: 0.0,
         })
     }
 
@@ -47,44 +64,77 @@ impl Clocks {
     }
 
     /// Which limit is reached, or how long one may sleep until one can be.
-    pub(crate) fn check(&self, limits: &Limits) -> sys::Sys<Result<Duration, Limit>> {
-        let (cpu, wall) = (self.cpu()?, self.wall());
+    pub(crate) fn check(&mut self, limits: &Limits) -> sys::Sys<Result<Duration, Limit>> {
+        let now = look(self.pid)?;
+        let (cpu, wall) = ((now.cpu - self.cpu_before).max(0.0), self.wall());
+        self.idle_seconds += idle_between(&self.last, &now);
+        self.last = now;
         if cpu >= limits.cpu_seconds {
             return Ok(Err(Limit::Cpu));
         }
         if wall >= limits.wall_seconds {
             return Ok(Err(Limit::Wall));
         }
-        let until_idle = match run_delay(self.pid) {
-            Some(waiting) => {
-                limits.idle_seconds - (wall - cpu - (waiting - self.waiting_before).max(0.0))
-            }
-            // No schedstat (gVisor): a machine's delay cannot be told from a program's.
-            None => 5.0 * limits.cpu_seconds + 10.0 - wall,
+        // Without schedstat a machine's delay cannot be told from a program's: be generous.
+        let blind = now.waited.is_none();
+        let patience = if blind {
+            5.0 * limits.cpu_seconds + 10.0
+        } else {
+            limits.idle_seconds
         };
-        if until_idle <= 0.0 {
+        if self.idle_seconds >= patience {
             return Ok(Err(Limit::Idle));
         }
         // CPU time grows at most as fast as the threads that burn it.
-        let until_cpu = (limits.cpu_seconds - cpu) / threads(self.pid).max(1) as f64;
+        let until_cpu = (limits.cpu_seconds - cpu) / now.threads.max(1) as f64;
+        let until_idle = (patience - self.idle_seconds).min(patience / LOOKS);
         let nap = until_cpu.min(until_idle).min(limits.wall_seconds - wall);
         Ok(Ok(Duration::from_secs_f64(nap.max(0.0)).max(SHORTEST_NAP)))
     }
 }
 
-/// Seconds that all threads of a process have been runnable without running. `None` without schedstat(5).
-fn run_delay(pid: i32) -> Option<f64> {
-    let mut nanoseconds = 0u64;
-    let mut seen = false;
-    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-        // A thread may end between the listing and the reading.
-        let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else {
-            continue;
-        };
-        nanoseconds += parse_run_delay(&text)?;
-        seen = true;
+/// Seconds between two looks in which a program neither computed nor waited for a core. Zero unless it slept at both
+/// ends: a virtual machine's stolen time, or a page brought in by the host, is missing from both clocks too, but such
+/// a process is runnable.
+fn idle_between(before: &Look, after: &Look) -> f64 {
+    if !(before.asleep && after.asleep) {
+        return 0.0;
     }
-    seen.then_some(nanoseconds as f64 * 1e-9)
+    let wall = after.at.duration_since(before.at).as_secs_f64();
+    let waited = after.waited.unwrap_or(0.0) - before.waited.unwrap_or(0.0);
+    (wall - (after.cpu - before.cpu) - waited.max(0.0)).max(0.0)
+}
+
+/// Reads every clock at once. CPU time is exact; the rest comes from /proc and is missing for threads just ended.
+fn look(pid: i32) -> sys::Sys<Look> {
+    let cpu = sys::cpu_seconds(pid)?;
+    let (mut waited, mut asleep, mut threads) = (None, true, 0);
+    if let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) {
+        for task in tasks.flatten() {
+            threads += 1;
+            let delay = fs::read_to_string(task.path().join("schedstat")).ok();
+            if let Some(nanoseconds) = delay.and_then(|text| parse_run_delay(&text)) {
+                waited = Some(waited.unwrap_or(0.0) + nanoseconds as f64 * 1e-9);
+            }
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            asleep &= is_asleep(&stat);
+        }
+    }
+    Ok(Look {
+        at: Instant::now(),
+        cpu,
+        waited,
+        asleep,
+        threads,
+    })
+}
+
+/// State `S` (sleeping), `T` or `t` (stopped) in proc_pid_stat(5). Not `D`: that is a disk's doing.
+fn is_asleep(stat: &str) -> bool {
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.trim_start().chars().next());
+    matches!(state, Some('S' | 'T' | 't'))
 }
 
 /// Second field of `/proc/*/schedstat`: "time on cpu, time waiting, slices", nanoseconds.
@@ -108,14 +158,57 @@ mod tests {
     }
 
     #[test]
-    fn own_clocks_tell_computing_from_sleeping() {
-        let clocks = Clocks::start(sys::pid()).unwrap();
-        let limits = Limits {
-            idle_seconds: 0.2,
-            ..Limits::default()
+    fn states() {
+        assert!(is_asleep("12 (a) b) S 1 2 3"));
+        assert!(is_asleep("12 (x) T 1"));
+        assert!(!is_asleep("12 (x) R 1") && !is_asleep("12 (S) D 1") && !is_asleep(""));
+    }
+
+    #[test]
+    fn only_sleep_at_both_ends_is_idle() {
+        let at = Instant::now();
+        let before = Look {
+            at,
+            cpu: 1.0,
+            waited: Some(2.0),
+            asleep: true,
+            threads: 1,
         };
-        assert!(clocks.check(&limits).unwrap().is_ok());
-        assert!(threads(sys::pid()) >= 1);
+        let later = at + Duration::from_secs(10);
+        let after = Look {
+            at: later,
+            cpu: 4.0,
+            waited: Some(3.0),
+            asleep: true,
+            threads: 1,
+        };
+        assert!((idle_between(&before, &after) - 6.0).abs() < 1e-9);
+        assert!(
+            idle_between(
+                &before,
+                &Look {
+                    asleep: false,
+                    ..after
+                }
+            ) < 1e-9,
+            "stolen time"
+        );
+        assert!(
+            idle_between(
+                &before,
+                &Look {
+                    waited: Some(12.0),
+                    ..after
+                }
+            ) < 1e-9,
+            "never negative"
+        );
+    }
+
+    #[test]
+    fn own_cpu_clock_runs() {
+        let mut clocks = Clocks::start(sys::pid()).unwrap();
+        assert!(clocks.check(&Limits::default()).unwrap().is_ok());
         let (mut x, before) = (0u64, clocks.cpu().unwrap());
         while clocks.cpu().unwrap() < before + 0.02 {
             x = std::hint::black_box(x + 1);

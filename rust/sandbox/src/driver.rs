@@ -177,11 +177,7 @@ impl Sandbox {
 
     /// A sealed process with the program's text in its report file.
     fn fork(&mut self, program: &Program, limits: &Limits, tests: usize) -> Result<Child, Error> {
-        let memfd = |name| {
-            sys::memfd(name)
-                .and_then(|fd| sys::set_append(&fd).map(|()| fd))
-                .map_err(broken("memfd"))
-        };
+        let memfd = |name| sys::memfd(name).map_err(broken("memfd"));
         let (stdout, stderr, report) = (memfd(c"stdout")?, memfd(c"stderr")?, memfd(c"report")?);
         let name = match &program.entry {
             Entry::Stdin => "",

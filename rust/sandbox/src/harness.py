@@ -7,133 +7,55 @@ apart from each other's leavings, and give them the same world in every run.
 ``core`` (the Rust half) offers ``seal``, ``next``, ``forked`` in the zygote and ``enter``, ``next_test`` in the child.
 """
 
-import __future__  # noqa: F401  (the imports below are the warm set: programs get them for nothing)
-import abc, array, ast, atexit, bisect, builtins, calendar, cmath, collections, contextlib, copy  # noqa: E401, F401
-import dataclasses, datetime, decimal, enum, fractions, functools, gc, hashlib, heapq, inspect, io, itertools  # noqa: E401, F401
-import json, linecache, math, mmap, numbers, operator, os, queue, random, re, resource, signal, site, statistics  # noqa: E401, F401
-import string, struct, sys, textwrap, threading, time, traceback, types, typing  # noqa: E401, F401
+import atexit
+import builtins
+import contextlib
+import decimal
+import gc
+import importlib
+import json
+import linecache
+import mmap
+import os
+import random
+import resource
+import signal
+import site
+import sys
+import threading
+import traceback
+import types
+
+from opsd_spell import NoForm, TooLarge, encode
+
+# Programs get these for nothing: imported once, inherited by every fork.
+# fmt: off
+WARM = [
+    "__future__", "abc", "array", "ast", "bisect", "calendar", "cmath", "collections", "collections.abc", "copy",
+    "dataclasses", "datetime", "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "io", "itertools",
+    "math", "numbers", "operator", "queue", "re", "statistics", "string", "struct", "textwrap", "time", "typing",
+]
+# LeetCode-style solutions use the names of these without importing them. Same modules, same order as LiveCodeBench's.
+STARRED = [
+    "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics", "itertools",
+    "functools", "operator", "io", "sys", "json", "builtins", "typing",
+]
+# fmt: on
+PRELUDE = {}
 
 SOURCE = "solution.py"
 LONGEST_MESSAGE = 4000  # characters; the Rust half cuts at 4096 bytes
-MOST_NODES = 4_000_000  # of a returned value
-DEEPEST = 1000
 RECURSION_LIMIT = sys.getrecursionlimit()
 FUNCTION_RECURSION_LIMIT = 50_000  # LiveCodeBench's, for function calls
 
-# LeetCode-style solutions use these names without importing them. Same modules, same order as LiveCodeBench's.
-STARRED = (
-    "string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys"
-    " json builtins typing"
-).split()
-PRELUDE = {}
-
 # Taken now: a program may replace what these names mean later.
-_type, _mro, _len, _id = type, type.__dict__["__mro__"].__get__, len, id
-_quote, _dumps, _loads = json.encoder.encode_basestring_ascii, json.dumps, json.loads
+_type, _len, _dumps, _loads = type, len, json.dumps, json.loads
 _write, _pread, _fork, _exit, _seed, _print = os.write, os.pread, os.fork, os._exit, random.seed, print
 
 
 RESERVE = mmap.mmap(-1, 1 << 20)  # address space to report in after a MemoryError; never touched
 OUT_OF_MEMORY = {"end": "raised", "kind": "MemoryError", "message": "", "frames": []}
 OUT_OF_MEMORY_EXIT = 96  # not even the report fitted
-
-
-class NoForm(Exception):
-    """A value that has no JSON form."""
-
-
-class TooLarge(Exception):
-    """A value over the budget of nodes or bytes."""
-
-
-class Text:
-    """A piece of JSON text, and by how much it changes the nesting."""
-
-    __slots__ = ("deeper", "text")
-
-    def __init__(self, text, deeper=0):
-        self.text, self.deeper = text, deeper
-
-
-COMMA, END_LIST, END_DICT = Text(","), Text("]", -1), Text("}", -1)
-SIMPLE = frozenset((int, float, str, list, tuple, dict, bool, _type(None)))
-INF = float("inf")
-
-
-def encode(value, most_bytes):
-    """JSON text of a value by exact types: no method of a program's own class runs. Tuples are lists; instances of
-    subclasses of int, float, str, list, tuple and dict are what they contain."""
-    out, size, nodes = [], 0, 0
-    stack = [value]  # work still to do, last first; a Text among it is written as it is
-    depth = 0
-    while stack:
-        x = stack.pop()
-        t = _type(x)
-        if t is Text:
-            piece = x.text
-            depth += x.deeper
-        else:
-            nodes += 1
-            if nodes > MOST_NODES:
-                raise TooLarge
-            kinds = (t,) if t in SIMPLE else _mro(t)
-            if x is None:
-                piece = "null"
-            elif t is bool:
-                piece = "true" if x else "false"
-            elif int in kinds:
-                if int.bit_length(x) > 14_000:  # Python itself refuses to spell more than 4300 digits
-                    raise NoForm("int of more than 4300 digits")
-                piece = int.__repr__(x)
-            elif float in kinds:
-                x = float.__float__(x)
-                piece = "NaN" if x != x else "Infinity" if x == INF else "-Infinity" if x == -INF else float.__repr__(x)
-            elif str in kinds:
-                if str.__len__(x) > most_bytes:
-                    raise TooLarge
-                piece = _quote(x)
-            elif list in kinds or tuple in kinds:
-                length, walk = (list.__len__, list.__iter__) if list in kinds else (tuple.__len__, tuple.__iter__)
-                if length(x) + nodes > MOST_NODES:
-                    raise TooLarge
-                piece, depth = "[", depth + 1
-                work = []
-                for item in walk(x):
-                    work.append(item)
-                    work.append(COMMA)
-                if work:
-                    work[-1] = END_LIST
-                else:
-                    work = [END_LIST]
-                work.reverse()
-                stack += work
-            elif dict in kinds:
-                if dict.__len__(x) + nodes > MOST_NODES:
-                    raise TooLarge
-                piece, depth = "{", depth + 1
-                work = []
-                for key, item in dict.items(x):
-                    if _type(key) is not str:
-                        raise NoForm("dict with keys that are not strings")
-                    work += (Text(_quote(key) + ":"), item, COMMA)
-                if work:
-                    work[-1] = END_DICT
-                else:
-                    work = [END_DICT]
-                work.reverse()
-                stack += work
-            elif t.__module__ == "numpy" and "numpy" in sys.modules:
-                stack.append(x.tolist())  # scalars and arrays; what comes back is looked at like anything else
-                continue
-            else:
-                raise NoForm(t.__name__)
-            if depth > DEEPEST:
-                raise NoForm("nested too deeply, or containing itself")
-        size += _len(piece)
-        if size > most_bytes:
-            raise TooLarge
-        out.append(piece)
-    return "".join(out)
 
 
 # --- one test -------------------------------------------------------------------------------------------------
@@ -163,10 +85,8 @@ def show(error):
     tb = error.__traceback__
     while tb is not None and tb.tb_frame.f_code.co_filename != SOURCE:
         tb = tb.tb_next
-    try:
+    with contextlib.suppress(BaseException):  # a broken __str__ or sys.stderr is the program's own loss
         traceback.print_exception(_type(error), error, tb)
-    except BaseException:  # noqa: S110  (a broken __str__ or sys.stderr is the program's own loss)
-        pass
 
 
 def exit_report(error):
@@ -176,10 +96,8 @@ def exit_report(error):
         return {"end": "finished"}
     if isinstance(code, int):
         return {"end": "finished"} if code & 0xFF == 0 else {"end": "exited", "code": code & 0xFF}
-    try:
+    with contextlib.suppress(BaseException):  # as in `show`
         _print(code, file=sys.stderr)
-    except BaseException:  # noqa: S110  (as in `show`)
-        pass
     return {"end": "exited", "code": 1}
 
 
@@ -235,10 +153,12 @@ class Program:
             raise
         except BaseException as error:
             line = getattr(error, "lineno", None)
-            message = getattr(error, "msg", None) or str(error)
-            line = line if _type(line) is int and line > 0 else None
+            message = str(getattr(error, "msg", None) or error)[:LONGEST_MESSAGE]
             self.compile_error = {
-                "end": "compile", "kind": _type(error).__name__, "message": str(message)[:LONGEST_MESSAGE], "line": line,
+                "end": "compile",
+                "kind": _type(error).__name__,
+                "message": message,
+                "line": line if _type(line) is int and line > 0 else None,
             }
 
     def test(self, world):
@@ -392,12 +312,16 @@ def serve(core, site_packages):
     """The zygote's life: warm up, seal, fork on request. A child never returns from here."""
     sys.path[:] = [p for p in sys.path if os.path.isdir(p)] + site_packages  # noqa: PTH112
     library = os.path.dirname(os.__file__)  # noqa: PTH120
+    for name in WARM:
+        importlib.import_module(name)
     site.setquit()  # -S leaves out exit() and quit()
     for name in STARRED:
         exec(f"from {name} import *", PRELUDE)
     for name in STARRED[:-2]:
         exec(f"import {name}", PRELUDE)
     del PRELUDE["__builtins__"]
+    for name in ("opsd_spell", "opsd_harness"):
+        del sys.modules[name]  # no program's business
     world = World()
     readable = dict.fromkeys([library, *sys.path, os.path.join(sys.base_prefix, "lib")])  # noqa: PTH118
     core.seal(list(readable))

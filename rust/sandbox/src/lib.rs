@@ -22,5 +22,8 @@ pub use plan::{End, Entry, Error, Frame, Go, Layer, Limit, Options, Program, Tes
 pub use probe::{LayerStatus, probe};
 pub use zygote::Zygote;
 
-/// The Python half, run by the zygote's interpreter and inherited by every child.
+/// The Python half, run by the zygote's interpreter and inherited by every child: a returned value's spelling, which
+/// the harness imports as `opsd_spell`.
+pub const SPELL: &str = include_str!("spell.py");
+/// The harness itself; `serve(zygote, site_packages)` is the zygote's life.
 pub const HARNESS: &str = include_str!("harness.py");

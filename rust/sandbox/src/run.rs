@@ -35,12 +35,12 @@ impl Sandbox {
         let stdin = sys::memfd(c"stdin").map_err(broken("memfd"))?;
         sys::pwrite_all(&stdin, input).map_err(broken("write the input"))?;
         sys::seal(&stdin).map_err(broken("seal the input"))?;
-        let clocks = Clocks::start(child.pid).map_err(broken("read the child's clock"))?;
+        let mut clocks = Clocks::start(child.pid).map_err(broken("read the child's clock"))?;
         let next = wire::pack(wire::words([wire::NEXT, index as u64]));
         // A child that has just died refuses it; the watching finds out.
         sys::send(child.control.as_raw_fd(), &next, &[stdin.as_raw_fd()]).ok();
 
-        let seen = watch(&child, index, limits, &clocks)?;
+        let seen = watch(&child, index, limits, &mut clocks)?;
         let wall_seconds = clocks.wall();
         if let Seen::Done { peak_kib } = seen {
             let cpu_seconds = clocks.cpu().map_err(broken("read the child's clock"))?;
@@ -80,14 +80,17 @@ impl Sandbox {
 }
 
 /// Waits for the end of the test, whichever comes first.
-fn watch(child: &Child, index: usize, limits: &Limits, clocks: &Clocks) -> Result<Seen, Error> {
+fn watch(child: &Child, index: usize, limits: &Limits, clocks: &mut Clocks) -> Result<Seen, Error> {
     let listener = child.listener.as_ref().map_or(-1, AsRawFd::as_raw_fd);
     let mut control = child.control.as_raw_fd();
     let pidfd = child.pidfd.as_raw_fd();
     // Most tests end long before the first limit can be reached: look at the clocks only after a nap.
     let shortest = limits.cpu_seconds / f64::from(limits.threads);
-    let mut nap =
-        Duration::from_secs_f64(shortest.min(limits.idle_seconds).min(limits.wall_seconds));
+    let mut nap = Duration::from_secs_f64(
+        shortest
+            .min(limits.idle_seconds / 8.0)
+            .min(limits.wall_seconds),
+    );
     let mut bytes = [0; wire::LENGTH];
     loop {
         let [spoke, dead, asks] =
@@ -148,7 +151,7 @@ fn collect(child: &Child, index: usize, limits: &Limits) -> Result<TestRun, Erro
     )
     .map_err(broken("read the report"))?;
     for file in [&child.stdout, &child.stderr, &child.report] {
-        sys::truncate(file).map_err(broken("empty an output file"))?;
+        sys::rewind(file).map_err(broken("empty an output file"))?;
     }
     let report = report::parse(&text);
     if let Some(cause) = report.bad_input {

@@ -27,22 +27,13 @@ fn owned(result: c_long) -> Sys<OwnedFd> {
     check(result).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// An anonymous file in memory, close-on-exec, appended to by every write.
+/// An anonymous file in memory, close-on-exec.
 pub(crate) fn memfd(name: &std::ffi::CStr) -> Sys<OwnedFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: name is a NUL-terminated string.
     owned(c_long::from(unsafe {
         libc::memfd_create(name.as_ptr(), flags)
     }))
-}
-
-/// Appends whatever the writer's offset: truncating from outside resets the file.
-pub(crate) fn set_append(fd: &OwnedFd) -> Sys<()> {
-    // SAFETY: plain fcntl on an open descriptor.
-    check(c_long::from(unsafe {
-        libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_APPEND)
-    }))
-    .map(drop)
 }
 
 /// Makes a memfd read-only for ever.
@@ -100,10 +91,13 @@ pub(crate) fn pread(fd: &OwnedFd, offset: u64, length: u64) -> Sys<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Empties a file.
-pub(crate) fn truncate(fd: &OwnedFd) -> Sys<()> {
-    // SAFETY: plain ftruncate on an open descriptor.
-    check(c_long::from(unsafe { libc::ftruncate(fd.as_raw_fd(), 0) })).map(drop)
+/// Empties a file and starts again at its beginning, for everyone who shares the open file.
+pub(crate) fn rewind(fd: &OwnedFd) -> Sys<()> {
+    // SAFETY: plain calls on an open descriptor.
+    unsafe {
+        check(c_long::from(libc::ftruncate(fd.as_raw_fd(), 0)))?;
+        check(libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_SET) as c_long).map(drop)
+    }
 }
 
 /// A pair of connected sockets that keep message borders, close-on-exec.

@@ -1,0 +1,121 @@
+"""A returned value as JSON text, for the program's process: exact types, budgets on nodes, depth and bytes.
+
+It is a guard against running away, not a border of trust: it runs beside the program, which can do with its own
+answer what it likes.
+"""
+
+import json
+import sys
+
+MOST_NODES = 4_000_000
+DEEPEST = 1000
+LONGEST_INT_BITS = 14_000  # Python itself refuses to spell more than 4300 digits
+
+# Taken now: a program may replace what these names mean later.
+_type, _mro, _len = type, type.__dict__["__mro__"].__get__, len
+_quote = json.encoder.encode_basestring_ascii
+
+
+class NoForm(Exception):
+    """A value that has no JSON form."""
+
+
+class TooLarge(Exception):
+    """A value over the budget of nodes or bytes."""
+
+
+class Text:
+    """A piece of JSON text, and by how much it changes the nesting."""
+
+    __slots__ = ("deeper", "text")
+
+    def __init__(self, text, deeper=0):
+        self.text, self.deeper = text, deeper
+
+
+COMMA, END_LIST, END_DICT = Text(","), Text("]", -1), Text("}", -1)
+SIMPLE = frozenset((int, float, str, list, tuple, dict, bool, _type(None)))
+INF = float("inf")
+
+
+def number(x):
+    """A float as Python's json spells it."""
+    if x != x:
+        return "NaN"
+    if x in (INF, -INF):
+        return "Infinity" if x > 0 else "-Infinity"
+    return float.__repr__(x)
+
+
+def joined(pieces, end):
+    """Work for a container: its pieces, each followed by a comma but the last; in the order of popping."""
+    if pieces:
+        pieces[-1] = end
+    else:
+        pieces.append(end)
+    pieces.reverse()
+    return pieces
+
+
+def encode(value, most_bytes):
+    """JSON text of a value. No method of a program's own class runs. Tuples are lists; instances of subclasses of
+    int, float, str, list, tuple and dict are what they contain; numpy's scalars and arrays are what `tolist` gives.
+
+    Raises NoForm for anything else, TooLarge over the budgets.
+    """
+    out, size, nodes, depth = [], 0, 0, 0
+    stack = [value]  # work still to do, last first; a Text among it is written as it is
+    while stack:
+        x = stack.pop()
+        t = _type(x)
+        if t is Text:
+            piece = x.text
+            depth += x.deeper
+        else:
+            nodes += 1
+            kinds = (t,) if t in SIMPLE else _mro(t)
+            if x is None:
+                piece = "null"
+            elif t is bool:
+                piece = "true" if x else "false"
+            elif int in kinds:
+                if int.bit_length(x) > LONGEST_INT_BITS:
+                    raise NoForm("int of more than 4300 digits")
+                piece = int.__repr__(x)
+            elif float in kinds:
+                piece = number(float.__float__(x))
+            elif str in kinds:
+                if str.__len__(x) > most_bytes:
+                    raise TooLarge
+                piece = _quote(x)
+            elif list in kinds or tuple in kinds:
+                kind = list if list in kinds else tuple
+                nodes_inside = kind.__len__(x)
+                if nodes + nodes_inside > MOST_NODES:
+                    raise TooLarge
+                piece, depth = "[", depth + 1
+                stack += joined([part for item in kind.__iter__(x) for part in (item, COMMA)], END_LIST)
+            elif dict in kinds:
+                if nodes + dict.__len__(x) > MOST_NODES:
+                    raise TooLarge
+                piece, depth = "{", depth + 1
+                stack += joined([part for pair in dict.items(x) for part in member(*pair)], END_DICT)
+            elif t.__module__ == "numpy" and "numpy" in sys.modules:
+                stack.append(x.tolist())
+                continue
+            else:
+                raise NoForm(t.__name__)
+            if depth > DEEPEST:
+                raise NoForm("nested too deeply, or containing itself")
+        size += _len(piece)
+        if size > most_bytes or nodes > MOST_NODES:
+            raise TooLarge
+        out.append(piece)
+    return "".join(out)
+
+
+def member(key, item):
+    """Work for one item of a dict."""
+    if _type(key) is not str:
+        raise NoForm("dict with keys that are not strings")
+    return Text(_quote(key) + ":"), item, COMMA

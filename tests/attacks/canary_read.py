@@ -1,0 +1,3 @@
+# expect: {RE,WA} kind=stdin -- reads a file that belongs to the same user
+try: print("PWNED", open("/tmp/opsd_canary/canary.txt").read())
+except OSError as e: print("refused", e.errno)
