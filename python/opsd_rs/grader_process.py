@@ -93,6 +93,7 @@ class Supervisor:
             "profile": "strict",
             "isolation": "solution",
             "sandbox_level": reply["sandbox_level"],
+            "sandbox": reply["sandbox"],
             "python_version": platform.python_version(),
         }
         self._reader = threading.Thread(target=self._read, name="opsd-grader", daemon=True)

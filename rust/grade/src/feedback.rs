@@ -212,7 +212,7 @@ fn block(text: &[u8], max_chars: usize) -> String {
         let line = cut_line(&line);
         num_chars += line.chars().count() + 1;
         if number == MAX_LINES || (number > 0 && num_chars > max_chars) {
-            let more = text[..end].iter().filter(|&&byte| byte == b'\n').count() + 1 - number;
+            let more = text[..end].split(|&byte| byte == b'\n').count() - number;
             return format!(
                 "{kept}\n... ({more} more {})",
                 if more == 1 { "line" } else { "lines" }

@@ -47,6 +47,13 @@ impl Judge {
         })
     }
 
+    /// One line: which protections hold.
+    pub fn describe(&self) -> String {
+        self.sandbox
+            .as_ref()
+            .map_or_else(String::new, Sandbox::describe)
+    }
+
     /// The whole way of one solution.
     pub fn grade(&mut self, problem: &Prepared, solution: &Solution) -> Grade {
         let code = match (&solution.code, &solution.completion) {

@@ -47,6 +47,8 @@ pub(crate) enum Reply {
     Ready {
         /// Level of isolation that holds, `S2`.
         sandbox_level: String,
+        /// One line: which protections hold.
+        sandbox: String,
     },
     /// The supervisor cannot go on; it ends after this.
     Fault {

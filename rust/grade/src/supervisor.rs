@@ -31,7 +31,7 @@ const LEVEL: &str = "S2";
 type Shelved = Arc<Result<Prepared, String>>;
 
 struct Job {
-    job: u64,
+    number: u64,
     problem: Shelved,
     solution: Solution,
 }
@@ -67,11 +67,12 @@ fn serve(
             level: LEVEL,
         });
     }
-    let jobs = start_workers(settings, replies)?;
+    let (jobs, sandbox) = start_workers(settings, replies)?;
     reply(
         replies,
         &Reply::Ready {
             sandbox_level: LEVEL.to_owned(),
+            sandbox,
         },
     )?;
     let mut shelf: HashMap<u64, Shelved> = HashMap::new();
@@ -87,7 +88,7 @@ fn serve(
             Request::Job { job, key, solution } => {
                 let problem = shelf.get(&key).ok_or(Error::UnknownProblem { job, key })?;
                 let job = Job {
-                    job,
+                    number: job,
                     problem: Arc::clone(problem),
                     solution,
                 };
@@ -100,11 +101,11 @@ fn serve(
     Ok(())
 }
 
-/// All workers, each with its sandbox up. The first that fails to start one ends the attempt.
+/// All workers, each with its sandbox up, and what protects them. The first that fails to start one ends the attempt.
 fn start_workers(
     settings: &Settings,
     replies: &Arc<Mutex<UnixStream>>,
-) -> Result<Sender<Job>, Error> {
+) -> Result<(Sender<Job>, String), Error> {
     let (jobs, queue) = channel();
     let queue = Arc::new(Mutex::new(queue));
     let (started, starts) = channel();
@@ -120,10 +121,11 @@ fn start_workers(
             })?;
     }
     drop(started);
+    let mut sandbox = String::new();
     for _ in 0..settings.workers {
-        starts.recv().map_err(|_| Error::Workers)??;
+        sandbox = starts.recv().map_err(|_| Error::Workers)??;
     }
-    Ok(jobs)
+    Ok((jobs, sandbox))
 }
 
 /// A worker's life: sandboxes are started on the thread that drives them, so that they die with it.
@@ -131,7 +133,7 @@ fn work(
     settings: &Settings,
     queue: &Mutex<Receiver<Job>>,
     replies: &Mutex<UnixStream>,
-    started: &Sender<Result<(), Error>>,
+    started: &Sender<Result<String, Error>>,
 ) {
     let options = Options {
         python: settings.python.clone(),
@@ -147,11 +149,11 @@ fn work(
             return;
         }
     };
-    let _seen = started.send(Ok(()));
+    let _seen = started.send(Ok(judge.describe()));
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job {
-            job,
+            number: job,
             problem,
             solution,
         }) = job

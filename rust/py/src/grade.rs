@@ -4,7 +4,7 @@ use std::io::stdin;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use opsd_grade::{Error, Rule};
+use opsd_grade::{Error, Rule, Value};
 use pyo3::prelude::*;
 
 use crate::crossing::crossing;
@@ -47,5 +47,17 @@ pub(crate) fn extract_code(
 pub(crate) fn same_output(py: Python<'_>, actual: &[u8], expected: &[u8]) -> Result<bool, Crossed> {
     crossing(py, || {
         Ok::<_, Crossed>(opsd_grade::same_output(actual, expected))
+    })
+}
+
+/// Whether two JSON texts are equal under Python's `==` (how a function's result is judged). A text that is no JSON
+/// equals nothing.
+#[pyfunction]
+pub(crate) fn same_value(py: Python<'_>, actual: &[u8], expected: &[u8]) -> Result<bool, Crossed> {
+    crossing(py, || {
+        let values = (Value::parse(actual), Value::parse(expected));
+        Ok::<_, Crossed>(
+            matches!(values, (Some(actual), Some(expected)) if actual.same_value(&expected)),
+        )
     })
 }
