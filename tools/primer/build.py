@@ -43,15 +43,19 @@ def interleave(catalogues: tuple[Catalogue, ...]) -> list[Definition]:
 
 
 def prompt(definition: Definition) -> str:
-    """Return the user's message: the statement, how the answer is run, and the form of the answer."""
+    """Return the user's message: the task, and the form of the answer.
+
+    Of twelve wordings tried on SmolLM2-135M this one gave the highest accuracy on function problems. Type hints in
+    the signature cost it a third of the solved answers, so they are in ``starter_code`` only.
+    """
     if definition.entry_point is None:
         return (
-            f"{definition.statement}\n\nWrite a Python program that reads from standard input and writes to "
-            "standard output. Answer with one Python code block."
+            f"{definition.statement}\n\nWrite a Python program that reads standard input and prints the answer. "
+            "Answer with one Python code block."
         )
     return (
-        f"{definition.statement}\n\nWrite it as a Python function with this signature:\n\n"
-        f"```python\n{definition.signature}\n```\n\nAnswer with one Python code block."
+        f"```python\n{definition.plain_signature}\n    # {definition.statement}\n```\n\n"
+        "Complete this Python function. Answer with one Python code block."
     )
 
 

@@ -39,6 +39,13 @@ class Definition:
         """The ``def`` line of a function problem, colon included."""
         return self.solution.split("\n", 1)[0]
 
+    @property
+    def plain_signature(self) -> str:
+        """The ``def`` line without type hints."""
+        node = ast.parse(self.solution).body[0]
+        assert isinstance(node, ast.FunctionDef)
+        return f"def {node.name}({', '.join(argument.arg for argument in node.args.args)}):"
+
 
 class Catalogue:
     """The problems of one file, in the order they are written."""
