@@ -1,4 +1,5 @@
 //! The sandbox across the door: the zygote's half, which its own interpreter calls, and one warm sandbox to drive.
+#![expect(clippy::needless_pass_by_value)] // arguments arrive owned
 
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -26,8 +27,8 @@ struct PyZygote(opsd_sandbox::Zygote);
 
 #[pymethods]
 impl PyZygote {
-    #[getter]
-    fn report_fd(&self) -> i32 {
+    #[classattr]
+    fn report_fd() -> i32 {
         opsd_sandbox::REPORT_FD
     }
 

@@ -29,7 +29,7 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 ];
 
 /// `ADDR_NO_RANDOMIZE`, personality(2).
-const NO_RANDOM_ADDRESSES: u32 = 0x0004_0000;
+pub(crate) const NO_RANDOM_ADDRESSES: u32 = 0x0004_0000;
 /// A zygote boots in about 60 ms on a quiet machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -106,6 +106,12 @@ impl Sandbox {
                 sandbox.landlock_abi = abi;
                 sandbox.uid = uid;
                 sandbox.thread_cap = listen == 1;
+                if uid != u64::from(sys::user()) && !sys::may_signal(sandbox.pid() as i32) {
+                    return Err(Error::Unavailable(format!(
+                        "programs would run as user {uid}, whom this process may not kill: keep CAP_KILL, \
+                         or start as an ordinary user"
+                    )));
+                }
                 Ok(sandbox)
             }
             Err(error) => {
@@ -332,7 +338,11 @@ fn spawn(options: &Options, socket: OwnedFd, stderr: &OwnedFd) -> std::io::Resul
     let before = sys::personality(None)?;
     let fixed = !options.without.contains(&Layer::Determinism)
         && sys::personality(Some(before | NO_RANDOM_ADDRESSES)).is_ok();
+    let stack = sys::finite_stack()?; // an unlimited one would flip the new process's memory layout
     let process = command.spawn();
+    if let Some(soft) = stack {
+        sys::soft_rlimit(libc::RLIMIT_STACK, soft)?;
+    }
     if fixed {
         sys::personality(Some(before))?;
     }

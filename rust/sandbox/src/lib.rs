@@ -1,4 +1,40 @@
-//! Runs untrusted Python programs, test by test.
+//! Runs untrusted Python programs, test by test, and says how each test ended.
+//!
+//! # Theory of operation
+//!
+//! Three kinds of process, two kinds of socket.
+//!
+//! * The **driver** is the process that calls [`Sandbox`]. It alone may know expected outputs; this crate never sees
+//!   them. It starts zygotes, asks for processes, hands over inputs one by one, watches clocks, kills, and copies output.
+//! * A **zygote** is an exec'd interpreter (`python -s -P -S -B`, six environment variables, no address randomisation),
+//!   never a fork of the driver. It imports the common modules once, gives up every right that no program needs
+//!   (capabilities, Landlock, seccomp stage one, resource limits), and from then on only forks and reaps on request. It
+//!   holds no code and no input.
+//! * A **child** is forked for each program. It takes five descriptors (stdin, stdout, stderr, control, report), closes
+//!   the rest, takes its limits, enters its own Landlock scope and seccomp stage two, reports ready, and runs the
+//!   program on one input after the other. It is killed when it is no longer wanted.
+//!
+//! driver <-> zygote: fork and reap. driver <-> child: "done" one way, the next input the other way. When a child says
+//! done, the driver reads its CPU clock, copies the output once, and only then releases the next input; so CPU time per
+//! test is exact and a program cannot look ahead. A test that fails in a process where earlier tests ran may be repeated
+//! in a fresh one ([`Go::Again`]), so that state left behind never fails an honest program.
+//!
+//! Once a program has started, nothing in its process is trusted, our harness there included. Whatever it emits is an
+//! answer, never a verdict: the worst a forged report can do is to give a wrong answer. Every limit is enforced from
+//! outside: CPU time by the child's clock, idleness by what remains of wall time, memory by `RLIMIT_AS`, output by
+//! `RLIMIT_FSIZE` on files in memory, threads by asking the driver for each one.
+//!
+//! The driver's death ends everything: the zygote sees the end of its socket (and of the thread that started it), the
+//! child follows the zygote.
+//!
+//! # What it does not protect from
+//!
+//! Bugs in the kernel; side channels through shared hardware, timing included; a program that finds the right answer
+//! by other means than solving the problem. Run as root with an interpreter under root's home, programs stay user 0
+//! without capabilities: the filters hold, a second line of defence is missing. Machines without Landlock are refused.
+//!
+//! Where to read: `child` (the isolation, in order), `policy` (which calls), `run` (one test), `harness.py` (a
+//! program's world).
 
 mod bpf;
 mod child;
@@ -22,8 +58,8 @@ pub use plan::{End, Entry, Error, Frame, Go, Layer, Limit, Options, Program, Tes
 pub use probe::{LayerStatus, probe};
 pub use zygote::Zygote;
 
-/// The Python half, run by the zygote's interpreter and inherited by every child: a returned value's spelling, which
-/// the harness imports as `opsd_spell`.
+/// A returned value's spelling, which the harness imports as `opsd_spell`.
 pub const SPELL: &str = include_str!("spell.py");
-/// The harness itself; `serve(zygote, site_packages)` is the zygote's life.
+/// The Python half, run by the zygote's interpreter and inherited by every child; `serve(zygote, site_packages)` is
+/// the zygote's life.
 pub const HARNESS: &str = include_str!("harness.py");

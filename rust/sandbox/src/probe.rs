@@ -1,4 +1,9 @@
-//! What this machine offers, for `doctor`.
+//! What this machine offers, for `doctor`: asked of the kernel by use, changing nothing that lasts.
+
+use std::fs;
+
+use crate::bpf::Action;
+use crate::sys;
 
 /// One mechanism and whether it works here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +18,119 @@ pub struct LayerStatus {
     pub detail: String,
 }
 
-/// Asks the kernel, changing nothing that lasts.
+/// Asks the kernel for everything the sandbox is made of.
 pub fn probe() -> Vec<LayerStatus> {
-    Vec::new()
+    let x86 = cfg!(target_arch = "x86_64");
+    let seccomp = x86 && sys::knows_action(Action::Kill.code());
+    let abi = sys::landlock_abi();
+    let pidfd = sys::pidfd(sys::pid());
+    let notif = seccomp && sys::knows_action(Action::Notify.code());
+    let addresses = sys::personality(None).and_then(|now| sys::personality(Some(now)));
+    let fixed = addresses.is_ok() && can_fix_addresses();
+    let delay = fs::read_to_string("/proc/self/schedstat").is_ok();
+    let root = sys::user() == 0;
+    vec![
+        LayerStatus {
+            name: "seccomp",
+            required: true,
+            available: seccomp,
+            detail: match (x86, seccomp) {
+                (false, _) => "the system-call tables are for x86-64 only".to_owned(),
+                (_, true) => "system-call filters with KILL_PROCESS".to_owned(),
+                _ => "needs Linux 4.14 with CONFIG_SECCOMP_FILTER".to_owned(),
+            },
+        },
+        LayerStatus {
+            name: "landlock",
+            required: true,
+            available: abi.is_ok(),
+            detail: match &abi {
+                Ok(version @ 6..) => {
+                    format!("ABI {version}: files, TCP, abstract sockets and signals")
+                }
+                Ok(version @ 4..) => {
+                    format!("ABI {version}: files, TCP; seccomp alone guards the rest")
+                }
+                Ok(version) => format!("ABI {version}: files; seccomp alone guards the rest"),
+                Err(error) => format!("needs Linux 5.13 and `landlock` in lsm= ({error})"),
+            },
+        },
+        LayerStatus {
+            name: "pidfd",
+            required: true,
+            available: pidfd.is_ok(),
+            detail: match &pidfd {
+                Ok(_) => "a process is killed by handle, never by number".to_owned(),
+                Err(error) => format!("needs Linux 5.3 ({error})"),
+            },
+        },
+        LayerStatus {
+            name: "user_notif",
+            required: false,
+            available: notif,
+            detail: if notif {
+                "threads are counted one by one".to_owned()
+            } else {
+                "threads are bounded by the address space only".to_owned()
+            },
+        },
+        LayerStatus {
+            name: "fixed_addresses",
+            required: false,
+            available: fixed,
+            detail: if fixed {
+                "printed addresses are equal in every run".to_owned()
+            } else {
+                "personality(2) is refused: programs that print addresses differ from run to run"
+                    .to_owned()
+            },
+        },
+        LayerStatus {
+            name: "run_delay",
+            required: false,
+            available: delay,
+            detail: if delay {
+                "a loaded machine's delay is told from a sleeping program".to_owned()
+            } else {
+                "no /proc/*/schedstat: idleness is judged by a generous wall limit".to_owned()
+            },
+        },
+        LayerStatus {
+            name: "unprivileged",
+            required: false,
+            available: !root,
+            detail: if root {
+                "started by root: programs run without capabilities, as another user where Python is readable to all"
+                    .to_owned()
+            } else {
+                format!("user {}", sys::user())
+            },
+        },
+    ]
+}
+
+/// Tries on a thread of its own: a personality belongs to a thread.
+fn can_fix_addresses() -> bool {
+    std::thread::spawn(|| {
+        let now = sys::personality(None)?;
+        sys::personality(Some(now | crate::driver::NO_RANDOM_ADDRESSES))
+    })
+    .join()
+    .is_ok_and(|result| result.is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn probe_names_each_mechanism_once_and_gives_a_cause() {
+        let mut names: Vec<_> = super::probe().iter().map(|status| status.name).collect();
+        assert!(
+            super::probe()
+                .iter()
+                .all(|status| !status.detail.is_empty())
+        );
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 7);
+    }
 }

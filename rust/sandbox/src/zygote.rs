@@ -112,6 +112,7 @@ impl Zygote {
         let standard_library = readable.first().cloned().unwrap_or_default();
         readable.extend(LIBRARY_PATHS.iter().map(PathBuf::from));
         std::fs::write("/proc/self/oom_score_adj", "1000").ok(); // the trainer is worth more; a stub in gVisor
+        sys::step_back();
         self.limit_resources()?;
         if self.has(Layer::Privileges) {
             Self::drop_privileges(&readable, &standard_library)?;

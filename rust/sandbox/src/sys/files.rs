@@ -1,0 +1,114 @@
+//! Files in memory and descriptor numbers.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use libc::{c_int, c_long};
+
+use super::{Sys, call, check, owned};
+
+/// An anonymous file in memory, close-on-exec.
+pub(crate) fn memfd(name: &std::ffi::CStr) -> Sys<OwnedFd> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: name is a NUL-terminated string.
+    owned(c_long::from(unsafe {
+        libc::memfd_create(name.as_ptr(), flags)
+    }))
+}
+
+/// Makes a memfd read-only for ever.
+pub(crate) fn seal(fd: &OwnedFd) -> Sys<()> {
+    let seals = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
+    // SAFETY: plain fcntl on an open descriptor.
+    check(c_long::from(unsafe {
+        libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals)
+    }))
+    .map(drop)
+}
+
+/// Writes all of it at the start of the file; the offset stays where it is.
+pub(crate) fn pwrite_all(fd: &OwnedFd, mut bytes: &[u8]) -> Sys<()> {
+    let mut offset = 0;
+    while !bytes.is_empty() {
+        // SAFETY: pointer and length describe one live slice.
+        let n = check(unsafe {
+            libc::pwrite(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), offset) as c_long
+        })?;
+        bytes = &bytes[n as usize..];
+        offset += n;
+    }
+    Ok(())
+}
+
+/// Size of an open file.
+pub(crate) fn size(fd: &OwnedFd) -> Sys<u64> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the kernel fills the struct when it returns 0.
+    check(c_long::from(unsafe {
+        libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr())
+    }))?;
+    // SAFETY: filled, see above.
+    Ok(unsafe { stat.assume_init() }.st_size as u64)
+}
+
+/// A copy of `length` bytes at `offset`, less if the file ends before. Allocates.
+pub(crate) fn pread(fd: &OwnedFd, offset: u64, length: u64) -> Sys<Vec<u8>> {
+    let mut bytes = vec![0; length as usize];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let rest = &mut bytes[filled..];
+        // SAFETY: pointer and length describe one live slice.
+        let n = check(unsafe {
+            let at = offset as i64 + filled as i64;
+            libc::pread(fd.as_raw_fd(), rest.as_mut_ptr().cast(), rest.len(), at) as c_long
+        })?;
+        if n == 0 {
+            break;
+        }
+        filled += n as usize;
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// Empties a file and starts again at its beginning, for everyone who shares the open file.
+pub(crate) fn rewind(fd: &OwnedFd) -> Sys<()> {
+    // SAFETY: plain calls on an open descriptor.
+    unsafe {
+        check(c_long::from(libc::ftruncate(fd.as_raw_fd(), 0)))?;
+        check(libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_SET) as c_long).map(drop)
+    }
+}
+
+/// Opens a path only to name it.
+pub(crate) fn open_path(path: &std::ffi::CStr) -> Sys<OwnedFd> {
+    // SAFETY: a NUL-terminated string.
+    owned(c_long::from(unsafe {
+        libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC)
+    }))
+}
+
+/// `dup2` onto a fixed number, not close-on-exec.
+pub(crate) fn place(fd: RawFd, at: RawFd) -> Sys<()> {
+    // SAFETY: integers; the callers own both numbers.
+    check(c_long::from(unsafe { libc::dup2(fd, at) })).map(drop)
+}
+
+/// A copy of a descriptor at `least` or above, close-on-exec.
+pub(crate) fn raise(fd: RawFd, least: c_int) -> Sys<OwnedFd> {
+    // SAFETY: integers.
+    owned(c_long::from(unsafe {
+        libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least)
+    }))
+}
+
+/// Closes every descriptor from `first` on.
+pub(crate) fn close_from(first: u32) -> Sys<()> {
+    call(libc::SYS_close_range, first.into(), u32::MAX.into(), 0).map(drop)
+}
+
+/// Best-effort write of a short text.
+pub(crate) fn write(fd: RawFd, bytes: &[u8]) {
+    // SAFETY: pointer and length describe one live slice.
+    unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+}
