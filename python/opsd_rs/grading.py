@@ -19,7 +19,7 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -128,7 +128,7 @@ class Grader:
                 progress(len(grades), len(items))
         return [grades[index] for index in range(len(items))]
 
-    def stream(self, items: Iterable[Item]) -> Iterator[tuple[int, Grade]]:
+    def stream(self, items: Iterable[Item]) -> Generator[tuple[int, Grade], None, None]:
         """``(index, grade)`` as they finish, the index being the place in ``items``.
 
         Items are drawn a window ahead, so that an endless or slow iterable works. Errors as for ``grade``.
