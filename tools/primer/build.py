@@ -45,8 +45,8 @@ def interleave(catalogues: tuple[Catalogue, ...]) -> list[Definition]:
 def prompt(definition: Definition) -> str:
     """Return the user's message: the task, and the form of the answer.
 
-    Of twelve wordings tried on SmolLM2-135M this one gave the highest accuracy on function problems. Type hints in
-    the signature cost it a third of the solved answers, so they are in ``starter_code`` only.
+    The wording of function problems is the best of those tried, see ``docs/primer.md``; type hints in the signature
+    made the small model worse, so they are in ``starter_code`` only.
     """
     if definition.entry_point is None:
         return (
