@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from opsd_rs import _core
+from opsd_rs import Case, Grader, Problem, Solution, _core
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,6 +196,47 @@ def test_attack_is_stopped(name: str, surroundings: Range) -> None:
     # The zygote still serves, and what it serves next is untouched.
     (after,) = sandbox.run("print(sum(map(int, open(0).read().split()[1:])))", [b"3\n1 2 3\n"])
     assert (after["end"], after["stdout"]) == ("finished", b"6\n")
+
+
+WORDS = {
+    "accepted": "AC", "wrong_answer": "WA", "runtime_error": "RE", "compile_error": "RE", "time_limit": "TLE",
+    "idle_limit": "ILE", "memory_limit": "MLE", "output_limit": "OLE", "security_violation": "SV",
+    "infra_error": "IE",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_grader_gives_no_attack_a_point(surroundings: Range) -> None:
+    """The whole corpus through the users' door, where the supervisor knows the answers and does the judging."""
+    attacks = [Attack.read(name) for name in NAMES]
+    quote = {attack.name: '"{}"' if attack.is_function else "{}" for attack in attacks}
+    nonces = [secrets.token_hex(12) for _ in range(NUM_TESTS)]
+    items = [
+        (
+            Problem(
+                problem_id=attack.name,
+                prompt="Add the numbers.",
+                tests=tuple(
+                    Case(stdin.decode(), "6" if attack.is_control else quote[attack.name].format(nonce))
+                    for stdin, nonce in zip(attack.inputs, nonces, strict=True)
+                ),
+                entry_point=attack.entry_point,
+                time_limit_seconds=LIMITS["cpu_seconds"],
+                memory_limit_mib=320 if attack.name.startswith("mem_") else 1024,
+            ),
+            Solution(attack.name, 0, code=attack.code),
+        )
+        for attack in attacks
+    ]
+    with Grader(workers=2) as grader:
+        grades = grader.grade(items)
+    for attack, grade in zip(attacks, grades, strict=True):
+        verdicts = {WORDS[test.verdict] for test in grade.tests if test.verdict != "not_run"}
+        assert verdicts, attack.name
+        assert verdicts <= attack.safe, (attack.name, grade)
+        assert grade.passed is attack.is_control, (attack.name, grade)
+    assert not any(surroundings.secret in grade.feedback for grade in grades)
+    assert surroundings.breaches(b"", []) == []
 
 
 @pytest.mark.parametrize(
