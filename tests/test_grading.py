@@ -102,6 +102,18 @@ def test_state_of_one_test_never_fails_the_next(grader: Grader) -> None:
     assert grade.metadata["flags"] == ["state_leak"]
 
 
+def test_a_wrong_program_that_keeps_state_is_judged_test_by_test(grader: Grader) -> None:
+    leaky = "import string\nstring.n = getattr(string, 'n', 0) + 1\nassert string.n == 1\n" + RIGHT
+    problem = Problem("add", "Add.", (Case("1 1", "0"), *ADD.tests, Case("1 1", "0"), *ADD.tests))
+    wrong = ["wrong_answer", "accepted", "accepted", "accepted"]
+    grade = one(grader, problem, leaky)
+    assert verdicts(grade) == wrong + wrong
+    assert grade.metadata["flags"] == ["state_leak"]
+    always = one(grader, problem, "print(-1)")
+    assert set(verdicts(always)) == {"wrong_answer"}
+    assert always.metadata["flags"] == []
+
+
 def test_first_failure_stops_and_never_runs_on() -> None:
     code = "a, b = map(int, input().split())\nprint(a + b if a != 4 else 0)"
     with Grader(workers=1, stop="first-failure") as stopping:

@@ -4,7 +4,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, final
 
-__all__: list[str]
+__all__ = [
+    "Chat",
+    "ContextTemplate",
+    "Sandbox",
+    "extract_code",
+    "same_output",
+    "same_value",
+    "sandbox_probe",
+    "sandbox_zygote",
+    "supervise",
+]
 
 @final
 class Chat:
@@ -60,8 +70,8 @@ class Sandbox:
         python: str | Path,
         core: str | Path,
         *,
-        site_packages: Sequence[str | Path] = (),
-        without: Sequence[str] = (),
+        site_packages: Sequence[str | Path] = ...,
+        without: Sequence[str] = ...,
     ) -> Sandbox: ...
     def run(
         self,

@@ -2,16 +2,18 @@
 //!
 //! - Tests run in input order in one process; the next input is released after the last output was judged.
 //! - A wrong answer, error or memory failure in a process that ran earlier tests is run again in a fresh one, and the
-//!   second verdict counts: state that an earlier test left behind never causes a failure.
+//!   second verdict counts: state that an earlier test left behind never fails a solution. Once two failures have
+//!   stood the second run and none has vanished, the program is taken to keep no state and later failures stand.
 //! - Once a test has failed, the rest run only while the solution stays within `min(tests x limit, 30 s)` of CPU
 //!   time (an idle limit counts as its length), so that a program that is too slow does not cost every test's limit.
 //!   A solution without a failure is never cut short. What is left out is `not_run`.
 //! - An infrastructure fault is retried twice in a fresh sandbox, from the test where it happened; a starved test is
 //!   run again twice. After that the verdict is `infra_error`.
 
-use opsd_sandbox::{End, Entry, Go, Limit, Options, Program, Sandbox, TestRun};
+use opsd_sandbox::{End, Go, Limit, Options, Program, Sandbox, TestRun};
 
 use crate::case::{Solution, Stop};
+use crate::ending::outcome;
 use crate::error::Error;
 use crate::extract::{Rule, extract};
 use crate::feedback;
@@ -21,8 +23,8 @@ use crate::verdict::{CaseResult, Grade, Outcome, Verdict, verdict_of};
 /// CPU seconds of a whole solution once one of its tests has failed.
 const BUDGET_SECONDS: f64 = 30.0;
 const RETRIES: u32 = 2;
-/// Share of the address space from which a crash is put down to memory.
-const MEMORY_SHARE: f64 = 0.95;
+/// Failures that must stand a run in a fresh process before further ones are believed at once; a fork each.
+const CONFIRMATIONS: u32 = 2;
 
 /// Grades solutions one after the other in a sandbox of its own. Lives and works on one thread.
 #[derive(Debug)]
@@ -78,7 +80,9 @@ impl Judge {
             spent_seconds: 0.0,
             num_starved: 0,
             doubted: None,
-            failed: false,
+            num_confirmed: 0,
+            keeps_state: false,
+            over: false,
         };
         let fault = self.run(&program, &mut trial);
         let Trial {
@@ -149,6 +153,9 @@ impl Judge {
                 Err(error) => Err(error),
             };
             let Err(error) = result else { return None };
+            if trial.over {
+                return None; // it broke while clearing up; the verdicts were in
+            }
             num_faults += 1;
             trial.flag("retried");
             if num_faults > RETRIES {
@@ -169,7 +176,10 @@ struct Trial<'a> {
     num_starved: u32,
     /// The test that was sent back to be run in a fresh process.
     doubted: Option<usize>,
-    failed: bool,
+    num_confirmed: u32,
+    keeps_state: bool,
+    /// No further test is wanted.
+    over: bool,
 }
 
 impl Trial<'_> {
@@ -181,6 +191,12 @@ impl Trial<'_> {
 
     /// Called by the sandbox after each test; the next input waits for the answer.
     fn judge(&mut self, index: usize, run: &TestRun) -> Go {
+        let go = self.decide(index, run);
+        self.over = go == Go::Stop;
+        go
+    }
+
+    fn decide(&mut self, index: usize, run: &TestRun) -> Go {
         self.spent_seconds += run.cpu_seconds;
         if run.starved || run.end == (End::Stopped { by: Limit::Wall }) {
             self.flag("starved");
@@ -189,146 +205,42 @@ impl Trial<'_> {
                 return Go::Again;
             }
         }
-        let outcome = self.outcome(index, run);
-        if !run.fresh && may_come_from_state(outcome.verdict) {
+        let found = outcome(self.problem, index, run, self.feedback);
+        let trusted = self.num_confirmed >= CONFIRMATIONS && !self.keeps_state;
+        if !run.fresh && !trusted && may_come_from_state(found.verdict) {
             self.doubted = Some(index);
             return Go::Again;
         }
-        if self.doubted.take() == Some(index) && outcome.verdict == Verdict::Accepted {
-            self.flag("state_leak"); // right by itself, wrong after the tests before it
+        if self.doubted.take() == Some(index) {
+            if found.verdict == Verdict::Accepted {
+                self.keeps_state = true; // right by itself, wrong after the tests before it
+                self.flag("state_leak");
+            } else {
+                self.num_confirmed += 1;
+            }
         }
-        if outcome.verdict == Verdict::IdleLimit {
+        if found.verdict == Verdict::IdleLimit {
             self.spent_seconds += self.problem.limits.idle_seconds;
         }
-        let verdict = outcome.verdict;
-        self.failed |= verdict.failed();
-        self.outcomes.push(outcome);
+        let verdict = found.verdict;
+        self.outcomes.push(found);
+        let failed = self.outcomes.iter().any(|outcome| outcome.verdict.failed());
         if verdict == Verdict::CompileError || run.end == End::Missing {
             return Go::Stop; // the same for every test
         }
-        if self.failed && self.stop == Stop::FirstFailure {
+        if verdict == Verdict::InfraError {
+            return Go::Stop; // starved three times: the next test would be, too
+        }
+        if failed && self.stop == Stop::FirstFailure {
             return Go::Stop;
         }
         let budget = (self.problem.inputs.len() as f64 * self.problem.limits.cpu_seconds)
             .min(BUDGET_SECONDS);
-        if self.failed && self.spent_seconds >= budget && index + 1 < self.problem.inputs.len() {
+        if failed && self.spent_seconds >= budget && index + 1 < self.problem.inputs.len() {
             self.flag("budget");
             return Go::Stop;
         }
         Go::Next
-    }
-
-    fn outcome(&self, index: usize, run: &TestRun) -> Outcome {
-        let (verdict, message) = self.verdict(index, run);
-        let mut outcome = Outcome::bare(verdict, message);
-        outcome.cpu_seconds = Some(run.cpu_seconds);
-        outcome.wall_seconds = Some(run.wall_seconds);
-        outcome.memory_mib = Some(run.memory_mib);
-        outcome.frames = match &run.end {
-            End::Raised { frames, .. } => frames.clone(),
-            End::Compile {
-                line: Some(line), ..
-            } => {
-                vec![opsd_sandbox::Frame {
-                    line: *line,
-                    function: String::new(),
-                }]
-            }
-            _ => Vec::new(),
-        };
-        if self.feedback && verdict == Verdict::WrongAnswer {
-            let answer = self.answer(run);
-            outcome.actual = feedback::answer(answer);
-            outcome.actual_bytes = answer.len();
-        }
-        if self.feedback && matches!(verdict, Verdict::WrongAnswer | Verdict::TimeLimit) {
-            outcome.debug = feedback::debug_output(&run.stderr);
-        }
-        outcome
-    }
-
-    /// What the program answered: its output, or its result, or why that has no JSON form.
-    fn answer<'r>(&self, run: &'r TestRun) -> &'r [u8] {
-        match &self.problem.entry {
-            Entry::Stdin => &run.stdout,
-            Entry::Function { .. } => run
-                .value
-                .as_deref()
-                .or(run.note.as_deref().map(str::as_bytes))
-                .unwrap_or_default(),
-        }
-    }
-
-    fn verdict(&self, index: usize, run: &TestRun) -> (Verdict, String) {
-        let near_memory = run.memory_mib >= MEMORY_SHARE * self.problem.limits.memory_mib as f64;
-        match &run.end {
-            _ if run.starved => (
-                Verdict::InfraError,
-                "starved: the machine gave the program no time".to_owned(),
-            ),
-            End::Finished => {
-                let answer = match &self.problem.entry {
-                    Entry::Stdin => Some(&run.stdout),
-                    Entry::Function { .. } => run.value.as_ref(),
-                };
-                let right = answer.is_some_and(|answer| self.problem.accepts(index, answer));
-                (
-                    if right {
-                        Verdict::Accepted
-                    } else {
-                        Verdict::WrongAnswer
-                    },
-                    String::new(),
-                )
-            }
-            End::Raised { kind, message, .. } => {
-                let verdict = if kind == "MemoryError" {
-                    Verdict::MemoryLimit
-                } else {
-                    Verdict::RuntimeError
-                };
-                (verdict, exception(kind, message))
-            }
-            End::Compile { kind, message, .. } => (Verdict::CompileError, exception(kind, message)),
-            End::Exited { code } => (
-                Verdict::RuntimeError,
-                format!("The process ended with exit code {code}."),
-            ),
-            End::Signaled { signal } => {
-                let verdict = if near_memory {
-                    Verdict::MemoryLimit
-                } else {
-                    Verdict::RuntimeError
-                };
-                (
-                    verdict,
-                    format!("The process was ended by {}.", signal_name(*signal)),
-                )
-            }
-            End::Stopped { by } => match by {
-                Limit::Cpu => (Verdict::TimeLimit, String::new()),
-                Limit::Idle => (Verdict::IdleLimit, String::new()),
-                Limit::Memory => (Verdict::MemoryLimit, String::new()),
-                Limit::Output => (Verdict::OutputLimit, String::new()),
-                Limit::Wall => (
-                    Verdict::InfraError,
-                    "starved: the wall cap was reached".to_owned(),
-                ),
-            },
-            End::Violation { call } => {
-                (Verdict::SecurityViolation, call.clone().unwrap_or_default())
-            }
-            End::Missing => {
-                let name = match &self.problem.entry {
-                    Entry::Function { entry_point } => entry_point.as_str(),
-                    Entry::Stdin => "__main__",
-                };
-                (
-                    Verdict::RuntimeError,
-                    format!("NameError: name '{name}' is not defined"),
-                )
-            }
-        }
     }
 }
 
@@ -338,25 +250,6 @@ fn may_come_from_state(verdict: Verdict) -> bool {
         verdict,
         Verdict::WrongAnswer | Verdict::RuntimeError | Verdict::MemoryLimit
     )
-}
-
-fn exception(kind: &str, message: &str) -> String {
-    if message.is_empty() {
-        kind.to_owned()
-    } else {
-        format!("{kind}: {message}")
-    }
-}
-
-fn signal_name(signal: i32) -> String {
-    match signal {
-        4 => "signal 4 (illegal instruction)".to_owned(),
-        6 => "signal 6 (abort)".to_owned(),
-        7 => "signal 7 (bus error)".to_owned(),
-        8 => "signal 8 (arithmetic exception)".to_owned(),
-        11 => "signal 11 (segmentation fault)".to_owned(),
-        other => format!("signal {other}"),
-    }
 }
 
 /// One line per test of the problem; what has no outcome was not run.

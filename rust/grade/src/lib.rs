@@ -1,12 +1,14 @@
 //! Candidate programs and tests in; verdicts per test, one per solution, and feedback text out.
 //!
 //! `case` and `verdict` are the words; `extract`, `compare`, `value`, `decimal` and `feedback` are pure functions;
-//! `judge` grades one solution in one sandbox; `supervisor` does so for a caller at the other end of a socket, in a
-//! process that alone knows the expected outputs. A program that fails is data here, never an error.
+//! `ending` names a test's end; `judge` grades one solution in one sandbox; `supervisor` does so for a caller at the
+//! other end of a socket, in a process that alone knows the expected outputs. A program that fails is data here, never
+//! an error.
 
 mod case;
 mod compare;
 mod decimal;
+mod ending;
 mod error;
 mod extract;
 mod feedback;
