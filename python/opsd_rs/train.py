@@ -9,6 +9,7 @@ if nothing had happened: the same ``metrics.jsonl`` but for ``seconds``, the sam
 
 from __future__ import annotations
 
+import os
 import signal
 import types
 from collections.abc import Iterator, Sequence
@@ -270,6 +271,8 @@ def _run_folder(config: Config, resume: Path | None) -> Path:
 
     run_dir = resume or Path(config.run.dir)
     path = run_dir / "config.json"
+    if os.environ.get("RANK", "0") != "0":
+        return run_dir  # the first rank's to make and to check
     if resume is None and path.exists():
         raise BadInput(
             f"run.dir = {run_dir} holds a run already: go on with `opsd-rs train --resume {run_dir}`,"

@@ -1,0 +1,68 @@
+"""Two ranks under torchrun do what one does: the same rollouts, the same losses, one run folder."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import tiny_models
+from opsd_rs import journal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = [
+    "smoke",
+    "model.dtype=float32",
+    "rollout.engine=hf",
+    "rollout.max_tokens=16",
+    "problems.limit=3",
+    "train.num_steps=2",
+    "train.prompts_per_step=3",
+    "train.mini_batch_prompts=3",
+    "train.micro_batch_rows=1",
+    "optim.lr=1e-4",
+    "optim.eps=1e-4",
+    "context=expert_preamble",
+    "eval.n=1",
+    "gap.n=1",
+]
+
+
+def train(run_dir: Path, model: Path, stage: int, ranks: int) -> list[dict[str, Any]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}", f"--master-port={port}", "-m"]
+    words = [f"model.path={model}", f"run.dir={run_dir}", f"deepspeed.stage={stage}", *SETTINGS]
+    command = [sys.executable, *(launcher if ranks > 1 else ["-m"]), "opsd_rs.cli", "train", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return journal.read_lines(run_dir / "metrics.jsonl")
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("stage", [2, 3])
+def test_two_ranks_train_as_one(stage: int, tmp_path: Path, smollm2: Path) -> None:
+    model = tiny_models.tiny(tmp_path / "tiny", "qwen3", tokenizer=smollm2)
+    one = train(tmp_path / "one", model, stage, ranks=1)
+    two = train(tmp_path / "two", model, stage, ranks=2)
+    assert len(one) == len(two) == 2
+    for a, b in zip(one, two, strict=True):
+        assert (a["trained_tokens"], a["optimizer_steps"]) == (b["trained_tokens"], b["optimizer_steps"])
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-3)
+        assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-3)
+    first, second = (
+        journal.read_table(tmp_path / run / "rollouts/step-000000.parquet") for run in ("one", "two")
+    )
+    assert [row["completion_ids"] for row in first] == [row["completion_ids"] for row in second]
+    checkpoint = tmp_path / "two" / "checkpoints" / "step-000002"
+    assert {path.name for path in checkpoint.glob("teacher_rank_*.pt")} == {
+        "teacher_rank_0.pt",
+        "teacher_rank_1.pt",
+    }
