@@ -99,7 +99,7 @@ class VllmEngine:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # the terminal's Ctrl-C goes to the trainer, which ends the engine in order
             )
-        self._finalizer = weakref.finalize(self, _end, self._process, ours)
+        self._finalizer = weakref.finalize(self, _end, self._process, ours, os.getpid())
         self._heard = time.monotonic()
         self._doing = "start"
         self._channel = Channel(ours, self._check_alive)
@@ -263,9 +263,11 @@ class VllmEngine:
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
 
-def _end(process: subprocess.Popen[bytes], sock: socket.socket) -> None:
-    """Hang up, then kill what is left of the engine's own session."""
+def _end(process: subprocess.Popen[bytes], sock: socket.socket, owner_pid: int) -> None:
+    """Hang up, then kill what is left of the engine's own session; nothing in a fork of the trainer."""
     sock.close()
+    if os.getpid() != owner_pid:
+        return
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
