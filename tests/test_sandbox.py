@@ -282,3 +282,19 @@ def test_root_runs_programs_as_nobody_where_python_is_readable_to_all() -> None:
     sandbox = _core.Sandbox("/usr/bin/python3", _core.__file__)
     code = "import os, csv, zlib; print(os.getuid(), os.getgid(), os.getgroups())"
     assert one(sandbox, code)["stdout"] == b"1999999999 1999999999 []\n"
+
+
+def test_the_probe_finds_what_this_machine_evidently_has() -> None:
+    found = {name: available for name, _, available, detail in _core.probe() if detail}
+    assert found["seccomp"] and found["landlock"] and found["pidfd"], found  # noqa: PT018
+
+
+def test_extra_packages_can_be_imported_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "extra.py").write_text("word = 'from outside'")
+    (tmp_path / "opsd_rs").mkdir()
+    (tmp_path / "opsd_rs" / "__init__.py").write_text("answers = 1")
+    tmp_path.chmod(0o755)
+    sandbox = start(site_packages=[tmp_path])
+    assert one(sandbox, "import extra; print(extra.word)")["stdout"] == b"from outside\n"
+    assert one(sandbox, "import opsd_rs; print(opsd_rs.answers)")["end"] == "raised"
+    assert one(start(), "import extra")["kind"] == "ModuleNotFoundError"

@@ -93,7 +93,7 @@ class Sandbox:
     @property
     def description(self) -> str: ...
 
-def sandbox_probe() -> list[tuple[str, bool, bool, str]]:
+def probe() -> list[tuple[str, bool, bool, str]]:
     """What this machine offers: (name, required, available, detail)."""
 
 def sandbox_zygote(parent: int, without: int, site_packages: Sequence[str]) -> None:

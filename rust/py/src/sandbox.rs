@@ -32,8 +32,9 @@ impl PyZygote {
         opsd_sandbox::REPORT_FD
     }
 
-    fn seal(&mut self, readable: Vec<PathBuf>) -> PyResult<()> {
-        self.0.seal(&readable).map_err(PyRuntimeError::new_err)
+    fn seal(&mut self, library: PathBuf, prefix: PathBuf, packages: Vec<PathBuf>) -> PyResult<()> {
+        let sealed = self.0.seal(&library, &prefix, &packages);
+        sealed.map_err(PyRuntimeError::new_err)
     }
 
     // The three below block or follow a fork with the interpreter lock held: this process has one thread.
@@ -179,7 +180,7 @@ impl PySandbox {
 
 /// What this machine offers: a list of (name, required, available, detail).
 #[pyfunction]
-pub(crate) fn sandbox_probe() -> Vec<(&'static str, bool, bool, String)> {
+pub(crate) fn probe() -> Vec<(&'static str, bool, bool, String)> {
     let statuses = opsd_sandbox::probe().into_iter();
     statuses
         .map(|s| (s.name, s.required, s.available, s.detail))

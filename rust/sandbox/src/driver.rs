@@ -33,6 +33,9 @@ pub(crate) const NO_RANDOM_ADDRESSES: u32 = 0x0004_0000;
 /// A zygote boots in about 60 ms on a quiet machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Programs run before the first real one.
+const REHEARSALS: usize = 3;
+
 /// One warm interpreter, driven by one thread, blocking.
 ///
 /// Start it on the thread that drives it: the zygote dies with the thread that started it. Dropping it kills it.
@@ -112,6 +115,7 @@ impl Sandbox {
                          or start as an ordinary user"
                     )));
                 }
+                sandbox.rehearse()?;
                 Ok(sandbox)
             }
             Err(error) => {
@@ -125,6 +129,33 @@ impl Sandbox {
                 }))
             }
         }
+    }
+
+    /// Runs a program whose answer is known, a few times: proof that the whole chain works here, and the first
+    /// rounds of anything allocate a little in the zygote for good, so that from now on every program is forked from
+    /// the same heap, to the byte.
+    fn rehearse(&mut self) -> Result<(), Error> {
+        let program = Program {
+            code: "print(int(input()) + 1)".to_owned(),
+            entry: Entry::Stdin,
+        };
+        for _ in 0..REHEARSALS {
+            let mut answer = None;
+            self.run(
+                &program,
+                &[b"5\n".to_vec()],
+                &Limits::default(),
+                &mut |_, run| {
+                    answer = Some(run.clone());
+                    Go::Stop
+                },
+            )?;
+            match answer {
+                Some(run) if run.stdout == b"6\n" => {}
+                other => return Err(broken("rehearse")(format!("{other:?}"))),
+            }
+        }
+        Ok(())
     }
 
     /// Forks one process for the program and hands it the inputs one by one. After each test `judge` says how to
@@ -323,7 +354,11 @@ fn spawn(options: &Options, socket: OwnedFd, stderr: &OwnedFd) -> std::io::Resul
     command
         .args(["-s", "-P", "-S", "-B", "-c", BOOT])
         .arg(std::path::absolute(&options.core)?)
-        .args([std::process::id().to_string(), without.to_string()])
+        // Fixed width: the length of the arguments moves addresses.
+        .args([
+            format!("{:010}", std::process::id()),
+            format!("{without:04}"),
+        ])
         .args(&options.site_packages)
         .stdin(socket)
         .stdout(Stdio::null())

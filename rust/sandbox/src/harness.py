@@ -323,8 +323,7 @@ def serve(core, site_packages):
     for name in ("opsd_spell", "opsd_harness"):
         del sys.modules[name]  # no program's business
     world = World()
-    readable = dict.fromkeys([library, *sys.path, os.path.join(sys.base_prefix, "lib")])  # noqa: PTH118
-    core.seal(list(readable))
+    core.seal(library, sys.base_prefix, site_packages)
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page
     while True:

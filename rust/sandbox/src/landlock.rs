@@ -1,9 +1,10 @@
 //! Landlock rule sets, by raw system calls (landlock(7)): what may be read, and nothing else.
 
 use std::ffi::CString;
+use std::fs::DirEntry;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::sys::{self, Sys};
 
@@ -35,22 +36,50 @@ fn words(abi: i64) -> usize {
     }
 }
 
-/// The zygote's domain: reading beneath `readable`, no writing, no TCP, no abstract sockets or signals outwards.
+/// One path and what may be done beneath it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Grant {
+    /// Names only, beneath too. The importer lists the folders it searches.
+    List(PathBuf),
+    /// Names and contents.
+    Read(PathBuf),
+}
+
+/// `List` for the folder, `Read` for those of its entries whose name passes: a rule cannot take back what a rule
+/// higher up has given.
+pub(crate) fn entries(folder: &Path, passes: impl Fn(&str) -> bool) -> Vec<Grant> {
+    let Ok(listing) = folder.read_dir() else {
+        return Vec::new();
+    };
+    let named = |entry: &DirEntry| entry.file_name().to_str().is_some_and(&passes);
+    let inside = listing
+        .flatten()
+        .filter(named)
+        .map(|entry| Grant::Read(entry.path()));
+    std::iter::once(Grant::List(folder.to_owned()))
+        .chain(inside)
+        .collect()
+}
+
+/// The zygote's domain: reading what is granted, no writing, no TCP, no abstract sockets or signals outwards.
 /// Paths that do not exist are skipped.
-pub(crate) fn domain(abi: i64, readable: &[impl AsRef<Path>]) -> Sys<OwnedFd> {
+pub(crate) fn domain(abi: i64, grants: &[Grant]) -> Sys<OwnedFd> {
     let ruleset = sys::landlock_ruleset([file_rights(abi), TCP, SCOPES], words(abi))?;
-    for path in readable {
-        let path = path.as_ref();
+    for grant in grants {
+        let (Grant::List(path) | Grant::Read(path)) = grant;
         let Ok(metadata) = path.metadata() else {
             continue;
         };
         let name = CString::new(path.as_os_str().as_bytes())?;
-        let rights = if metadata.is_dir() {
-            READ_FILE | READ_DIR
-        } else {
-            READ_FILE
+        let rights = match grant {
+            Grant::List(_) => READ_DIR,
+            Grant::Read(_) if metadata.is_dir() => READ_FILE | READ_DIR,
+            Grant::Read(_) => READ_FILE,
         };
-        sys::landlock_allow(&ruleset, rights, &sys::open_path(&name)?)?;
+        // A path this user may not even name grants nothing.
+        if let Ok(beneath) = sys::open_path(&name) {
+            sys::landlock_allow(&ruleset, rights, &beneath)?;
+        }
     }
     Ok(ruleset)
 }
@@ -100,7 +129,10 @@ mod tests {
         // Landlock binds the thread that enters.
         std::thread::spawn(move || {
             sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).unwrap();
-            enter(&domain(abi, &[inside.join("open"), inside.join("missing")]).unwrap()).unwrap();
+            let mut grants = entries(&inside, |name| name == "open");
+            grants.push(Grant::Read(inside.join("missing")));
+            enter(&domain(abi, &grants).unwrap()).unwrap();
+            assert!(std::fs::read_dir(&inside).is_ok());
             assert!(std::fs::read(inside.join("open/file")).is_ok());
             assert!(std::fs::read_dir(inside.join("open")).is_ok());
             assert!(std::fs::read(inside.join("shut/file")).is_err());

@@ -11,20 +11,18 @@ use std::path::{Path, PathBuf};
 use libc::sock_filter;
 
 use crate::bpf::Action;
+use crate::landlock::{self, Grant};
 use crate::plan::Layer;
-use crate::{landlock, policy, sys, wire};
+use crate::{policy, sys, wire};
 
 /// Descriptors below this are a child's own; what the zygote keeps and receives lies at or above it.
 const FIRST_PRIVATE_FD: RawFd = 10;
 /// Unlikely to be anybody's: used when started by root and the interpreter stays readable.
 const UNUSED_UID: u32 = 1_999_999_999;
-/// Shared libraries of lazily imported extension modules (ssl, zlib, ...) and what the loader needs to find them.
-const LIBRARY_PATHS: &[&str] = &[
-    "/lib",
-    "/lib64",
-    "/usr/lib",
-    "/usr/lib64",
-    "/usr/local/lib",
+/// Folders of shared libraries that lazily imported extension modules (ssl, zlib, ...) need.
+const LIBRARY_FOLDERS: &[&str] = &["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"];
+/// Single things that honest programs read.
+const READABLE: &[&str] = &[
     "/etc/ld.so.cache",
     "/dev/null",
     "/dev/urandom",
@@ -103,19 +101,22 @@ impl Zygote {
 
     /// After the imports: gives up every right that no program needs, then says hello.
     ///
-    /// `readable` are the folders programs may import from; the first one holds `os.py`.
+    /// `library` is the standard library's folder, `prefix` the interpreter's, `packages` what programs may import
+    /// besides.
     ///
     /// # Errors
     /// Which step failed.
-    pub fn seal(&mut self, readable: &[PathBuf]) -> Result<(), String> {
-        let mut readable = readable.to_vec();
-        let standard_library = readable.first().cloned().unwrap_or_default();
-        readable.extend(LIBRARY_PATHS.iter().map(PathBuf::from));
+    pub fn seal(
+        &mut self,
+        library: &Path,
+        prefix: &Path,
+        packages: &[PathBuf],
+    ) -> Result<(), String> {
         std::fs::write("/proc/self/oom_score_adj", "1000").ok(); // the trainer is worth more; a stub in gVisor
         sys::step_back();
         self.limit_resources()?;
         if self.has(Layer::Privileges) {
-            Self::drop_privileges(&readable, &standard_library)?;
+            Self::drop_privileges(library, packages)?;
         }
         let abi = sys::landlock_abi().unwrap_or(0);
         if self.has(Layer::Landlock) {
@@ -126,7 +127,10 @@ impl Zygote {
             }
             let scope = step("Landlock scope", landlock::own_scope(abi))?;
             self.scope = scope.map(IntoRawFd::into_raw_fd);
-            let domain = step("Landlock rules", landlock::domain(abi, &readable))?;
+            let domain = step(
+                "Landlock rules",
+                landlock::domain(abi, &grants(library, prefix, packages)),
+            )?;
             step("enter Landlock", landlock::enter(&domain))?;
         }
         if self.has(Layer::Seccomp) {
@@ -174,14 +178,14 @@ impl Zygote {
     }
 
     /// No new privileges, no capability, not dumpable; another user where the interpreter stays usable.
-    fn drop_privileges(readable: &[PathBuf], library: &Path) -> Result<(), String> {
+    fn drop_privileges(library: &Path, packages: &[PathBuf]) -> Result<(), String> {
         if sys::user() == 0 {
             // An interpreter in root's home must stay root's: a lazy import would fail later, in one program of many.
             let usable = || {
-                let folder = |path: &PathBuf| !path.is_dir() || read_dir(path).is_ok();
                 sys::become_user(UNUSED_UID).is_ok()
                     && File::open(library.join("os.py")).is_ok()
-                    && readable.iter().all(folder)
+                    && read_dir(library.join("lib-dynload")).is_ok()
+                    && packages.iter().all(|folder| read_dir(folder).is_ok())
             };
             let user = step("try another user", sys::ask_a_fork(usable))?.then_some(UNUSED_UID);
             step("drop capabilities", sys::drop_capabilities(user))?;
@@ -253,6 +257,39 @@ impl Zygote {
             sys::exit(0); // the driver is gone
         }
     }
+}
+
+/// What programs may read. Never a folder of installed packages as a whole: this package's own problems, with their
+/// expected outputs, may lie there.
+fn grants(library: &Path, prefix: &Path, packages: &[PathBuf]) -> Vec<Grant> {
+    let shared = |name: &str| !name.starts_with("python");
+    let standard = |name: &str| !matches!(name, "site-packages" | "dist-packages");
+    let foreign = |name: &str| !name.starts_with("opsd_rs");
+    let mut folders: Vec<PathBuf> = LIBRARY_FOLDERS.iter().map(PathBuf::from).collect();
+    folders.push(prefix.join("lib")); // where conda keeps its shared libraries
+    // `/lib` is often `/usr/lib` by another name.
+    folders = folders
+        .iter()
+        .filter_map(|folder| folder.canonicalize().ok())
+        .collect();
+    folders.sort();
+    folders.dedup();
+    let mut all: Vec<Grant> = READABLE
+        .iter()
+        .map(|path| Grant::Read(PathBuf::from(path)))
+        .collect();
+    all.extend(
+        folders
+            .iter()
+            .flat_map(|folder| landlock::entries(folder, shared)),
+    );
+    all.extend(landlock::entries(library, standard));
+    all.extend(
+        packages
+            .iter()
+            .flat_map(|folder| landlock::entries(folder, foreign)),
+    );
+    all
 }
 
 /// So that a rule set's number can be entered without owning it.
