@@ -9,9 +9,9 @@ __all__ = [
     "ContextTemplate",
     "Sandbox",
     "extract_code",
+    "probe",
     "same_output",
     "same_value",
-    "sandbox_probe",
     "sandbox_zygote",
     "supervise",
 ]
