@@ -272,6 +272,8 @@ def _end(process: subprocess.Popen[bytes], sock: socket.socket, owner_pid: int) 
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    # Intel's OpenMP registers itself under the process's id and cannot clean up after a kill.
+    Path(f"/dev/shm/__KMP_REGISTERED_LIB_{process.pid}_{os.getuid()}").unlink(missing_ok=True)
 
 
 def llm_options(
