@@ -25,6 +25,8 @@ FUNCTIONS = (arithmetic.PROBLEMS, text.PROBLEMS, lists.PROBLEMS, choices.PROBLEM
 PROGRAMS = (programs_numbers.PROBLEMS, programs_text.PROBLEMS)
 NUM_PUBLIC = 2
 """Tests per problem that its statement's reader may see; the rest are private."""
+TIME_LIMIT_SECONDS = 1.0
+"""CPU seconds per test; every reference solution needs a few milliseconds, and small models loop for ever often."""
 DATE, RELEASE, PLATFORM = "2026-11-24", "primer-1", "primer"
 
 
@@ -109,6 +111,7 @@ def record(definition: Definition) -> dict[str, Any]:
         "platform": PLATFORM,
         "date": DATE,
         "release": RELEASE,
+        "time_limit_seconds": TIME_LIMIT_SECONDS,
     }
 
 
