@@ -28,8 +28,7 @@ FUNCTIONS = [problem for problem in PROBLEMS if problem["entry_point"] is not No
 PROGRAMS = [problem for problem in PROBLEMS if problem["entry_point"] is None]
 FIELDS = {
     "problem_id", "prompt", "starter_code", "entry_point", "tests", "solution", "difficulty", "platform", "date",
-    "release",
-}  # fmt: skip
+    "release", "time_limit_seconds",}  # fmt: skip
 
 
 def name(problem: dict[str, Any]) -> str:
