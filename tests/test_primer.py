@@ -147,6 +147,7 @@ SAME_TASK = {
     "primer-add-numbers": "b + a",
     "primer-multiply": "b * a",
     "primer-are-equal": "b == a",
+    "primer-same-text": "b == a",
     "primer-repeat-text": "n * text",
     "primer-is-greater": "b < a",
     "primer-is-zero": "not n",

@@ -38,6 +38,36 @@ def square(n: int) -> int:
     return n * n
 
 
+@trivial(4, -3, 0, 1, 50, 333, -100)
+def triple(n: int) -> int:
+    """Return three times the number n."""
+    return 3 * n
+
+
+@trivial(4, -1, 0, 100, -10, 1000, 7)
+def decrement(n: int) -> int:
+    """Return n minus one."""
+    return n - 1
+
+
+@trivial(4, -1, 0, 100, -10, 1000, 7)
+def negate(n: int) -> int:
+    """Return n with its sign changed."""
+    return -n
+
+
+@trivial((1, 2, 3), (5, -5, 2), (0, 4, 9), (-1, -2, -3), (10, 1, 1), (7, 7, 7))
+def multiply_three(a: int, b: int, c: int) -> int:
+    """Return the product of a, b and c."""
+    return a * b * c
+
+
+@trivial((1, 2), (3, 4), (0, 0), (-1, 5), (-3, -3), (10, 1))
+def sum_of_squares(a: int, b: int) -> int:
+    """Return the square of a plus the square of b."""
+    return a * a + b * b
+
+
 @trivial(2, -3, 0, 1, 10, 5, -1)
 def cube(n: int) -> int:
     """Return n to the power of three."""
@@ -146,18 +176,6 @@ def rectangle_area(width: int, height: int) -> int:
     return width * height
 
 
-@trivial((3, 4), (10, 2), (1, 1), (0, 5), (7, 7), (12, 11), (6, 0))
-def rectangle_perimeter(width: int, height: int) -> int:
-    """Return the perimeter of a rectangle from its width and height."""
-    return 2 * (width + height)
-
-
-@trivial((4, 6), (3, 5), (1, 1), (10, 2), (0, 9), (7, 8))
-def triangle_area(base: int, height: int) -> float:
-    """Return the area of a triangle: half of base times height."""
-    return base * height / 2
-
-
 @trivial((2, 4), (1, 2), (0, 0), (-3, 3), (10, 5), (-4, -7), (100, 0))
 def average_of_two(a: int, b: int) -> float:
     """Return the average of a and b."""
@@ -182,34 +200,10 @@ def hours_to_minutes(hours: int) -> int:
     return hours * 60
 
 
-@trivial(1, 4, 0, 52, 10, 3, 100)
-def weeks_to_days(weeks: int) -> int:
-    """Return how many days there are in the given number of weeks."""
-    return weeks * 7
-
-
 @trivial((5, 3), (12, 10), (7, 0), (1, 1), (99, 2), (20, 20))
 def total_price(price: int, quantity: int) -> int:
     """A shop sells one item for price. Return the cost of quantity such items."""
     return price * quantity
-
-
-@trivial((10, 7), (50, 18), (5, 5), (100, 1), (20, 0), (8, 3))
-def change_due(paid: int, price: int) -> int:
-    """A customer hands over paid coins for something that costs price. Return the change."""
-    return paid - price
-
-
-@trivial(30, 24, 0, 5, 12, 13, 143)
-def leftover_eggs(eggs: int) -> int:
-    """Eggs are packed twelve to a box. Return how many eggs are left over after filling whole boxes."""
-    return eggs % 12
-
-
-@trivial((2, 3), (5, 2), (7, 0), (1, 9), (-2, 3), (0, 4), (10, 6))
-def power(base: int, exponent: int) -> int:
-    """Return base raised to the power exponent. The exponent is zero or greater."""
-    return int(base**exponent)
 
 
 @trivial((5, 1, 10), (0, 1, 10), (1, 1, 10), (10, 1, 10), (11, 1, 10), (-3, -5, -1), (4, 4, 4))
@@ -284,13 +278,6 @@ def count_divisors(n: int) -> int:
 def is_leap_year(year: int) -> bool:
     """Return True if year is a leap year: divisible by 4, but not by 100 unless also by 400."""
     return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-
-
-@easy(16, 15, 0, 1, 2, 99, 144, 10000)
-def is_perfect_square(n: int) -> bool:
-    """Return True if n is the square of a whole number. n is zero or greater."""
-    root = int(n**0.5 + 0.5)
-    return root * root == n
 
 
 @easy(123, 90, 0, 7, 1000, 4321, 1201)

@@ -35,19 +35,6 @@ def has_key(table: dict[str, int], key: str) -> bool:
 
 
 @trivial(
-    ({"a": 1, "b": 2}, "b"),
-    ({"a": 1}, "z"),
-    ({}, "a"),
-    ({"x": -7}, "x"),
-    ({"k": 5, "m": 6}, "k"),
-    ({"one": 1, "two": 22}, "two"),
-)
-def value_or_zero(table: dict[str, int], key: str) -> int:
-    """Return the value stored under the key, or 0 if the key is missing."""
-    return table.get(key, 0)
-
-
-@trivial(
     {"b": 1, "a": 2},
     {"x": 9},
     {},
@@ -58,12 +45,6 @@ def value_or_zero(table: dict[str, int], key: str) -> int:
 def sorted_keys(table: dict[str, int]) -> list[str]:
     """Return the keys of the dictionary as a sorted list."""
     return sorted(table)
-
-
-@trivial({"b": 1, "a": 2}, {"x": 9}, {}, {"p": 5, "f": 3, "q": 4}, {"c": 3, "b": 3}, {"z": 0, "y": -1})
-def sorted_values(table: dict[str, int]) -> list[int]:
-    """Return the values of the dictionary as a sorted list."""
-    return sorted(table.values())
 
 
 @trivial(
@@ -77,19 +58,6 @@ def sorted_values(table: dict[str, int]) -> list[int]:
 def largest_value(table: dict[str, int]) -> int:
     """Return the largest value in the dictionary, which is not empty."""
     return max(table.values())
-
-
-@trivial(
-    ({"tea": 3, "milk": 2}, "tea"),
-    ({"tea": 3, "milk": 2}, "milk"),
-    ({"bread": 5}, "bread"),
-    ({"a": 0, "b": 1}, "a"),
-    ({"pen": 12, "ink": 30, "pad": 7}, "pad"),
-    ({"cup": 9, "jug": 25}, "jug"),
-)
-def price_of(prices: dict[str, int], item: str) -> int:
-    """Return the price of the item from the dictionary of prices. The item is always in it."""
-    return prices[item]
 
 
 @easy(
@@ -134,19 +102,6 @@ def word_lengths(words: list[str]) -> dict[str, int]:
 
 
 @easy(
-    ({"tea": 3, "milk": 2}, ["tea", "milk", "tea"]),
-    ({"tea": 3}, []),
-    ({"pen": 5}, ["pen"]),
-    ({"a": 1, "b": 10}, ["b", "b", "b"]),
-    ({"x": 0, "y": 7}, ["x", "y"]),
-    ({"cup": 4, "jug": 9, "pot": 20}, ["pot", "cup"]),
-)
-def basket_cost(prices: dict[str, int], basket: list[str]) -> int:
-    """Return the total cost of the basket, a list of item names, using the dictionary of prices."""
-    return sum(prices[item] for item in basket)
-
-
-@easy(
     ({"a": 1}, {"a": 2, "b": 3}),
     ({"x": 5}, {}),
     ({}, {}),
@@ -157,16 +112,3 @@ def basket_cost(prices: dict[str, int], basket: list[str]) -> int:
 def add_tables(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
     """Add the two dictionaries: values under the same key are summed, other entries are kept."""
     return {key: first.get(key, 0) + second.get(key, 0) for key in {**first, **second}}
-
-
-@easy(
-    ({"ann": 3, "bob": 7}, 5),
-    ({"x": 9}, 9),
-    ({}, 1),
-    ({"p": 1, "q": 2}, 3),
-    ({"zoe": 8, "adam": 8, "mia": 2}, 8),
-    ({"k": -1, "j": 0}, -1),
-)
-def names_above(scores: dict[str, int], limit: int) -> list[str]:
-    """Return the names whose score is at least limit, as a sorted list."""
-    return sorted(name for name, score in scores.items() if score >= limit)

@@ -20,6 +20,21 @@ def to_upper(text: str) -> str:
     return text.upper()
 
 
+@trivial(
+    ("cat", "cat"),
+    ("cat", "dog"),
+    ("dog", "cat"),
+    ("abc", "b"),
+    ("", ""),
+    ("Cat", "cat"),
+    ("a", "ab"),
+    ("two words", "two words"),
+)
+def same_text(a: str, b: str) -> bool:
+    """Return True if the two texts are equal."""
+    return a == b
+
+
 @trivial("HELLO", "MiXed", "", "A1B2", "already", "Two Words", "Z")
 def to_lower(text: str) -> str:
     """Return the text with all letters in lower case."""
@@ -66,12 +81,6 @@ def greet(name: str) -> str:
 def full_name(first: str, last: str) -> str:
     """Return the first name and the last name with one space between them."""
     return first + " " + last
-
-
-@trivial("wow", "stop", "", "hey!", "a b", "?")
-def exclaim(text: str) -> str:
-    """Return the text with an exclamation mark added at the end."""
-    return text + "!"
 
 
 @trivial("level", "hello", "", "a", "abba", "abca", "Level")
@@ -178,12 +187,6 @@ def spaces_to_underscores(text: str) -> str:
     return text.replace(" ", "_")
 
 
-@trivial("hello", "ab", "x", " pad", "12345", "Upper case")
-def drop_first(text: str) -> str:
-    """Return the text without its first character. The text is not empty."""
-    return text[1:]
-
-
 @trivial("hello", "ab", "x", "pad ", "12345", "Upper case")
 def drop_last(text: str) -> str:
     """Return the text without its last character. The text is not empty."""
@@ -194,12 +197,6 @@ def drop_last(text: str) -> str:
 def first_three(text: str) -> str:
     """Return the first three characters of the text, or the whole text if it is shorter."""
     return text[:3]
-
-
-@trivial("secret", "ab", "", "x", "12345678", "a b")
-def hide_password(password: str) -> str:
-    """Return as many stars (*) as the password has characters."""
-    return "*" * len(password)
 
 
 @trivial("123", "12a", "0", "x", "1 2", "987654321", "-5")
@@ -240,12 +237,6 @@ def capitalize_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-@easy(("Hello", "hELLO"), ("cat", "dog"), ("", ""), ("A", "a"), ("abc", "abcd"), ("YES", "yes"), ("no", "on"))
-def same_ignoring_case(a: str, b: str) -> bool:
-    """Return True if the two texts are equal when upper and lower case are ignored."""
-    return a.lower() == b.lower()
-
-
 @easy("hello", "sky", "", "aeiou", "banana bread", "x", "tree")
 def remove_vowels(text: str) -> str:
     """Return the text without vowels (a, e, i, o, u). All letters are lower case."""
@@ -284,12 +275,6 @@ def initials(name: str) -> str:
     return "".join(word[0].upper() for word in name.split())
 
 
-@easy("ann@example.org", "bob@mail.test", "x@y", "first.last@site.co", "info@a.b.c", "me@home")
-def email_domain(address: str) -> str:
-    """Return the part of the e-mail address after the @ sign."""
-    return address.split("@")[1]
-
-
 @easy(
     ("listen", "silent"),
     ("cat", "dog"),
@@ -302,12 +287,6 @@ def email_domain(address: str) -> str:
 def is_anagram(a: str, b: str) -> bool:
     """Return True if the two words are made of the same letters, each as often."""
     return sorted(a) == sorted(b)
-
-
-@easy("banana", "hello", "", "x", "aabbaa", "abc", "mississippi")
-def unique_letters(text: str) -> str:
-    """Return the text with each character kept only where it occurs first."""
-    return "".join(dict.fromkeys(text))
 
 
 @easy("a1b2", "99", "", "none", "7 apples and 8 pears", "x0y", "10-20")
