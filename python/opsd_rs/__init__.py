@@ -35,4 +35,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'opsd_rs' has no attribute {name!r}")
 
 
-_ROOMS = frozenset({"config", "context", "gap", "grading", "law", "loss", "model", "problems", "rollout", "teacher"})
+_ROOMS = frozenset(
+    {"config", "context", "gap", "grading", "law", "loss", "model", "problems", "rollout", "teacher"}
+)
