@@ -7,6 +7,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name '*.py' -o -name Cargo.toml)
 NEXTEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo nextest run || echo test)
 CLI := $(BIN)/opsd-rs
+# GNU's OpenMP spins while it waits: one busy neighbour makes torch ten times slower. The commands see to it
+# themselves; pytest imports torch in its own process.
+OPENMP := LD_PRELOAD=$(CURDIR)/.venv/lib/libiomp5.so KMP_BLOCKTIME=1 OMP_NUM_THREADS=2
 
 .PHONY: help demo reference test check fmt lint types rust-test py-test smoke build deps bench deny clean
 .NOTPARALLEL:
@@ -46,7 +49,7 @@ rust-test:
 
 py-test: build
 	$(CLI) model fetch smollm2-135m
-	$(BIN)/python -m pytest
+	$(OPENMP) $(BIN)/python -m pytest --durations=15
 
 smoke: build
 	$(CLI) model fetch smollm2-135m
