@@ -145,7 +145,7 @@ def totals(name: str, lines: Sequence[dict[str, Any]]) -> str:
 def table(problems: Sequence[Problem], lines: dict[str, dict[str, Any]], args: argparse.Namespace) -> str:
     """Return the page's table: how it was measured, the totals, then a row per problem."""
     out = [
-        f"Model `{args.model}`, engine `{args.engine}`, {args.n} samples per problem at temperature "
+        f"Model `{Path(args.model).name}`, engine `{args.engine}`, {args.n} samples per problem at temperature "
         f"{args.temperature}, top-p {args.top_p}, at most {args.max_tokens} tokens, seed {args.seed}; all tests; "
         f"measured {date.today().isoformat()}.",
         "",
@@ -175,7 +175,8 @@ def table(problems: Sequence[Problem], lines: dict[str, dict[str, Any]], args: a
 
 def decoding_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return what changes the samples beside the problem."""
-    return {key: getattr(args, key) for key in ("model", "n", "temperature", "top_p", "max_tokens", "seed")}
+    keys = ("n", "temperature", "top_p", "max_tokens", "seed")
+    return {"model": Path(args.model).name, **{key: getattr(args, key) for key in keys}}
 
 
 def main() -> None:
