@@ -118,11 +118,11 @@ def join_ranks(device: torch.device) -> tuple[int, int]:
             torch.cuda.set_device(device)
         # Rollouts and grading keep ranks waiting for long: NCCL's default of 10 minutes is too short.
         patience = timedelta(hours=2)
-        if "WORLD_SIZE" in os.environ:
+        if "WORLD_SIZE" in os.environ and "MASTER_ADDR" in os.environ:  # torchrun
             dist.init_process_group(backend, timeout=patience)
         else:
-            for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
-                os.environ[name] = value
+            # DeepSpeed reads these; without an address a child of ours does not take them for torchrun's.
+            os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
             alone = torch._C._distributed_c10d.HashStore()  # no port to collide on
             dist.init_process_group(backend, store=alone, rank=0, world_size=1, timeout=patience)
     return dist.get_rank(), dist.get_world_size()
