@@ -195,7 +195,13 @@ def grade(
     from opsd_rs import problems as room
 
     found = room.load(problems)
-    _show(grading.grade_files(found, solutions, out, workers=workers, stop=stop, progress=True), form)
+    summary = grading.grade_files(found, solutions, out, workers=workers, stop=stop, progress=True)
+    _show(summary, form)
+    if summary["num_null"]:
+        raise OpsdError(
+            f"{summary['num_null']} of {summary['num_solutions']} solutions could not be graded (infra_error): they are"
+            f" null in {out} and in no mean; grade them again"
+        )
 
 
 @main.group()
@@ -283,7 +289,7 @@ def model_fetch(name: str) -> None:
     """Build a known model in the user's cache and print its folder."""
     from opsd_rs import model as room
 
-    click.echo(room.fetch(name))
+    click.echo(room.fetch(name, progress=lambda line: click.echo(line, err=True)))
 
 
 # ---- the law -------------------------------------------------------------------------------------

@@ -156,6 +156,9 @@ def open_house(config: Config, run_dir: Path) -> Iterator[House]:
             config, model_dir, device_index=device.index, log_path=run_dir / f"sampler_{ranks.rank}.log"
         )
         stack.callback(engine.close)
+        progress = Progress(run_dir, clock, speak=ranks.first)
+        for note in problem_set.notes:
+            progress.say(note)
         yield House(
             config=config,
             run_dir=run_dir,
@@ -163,7 +166,7 @@ def open_house(config: Config, run_dir: Path) -> Iterator[House]:
             device=device,
             ranks=ranks,
             clock=clock,
-            progress=Progress(run_dir, clock, speak=ranks.first),
+            progress=progress,
             train_problems=list(problem_set.train),
             full_problems=full,
             validation_ids=[problem.problem_id for problem in validated],
