@@ -1,6 +1,7 @@
 """A run killed with kill -9 in each of its phases and resumed is the run that was never killed, to the bit.
 
-The real command, the real vLLM engine, the real sandbox, DeepSpeed on its CPU accelerator.
+The real command, the real vLLM engine, the real sandbox, DeepSpeed on its CPU accelerator. The model is a tiny one, so
+that six starts and a dozen checkpoints take a minute or two; OPSD_RS_LONG_TESTS=1 adds SmolLM2-135M (eight minutes).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_models
 import torch
 from opsd_rs import journal
 from safetensors.torch import load_file
@@ -35,7 +37,17 @@ SETTINGS = [
     "eval.n=2",
     "eval.every=2",
 ]
+MODELS = ["tiny", *(["smollm2-135m"] if os.environ.get("OPSD_RS_LONG_TESTS") else [])]
 KILLS = [(0, "rollout"), (1, "grade"), (2, "update"), (2, "save")]
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model_dir(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, smollm2: Path
+) -> Path:
+    if request.param == "smollm2-135m":
+        return smollm2
+    return tiny_models.tiny(tmp_path_factory.mktemp("models") / "tiny", "qwen3", tokenizer=smollm2)
 
 
 def start(run_dir: Path, *words: str) -> subprocess.Popen[bytes]:
@@ -110,12 +122,12 @@ def averages(run_dir: Path) -> list[torch.Tensor]:
 
 
 @pytest.mark.timeout(2400)
-def test_killed_anywhere_and_resumed_is_the_same_run(tmp_path: Path, smollm2: Path) -> None:
+def test_killed_anywhere_and_resumed_is_the_same_run(tmp_path: Path, model_dir: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = start(whole, *SETTINGS, f"run.dir={whole}")
+    process = start(whole, *SETTINGS, f"model.path={model_dir}", f"run.dir={whole}")
     finish(process, whole)
 
-    words = [*SETTINGS, f"run.dir={killed}"]
+    words = [*SETTINGS, f"model.path={model_dir}", f"run.dir={killed}"]
     for step, phase in KILLS:
         assert_gone(kill_in(start(killed, *words), killed, step, phase))
         words = ["--resume", str(killed)]
@@ -133,14 +145,14 @@ def test_killed_anywhere_and_resumed_is_the_same_run(tmp_path: Path, smollm2: Pa
     for a, b in zip(averages(killed), averages(whole), strict=True):
         assert torch.equal(a, b)
     trained = load_file(whole / "model" / "model.safetensors")["model.embed_tokens.weight"]
-    start_weights = load_file(smollm2 / "model.safetensors")["model.embed_tokens.weight"]
+    start_weights = load_file(model_dir / "model.safetensors")["model.embed_tokens.weight"].to(trained.dtype)
     assert not torch.equal(trained, start_weights), "nothing was trained, so nothing was compared"
 
 
 @pytest.mark.timeout(900)
-def test_sigterm_and_a_dead_sampler_stop_with_a_checkpoint(tmp_path: Path, smollm2: Path) -> None:
+def test_sigterm_and_a_dead_sampler_stop_with_a_checkpoint(tmp_path: Path, model_dir: Path) -> None:
     run_dir = tmp_path / "run"
-    words = [*SETTINGS, "train.checkpoint_every=0", f"run.dir={run_dir}"]
+    words = [*SETTINGS, "train.checkpoint_every=0", f"model.path={model_dir}", f"run.dir={run_dir}"]
     log = tmp_path / "run.log"
 
     process = start(run_dir, *words)
