@@ -42,7 +42,7 @@ lint: deps
 
 types: build
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest opsd_rs._core --allowlist tests/stubtest-allowlist.txt
+	$(BIN)/python -m mypy.stubtest opsd_rs._core
 
 rust-test:
 	cargo $(NEXTEST)
@@ -55,8 +55,8 @@ smoke: build
 	$(CLI) model fetch smollm2-135m
 	$(BIN)/python tools/demo.py --smoke
 
-bench: build ## benchmarks; each prints a ratio
-	$(BIN)/python benches/primer_accuracy.py --help
+bench: build ## what the small model solves of the primer before training (half an hour)
+	$(BIN)/python benches/primer_accuracy.py --out runs/primer-accuracy.jsonl
 
 deny: ## licences and advisories of the Rust dependencies (builds cargo-deny first, slow)
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
