@@ -185,7 +185,7 @@ def _start_logprobs(
 
 def _numbers(sums: Sums, num_batches: int, ranks: Ranks) -> dict[str, float | int | None]:
     """Means over all ranks; None where nothing was trained (JSON has no NaN)."""
-    everyone = ranks.gather([sums]) if ranks.world_size > 1 else [sums]
+    everyone = ranks.gather([sums])
     tokens = sum(s.tokens for s in everyone)
     updates = len(sums.grad_norms)
     if tokens == 0:

@@ -129,7 +129,7 @@ def _row(
     teacher = evaluate.rows(0, "teacher", name, answers, grades)
     s, t = evaluate.accuracy(student), evaluate.accuracy(teacher)
     gap, se_conditional, se_super = evaluate.paired(student, teacher)
-    helped = [c.status not in ("bare",) for c in contexts]
+    helped = [c.status != "bare" for c in contexts]
     counted = [g.passed for g, h in zip(grades, helped, strict=True) if h and g.passed is not None]
     return GapRow(
         context=name,

@@ -146,7 +146,6 @@ class Student:
         import deepspeed
         import torch.distributed as dist
 
-        self.config = config
         self.device = device
         self.stage = config.deepspeed.stage
         if device.type == "cpu":
