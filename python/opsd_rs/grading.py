@@ -29,6 +29,7 @@ from opsd_rs.grader_process import Supervisor
 from opsd_rs.records import CaseResult, Grade, Problem, Solution
 
 Stop = Literal["never", "first-failure"]
+Isolation = Literal["solution", "test"]
 Extract = Literal["last", "longest", "official"]
 Item = tuple[Problem, Solution]
 
@@ -48,6 +49,12 @@ class Grader:
     :param workers: programs running at the same time; None: one per usable core
     :param stop: ``first-failure`` leaves the tests after a solution's first failure out (``not_run``). ``never`` runs
         all, but after a failure only within ``min(tests x time limit, 30 s)`` of CPU time for the whole solution
+    :param isolation: ``solution`` runs a program's tests one after the other in one process, state reset in between
+        and failures confirmed in a fresh process; ``test`` gives every test a process of its own
+    :param cpu_seconds: per test, in place of each problem's ``time_limit_seconds``; so do the other limits:
+        ``idle_seconds`` (neither computing nor waiting for a core), ``wall_seconds`` (then the test is given up as
+        starved, never counted against the program), ``memory_mib`` (address space, in place of the problem's),
+        ``output_mib`` (standard output), ``threads`` (alive at once)
     :param require: lowest level of isolation accepted; a machine that gives less is an error
     :param extract: which block of a completion is the program: the last closed fence, the longest (SDPO), or the
         text between the last two fence lines (LiveCodeBench)
@@ -67,6 +74,13 @@ class Grader:
         *,
         workers: int | None = None,
         stop: Stop = "never",
+        isolation: Isolation = "solution",
+        cpu_seconds: float | None = None,
+        idle_seconds: float | None = None,
+        wall_seconds: float | None = None,
+        memory_mib: int | None = None,
+        output_mib: int | None = None,
+        threads: int | None = None,
         require: str = "S2",
         feedback: bool = True,
         extract: Extract = "last",
@@ -76,6 +90,7 @@ class Grader:
             raise BadInput(f"workers = {workers}: must be at least 1")
         for name, value, allowed in (
             ("stop", stop, ("never", "first-failure")),
+            ("isolation", isolation, ("solution", "test")),
             ("extract", extract, ("last", "longest", "official")),
             ("require", require, ("S1", "S2", "S3")),
         ):
@@ -85,6 +100,15 @@ class Grader:
         self._settings = {
             "workers": self.workers,
             "stop": stop,
+            "isolation": isolation,
+            "limits": {
+                "cpu_seconds": cpu_seconds,
+                "idle_seconds": idle_seconds,
+                "wall_seconds": wall_seconds,
+                "memory_mib": memory_mib,
+                "output_mib": output_mib,
+                "threads": threads,
+            },
             "require": require,
             "feedback": feedback,
             "extract": extract,
@@ -170,6 +194,7 @@ class Grader:
             metadata={
                 **supervisor.metadata,
                 "stop": self._settings["stop"],
+                "isolation": self._settings["isolation"],
                 "extract": None if solution.code is not None else self._settings["extract"],
                 "flags": found["flags"],
                 "message": found["message"],

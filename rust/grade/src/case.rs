@@ -53,6 +53,35 @@ pub enum Stop {
     FirstFailure,
 }
 
+/// How far tests of one program are kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// One process per program; its state is reset between tests, and failures are confirmed in a fresh process.
+    #[default]
+    Solution,
+    /// One process per test.
+    Test,
+}
+
+/// Limits given for all problems; each one that is set takes the place of the problem's own or of the default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Overrides {
+    /// CPU seconds per test; the wall cap follows it unless set.
+    pub cpu_seconds: Option<f64>,
+    /// See [`opsd_sandbox::Limits::idle_seconds`].
+    pub idle_seconds: Option<f64>,
+    /// See [`opsd_sandbox::Limits::wall_seconds`].
+    pub wall_seconds: Option<f64>,
+    /// Address space, MiB.
+    pub memory_mib: Option<u64>,
+    /// Standard output per test, MiB.
+    pub output_mib: Option<u64>,
+    /// Threads alive at once.
+    pub threads: Option<u32>,
+}
+
 /// Settings of one grader.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Settings {
@@ -60,6 +89,10 @@ pub struct Settings {
     pub workers: usize,
     /// See [`Stop`].
     pub stop: Stop,
+    /// See [`Isolation`].
+    pub isolation: Isolation,
+    /// See [`Overrides`].
+    pub limits: Overrides,
     /// Lowest level of isolation accepted: `S2`.
     pub require: String,
     /// Whether to write feedback texts.

@@ -12,7 +12,7 @@
 
 use opsd_sandbox::{End, Go, Limit, Options, Program, Sandbox, TestRun};
 
-use crate::case::{Solution, Stop};
+use crate::case::{Isolation, Settings, Solution, Stop};
 use crate::ending::outcome;
 use crate::error::Error;
 use crate::extract::{Rule, extract};
@@ -32,20 +32,22 @@ pub struct Judge {
     options: Options,
     sandbox: Option<Sandbox>,
     stop: Stop,
+    isolation: Isolation,
     rule: Rule,
     feedback: bool,
 }
 
 impl Judge {
     /// Start the sandbox.
-    pub fn start(options: Options, stop: Stop, rule: Rule, feedback: bool) -> Result<Self, Error> {
+    pub fn start(options: Options, settings: &Settings) -> Result<Self, Error> {
         let sandbox = Some(Sandbox::start(&options)?);
         Ok(Self {
             options,
             sandbox,
-            stop,
-            rule,
-            feedback,
+            stop: settings.stop,
+            isolation: settings.isolation,
+            rule: settings.extract,
+            feedback: settings.feedback,
         })
     }
 
@@ -76,6 +78,7 @@ impl Judge {
             outcomes: Vec::new(),
             flags: Vec::new(),
             stop: self.stop,
+            isolation: self.isolation,
             feedback: self.feedback,
             spent_seconds: 0.0,
             num_starved: 0,
@@ -171,6 +174,7 @@ struct Trial<'a> {
     outcomes: Vec<Outcome>,
     flags: Vec<&'static str>,
     stop: Stop,
+    isolation: Isolation,
     feedback: bool,
     spent_seconds: f64,
     num_starved: u32,
@@ -240,7 +244,10 @@ impl Trial<'_> {
             self.flag("budget");
             return Go::Stop;
         }
-        Go::Next
+        match self.isolation {
+            Isolation::Solution => Go::Next,
+            Isolation::Test => Go::NextFresh,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ mod supervisor;
 mod value;
 mod verdict;
 
-pub use case::{Case, Problem, Settings, Solution, Stop};
+pub use case::{Case, Isolation, Overrides, Problem, Settings, Solution, Stop};
 pub use compare::same_output;
 pub use error::Error;
 pub use extract::{Rule, extract};

@@ -4,7 +4,7 @@
 
 use opsd_sandbox::{Entry, Limits};
 
-use crate::case::Problem;
+use crate::case::{Overrides, Problem};
 use crate::compare;
 use crate::error::Error;
 use crate::feedback::Shown;
@@ -32,7 +32,7 @@ struct Expected {
 impl Prepared {
     /// Check and convert. Fails on a problem without tests, on limits out of range, and on function arguments or
     /// results that are no JSON.
-    pub fn new(problem: Problem) -> Result<Self, Error> {
+    pub fn new(problem: Problem, overrides: &Overrides) -> Result<Self, Error> {
         let Problem {
             problem_id,
             entry_point,
@@ -44,8 +44,15 @@ impl Prepared {
         if tests.is_empty() {
             return Err(bad("has no tests, so nothing can be graded".to_owned()));
         }
-        let mut limits = Limits::with_cpu(time_limit_seconds);
-        limits.memory_mib = memory_limit_mib;
+        let own = Limits::with_cpu(overrides.cpu_seconds.unwrap_or(time_limit_seconds));
+        let limits = Limits {
+            idle_seconds: overrides.idle_seconds.unwrap_or(own.idle_seconds),
+            wall_seconds: overrides.wall_seconds.unwrap_or(own.wall_seconds),
+            memory_mib: overrides.memory_mib.unwrap_or(memory_limit_mib),
+            output_mib: overrides.output_mib.unwrap_or(own.output_mib),
+            threads: overrides.threads.unwrap_or(own.threads),
+            ..own
+        };
         limits.check().map_err(&bad)?;
         let entry = entry_point.map_or(Entry::Stdin, |entry_point| Entry::Function { entry_point });
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
@@ -109,7 +116,7 @@ impl Prepared {
 #[cfg(test)]
 mod tests {
     use super::Prepared;
-    use crate::case::{Case, Problem};
+    use crate::case::{Case, Overrides, Problem};
 
     fn problem(entry_point: Option<&str>, input: &str, output: &str) -> Problem {
         Problem {
@@ -126,15 +133,23 @@ mod tests {
 
     #[test]
     fn functions_are_judged_by_value_and_programs_by_text() {
-        let function = Prepared::new(problem(Some("f"), "[1, 2]\n3\n", "[1, 2.0]")).unwrap();
+        let function = Prepared::new(
+            problem(Some("f"), "[1, 2]\n3\n", "[1, 2.0]"),
+            &Overrides::default(),
+        )
+        .unwrap();
         assert!(function.accepts(0, b"[1.0,2]") && !function.accepts(0, b"[1, 2"));
-        let program = Prepared::new(problem(None, "", "[1, 2]")).unwrap();
+        let program = Prepared::new(problem(None, "", "[1, 2]"), &Overrides::default()).unwrap();
         assert!(program.accepts(0, b"[1, 2]\n") && !program.accepts(0, b"[1,2]"));
     }
 
     #[test]
     fn what_is_wrong_with_a_problem_is_named() {
-        let message = |problem| Prepared::new(problem).unwrap_err().to_string();
+        let message = |problem| {
+            Prepared::new(problem, &Overrides::default())
+                .unwrap_err()
+                .to_string()
+        };
         assert_eq!(
             message(problem(Some("f"), "1\nx", "1")),
             "problem p: test 0, input line 2: not a JSON value"

@@ -79,7 +79,8 @@ fn serve(
     while let Some(request) = receive::<Request>(&mut stream)? {
         match request {
             Request::Shelve { key, problem } => {
-                let prepared = Prepared::new(problem).map_err(|error| error.to_string());
+                let prepared =
+                    Prepared::new(problem, &settings.limits).map_err(|error| error.to_string());
                 shelf.insert(key, Arc::new(prepared));
             }
             Request::Unshelve { key } => {
@@ -141,8 +142,7 @@ fn work(
         site_packages: settings.site_packages.clone(),
         without: Vec::new(),
     };
-    let mut judge = match Judge::start(options, settings.stop, settings.extract, settings.feedback)
-    {
+    let mut judge = match Judge::start(options, settings) {
         Ok(judge) => judge,
         Err(error) => {
             let _seen = started.send(Err(error));

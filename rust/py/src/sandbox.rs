@@ -109,7 +109,7 @@ impl PySandbox {
         crossing(py, || opsd_sandbox::Sandbox::start(&options)).map(Self)
     }
 
-    /// Run `code` on each input. `judge(index, result)` returns "next", "stop" or "again" (None: next).
+    /// Run `code` on each input. `judge(index, result)` returns "next", "next_fresh", "stop" or "again" (None: next).
     #[pyo3(signature = (
         code, inputs, *, entry_point = None, judge = None, cpu_seconds = 6.0, idle_seconds = 3.0,
         wall_seconds = 90.0, memory_mib = 1024, output_mib = 16, stderr_kib = 64, threads = 32
@@ -195,6 +195,7 @@ fn ask(py: Python<'_>, judge: &Py<PyAny>, index: usize, run: &TestRun) -> PyResu
         None | Some("next") => Ok(Go::Next),
         Some("stop") => Ok(Go::Stop),
         Some("again") => Ok(Go::Again),
+        Some("next_fresh") => Ok(Go::NextFresh),
         Some(other) => Err(Crossed::Bad(format!("judge returned {other:?}")).into()),
     }
 }

@@ -186,9 +186,12 @@ impl Sandbox {
             match judge(index, &run) {
                 Go::Next => index += 1,
                 Go::Stop => break,
-                Go::Again => child
-                    .take()
-                    .map_or(Ok(()), |old| self.bury(old).map(drop))?,
+                go @ (Go::Again | Go::NextFresh) => {
+                    index += usize::from(go == Go::NextFresh);
+                    child
+                        .take()
+                        .map_or(Ok(()), |old| self.bury(old).map(drop))?;
+                }
             }
         }
         child.map_or(Ok(()), |old| self.bury(old).map(drop))

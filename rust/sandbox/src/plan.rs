@@ -128,6 +128,8 @@ pub struct TestRun {
 pub enum Go {
     /// Release the next input.
     Next,
+    /// Run the next test, in a fresh process.
+    NextFresh,
     /// End the program.
     Stop,
     /// Run this same test again, in a fresh process (the caller is asked again, with the same index).
