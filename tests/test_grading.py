@@ -57,7 +57,7 @@ def test_verdicts(grader: Grader, problem: Problem, code: str, verdict: Verdict)
 
 def test_a_grade_says_where_it_comes_from(grader: Grader) -> None:
     grade = one(grader, ADD, RIGHT)
-    assert grade.metadata["sandbox_level"] == "S2"
+    assert grade.sandbox_level == "S2"
     assert grade.metadata["python_version"] == ".".join(map(str, sys.version_info[:3]))
     assert "seccomp" in grade.metadata["sandbox"]
     first = grade.tests[0]
@@ -99,7 +99,7 @@ def test_state_of_one_test_never_fails_the_next(grader: Grader) -> None:
     leaky = "import string\nstring.n = getattr(string, 'n', 0) + 1\nassert string.n == 1\n" + RIGHT
     grade = one(grader, ADD, leaky)
     assert grade.verdict == "accepted"
-    assert grade.metadata["flags"] == ["state_leak"]
+    assert grade.flags == ("state_leak",)
 
 
 def test_a_wrong_program_that_keeps_state_is_judged_test_by_test(grader: Grader) -> None:
@@ -108,10 +108,10 @@ def test_a_wrong_program_that_keeps_state_is_judged_test_by_test(grader: Grader)
     wrong = ["wrong_answer", "accepted", "accepted", "accepted"]
     grade = one(grader, problem, leaky)
     assert verdicts(grade) == wrong + wrong
-    assert grade.metadata["flags"] == ["state_leak"]
+    assert grade.flags == ("state_leak",)
     always = one(grader, problem, "print(-1)")
     assert set(verdicts(always)) == {"wrong_answer"}
-    assert always.metadata["flags"] == []
+    assert always.flags == ()
 
 
 def test_first_failure_stops_and_never_runs_on() -> None:
@@ -125,7 +125,7 @@ def test_first_failure_stops_and_never_runs_on() -> None:
 def test_after_a_failure_a_slow_solution_has_a_budget(grader: Grader) -> None:
     grade = one(grader, QUICK, "import time\ntime.sleep(60)")
     assert verdicts(grade) == ["idle_limit", "not_run"]
-    assert grade.metadata["flags"] == ["budget"]
+    assert grade.flags == ("budget",)
     assert grade.verdict == "idle_limit"
 
 

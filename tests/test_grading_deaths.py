@@ -97,7 +97,7 @@ def test_a_killed_sandbox_is_replaced_and_the_verdict_stands() -> None:
         threading.Timer(0.7, os.kill, (sandbox, signal.SIGKILL)).start()
         grade = one(grader, problem, busy)
     assert grade.verdict == "accepted"
-    assert grade.metadata["flags"] == ["retried"]
+    assert grade.flags == ("retried",)
 
 
 def test_our_own_fault_is_never_a_failed_program() -> None:

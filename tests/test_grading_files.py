@@ -48,7 +48,10 @@ def test_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = {(r["problem_id"], r["sample"]): r for r in map(json.loads, out.read_text().splitlines())}
     assert set(results) == {("add", 0), ("add", 1), ("call", 0)}
     wrong = results["add", 1]
-    assert set(wrong) == {"problem_id", "sample", "passed", "verdict", "tests", "feedback", "metadata"}
+    assert set(wrong) == {
+        "problem_id", "sample", "passed", "verdict", "tests", "feedback", "metadata",
+        "profile", "isolation", "sandbox_level", "policy_hash", "flags",
+    }  # fmt: skip
     assert set(wrong["tests"][0]) == {"index", "verdict", "cpu_seconds", "wall_seconds", "memory_mib"}
     assert (wrong["passed"], wrong["verdict"]) == (False, "wrong_answer")
     with pytest.raises(BadInput, match=r"r\.jsonl exists"):

@@ -132,7 +132,7 @@ def _one_program() -> Finding:
     except OpsdError as error:
         return Finding("sandbox", "fault", " ".join(str(error).split()))
     if grade.passed:
-        level = grade.metadata["sandbox_level"]
+        level = grade.sandbox_level
         return Finding("sandbox", "ok", f"ran and judged a program; isolation level {level}")
     return Finding(
         "sandbox", "fault", f"a right program got {grade.verdict}: {grade.metadata.get('message')}"

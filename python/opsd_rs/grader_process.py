@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import json
 import os
-import platform
 import queue
 import socket
 import struct
@@ -89,13 +88,9 @@ class Supervisor:
             reason = self._death() if reply is None else reply["message"]
             self.close(reason)
             raise OpsdError(f"the grader cannot start: {reason}")
-        self.metadata: dict[str, Any] = {
-            "profile": "strict",
-            "isolation": "solution",
-            "sandbox_level": reply["sandbox_level"],
-            "sandbox": reply["sandbox"],
-            "python_version": platform.python_version(),
-        }
+        self.sandbox_level: str = reply["sandbox_level"]
+        self.sandbox: str = reply["sandbox"]
+        self.policy_hash: str = reply.get("policy_hash", "")
         self._reader = threading.Thread(target=self._read, name="opsd-grader", daemon=True)
         self._reader.start()
 

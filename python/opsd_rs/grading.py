@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import json
 import os
+import platform
 import queue
 import sys
 import threading
@@ -97,7 +98,7 @@ class Grader:
             if value not in allowed:
                 raise BadInput(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
         self.workers = usable_cores() if workers is None else workers
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "workers": self.workers,
             "stop": stop,
             "isolation": isolation,
@@ -192,13 +193,16 @@ class Grader:
             tests=tuple(CaseResult(**test) for test in found["tests"]),
             feedback=found["feedback"],
             metadata={
-                **supervisor.metadata,
+                "sandbox": supervisor.sandbox,
+                "python_version": platform.python_version(),
                 "stop": self._settings["stop"],
-                "isolation": self._settings["isolation"],
                 "extract": None if solution.code is not None else self._settings["extract"],
-                "flags": found["flags"],
                 "message": found["message"],
             },
+            isolation=self._settings["isolation"],
+            sandbox_level=supervisor.sandbox_level,
+            policy_hash=supervisor.policy_hash,
+            flags=tuple(found["flags"]),
         )
 
     def _ready(self) -> Supervisor:

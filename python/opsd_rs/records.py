@@ -120,6 +120,18 @@ class Grade:
     feedback: str = ""
     """What the self-teacher may read about the failure; empty when every test passed."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Beside the verdict: ``official_results`` and ``official_metadata`` (profiles ``lcb-*``), ``also`` (the verdict
+    under a second profile), ``message``, ``stop``, ``extract``, ``sandbox``, ``python_version``."""
+    profile: str = "strict"
+    """Whose rules judged: ``strict``, ``lcb-2025-05``, ``lcb-2025-01``."""
+    isolation: Literal["solution", "test"] = "solution"
+    """Tests of a program share a process, or each has its own."""
+    sandbox_level: str = ""
+    """Level of isolation that held, ``S2``; empty where nothing was run."""
+    policy_hash: str = ""
+    """Fingerprint of the layers and rules that held: equal hashes, equal sandboxes."""
+    flags: tuple[str, ...] = ()
+    """What a reader of the verdict should know: ``state_leak``, ``retried``, ``budget`` and the like."""
 
 
 @dataclass(frozen=True, slots=True)
