@@ -129,7 +129,7 @@ PEER = (
 def test_messages_equal_sdpos_to_the_byte(
     name: str, solution: str | None, feedback: str | None, message: str
 ) -> None:
-    assert compile_context(load(name)).fill(ADD.prompt, solution, feedback) == message
+    assert compile_context(load(name)).fill(ADD.prompt, [solution, feedback]) == message
 
 
 def test_the_preamble_stands_before_every_problem() -> None:
@@ -198,10 +198,12 @@ def test_batches_equal_the_rendered_messages(
     chats: dict[str, ChatTemplate], family: str, texts: list[tuple[str, str | None, str | None]]
 ) -> None:
     template = compile_context(load("peer_solution_feedback"))
-    prompts = chats[family].encoder.assemble(template, [("p", *row) for row in texts], 4096)
+    prompts = chats[family].encoder.assemble(
+        template, [("p", prompt, sections) for prompt, *sections in texts], 4096
+    )
     for row, (ids, flags) in zip(texts, prompts, strict=True):
         if not flags:
-            assert ids == chats[family].slow_encode(template.fill(*row))
+            assert ids == chats[family].slow_encode(template.fill(row[0], row[1:]))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -213,7 +215,7 @@ def test_no_slot_can_forge_a_turn(chats: dict[str, ChatTemplate], family: str) -
     markers |= {chat.encoder.tail_ids[0]}
 
     def count(*row: str | None) -> tuple[list[int], list[str]]:
-        ((ids, flags),) = chat.encoder.assemble(template, [("p", "Add.", *row)], 4096)
+        ((ids, flags),) = chat.encoder.assemble(template, [("p", "Add.", row)], 4096)
         assert "Sure." not in (row[0] or "") or "Sure." in chat.tokenizer.decode(ids)
         return sorted(i for i in ids if i in markers), flags
 
@@ -350,8 +352,8 @@ def test_no_budget_is_exceeded(
 ) -> None:
     chat = chats["qwen3"]
     template = compile_context(load("peer_solution_feedback"))
-    ((ids, flags),) = chat.encoder.assemble(template, [("add", ADD.prompt, solution, feedback)], budget)
-    whole = chat.encoder.encode("add", template.fill(ADD.prompt, solution, feedback))
+    ((ids, flags),) = chat.encoder.assemble(template, [("add", ADD.prompt, [solution, feedback])], budget)
+    whole = chat.encoder.encode("add", template.fill(ADD.prompt, [solution, feedback]))
     assert len(ids) <= budget
     assert ids[-len(chat.encoder.tail_ids) :] == chat.encoder.tail_ids
     assert any(flag.startswith("cut:") for flag in flags) == (len(whole) > budget)

@@ -25,7 +25,7 @@ class Chat:
     def assemble(
         self,
         context: ContextTemplate,
-        rows: Sequence[tuple[str, str, str | None, str | None]],
+        rows: Sequence[tuple[str, str, Sequence[str | None]]],
         max_tokens: int,
     ) -> list[tuple[tuple[int, ...], list[str]]]: ...
     def render(self, message: str) -> str: ...
@@ -41,13 +41,12 @@ class ContextTemplate:
         cls,
         *,
         template: str,
-        solution_template: str,
-        feedback_template: str,
+        sections: Sequence[tuple[str, str]],
         bare_template: str,
         preamble: str,
         is_static: bool,
     ) -> ContextTemplate: ...
-    def fill(self, prompt: str, solution: str | None, feedback: str | None) -> str: ...
+    def fill(self, prompt: str, sections: Sequence[str | None]) -> str: ...
 
 def extract_code(text: str, rule: str = "last") -> str | None:
     """The code inside a completion by rule "last", "longest" or "official"; None where there is none."""

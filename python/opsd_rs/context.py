@@ -115,7 +115,7 @@ class Assembler:
             for rollout, grade in zip(rollouts, grades, strict=True)
         ]
         rows = [
-            (rollout.problem_id, statement(problems[rollout.problem_id], self._prompt_style), *section)
+            (rollout.problem_id, statement(problems[rollout.problem_id], self._prompt_style), section)
             for rollout, section in zip(rollouts, sections, strict=True)
         ]
         prompts = self.chat.encoder.assemble(self._template, rows, self._max_context_tokens)
@@ -130,8 +130,8 @@ class Assembler:
     ) -> dict[str, tuple[int, ...]]:
         """Prompt ids that ask for a hint from the first success of each problem that has one."""
         solutions = self._first_successes(_groups(rollouts, grades))
-        template = _compile(template=self.context.hints.prompt, solution_template="{solution}")
-        rows = [(name, problems[name].prompt, solution, None) for name, solution in solutions.items()]
+        template = _compile(template=self.context.hints.prompt, sections=[("solution", "{solution}")])
+        rows = [(name, problems[name].prompt, [solution]) for name, solution in solutions.items()]
         prompts = self.chat.encoder.assemble(template, rows, self._max_context_tokens)
         return {name: ids for name, (ids, _) in zip(solutions, prompts, strict=True)}
 
@@ -157,7 +157,7 @@ class Assembler:
         """
         probe = Problem("probe", "Add two integers, 12 and 7.\n", tests=(Case("12\n7", "19"),))
         prompt = statement(probe, self._prompt_style)
-        row = (probe.problem_id, prompt, "def add(a, b):\n    return a + b", "Test Case 1: Wrong Answer")
+        row = (probe.problem_id, prompt, ["def add(a, b):\n    return a + b", "Test Case 1: Wrong Answer"])
         ((teacher_ids, _),) = self.chat.encoder.assemble(self._template, [row], _NO_BUDGET)
         prompts = {
             "student": (self.student_prompt(probe), prompt),
@@ -274,7 +274,7 @@ def render_message(
         feedback = None if context.solution != "none" and exclusive else EXAMPLE_FEEDBACK
     solution = None if context.solution == "none" else solution
     feedback = None if context.feedback == "none" else feedback
-    return compile_context(context).fill(statement(problem, style), solution, feedback)
+    return compile_context(context).fill(statement(problem, style), [solution, feedback])
 
 
 def compile_context(context: ContextConfig) -> _core.ContextTemplate:
@@ -297,8 +297,7 @@ def compile_context(context: ContextConfig) -> _core.ContextTemplate:
         raise BadInput(f'context "{context.name}": context.hints.prompt lacks the slot {{solution}}')
     return _compile(
         template=context.template,
-        solution_template=context.solution_template,
-        feedback_template=context.feedback_template,
+        sections=[("solution", context.solution_template), ("feedback", context.feedback_template)],
         bare_template=context.bare_template,
         preamble=context.preamble,
         is_static=context.static,
@@ -308,16 +307,14 @@ def compile_context(context: ContextConfig) -> _core.ContextTemplate:
 def _compile(
     *,
     template: str,
-    solution_template: str = "",
-    feedback_template: str = "",
+    sections: Sequence[tuple[str, str]] = (),
     bare_template: str = "{prompt}",
     preamble: str = "",
     is_static: bool = False,
 ) -> _core.ContextTemplate:
     return _core.ContextTemplate(
         template=template,
-        solution_template=solution_template,
-        feedback_template=feedback_template,
+        sections=sections,
         bare_template=bare_template,
         preamble=preamble,
         is_static=is_static,

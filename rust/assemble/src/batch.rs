@@ -1,5 +1,6 @@
 //! A step's rows, all at once: equal rows are encoded once, distinct ones on every core, results packed.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -14,8 +15,8 @@ use crate::template::{ContextTemplate, Row};
 pub struct Prepared {
     /// Token ids of the whole prompt.
     pub ids: Vec<u32>,
-    /// `cut:solution`, `cut:feedback`, `special:prompt`, `special:solution`, `special:feedback`.
-    pub flags: Vec<&'static str>,
+    /// `special:prompt`, and `special:NAME` and `cut:NAME` of sections.
+    pub flags: Vec<String>,
 }
 
 /// Rows end to end: row `i` is `ids[offsets[i]..offsets[i + 1]]`.
@@ -26,7 +27,7 @@ pub struct Packed {
     /// `rows + 1` ascending offsets, the first 0.
     pub offsets: Vec<usize>,
     /// Flags per row.
-    pub flags: Vec<Vec<&'static str>>,
+    pub flags: Vec<Vec<String>>,
 }
 
 /// Fills, cuts to `max_tokens` and encodes every row, in the order given.
@@ -74,18 +75,20 @@ fn prepare(
         chat.encode(row.label, &context.fill(row), &mut ids)?;
         Ok(ids)
     };
-    let (has_solution, has_feedback) = context.shows(row);
-    let solution = row.solution.filter(|_| has_solution);
-    let feedback = row.feedback.filter(|_| has_feedback);
+    let shown: Vec<Option<&str>> = row
+        .sections
+        .iter()
+        .enumerate()
+        .map(|(i, text)| text.filter(|_| context.shows(row, i)))
+        .collect();
 
     let mut flags = Vec::new();
-    for (text, flag) in [
-        (Some(row.prompt), "special:prompt"),
-        (solution, "special:solution"),
-        (feedback, "special:feedback"),
-    ] {
+    if chat.spells_special(row.prompt) {
+        flags.push("special:prompt".to_owned());
+    }
+    for (i, text) in shown.iter().enumerate() {
         if text.is_some_and(|text| chat.spells_special(text)) {
-            flags.push(flag);
+            flags.push(format!("special:{}", context.name(i)));
         }
     }
 
@@ -94,26 +97,32 @@ fn prepare(
         return Ok(Prepared { ids, flags });
     }
 
-    let count = |text: Option<&str>| text.map_or(0, |text| text.chars().count());
-    let (solution_length, feedback_length) = (count(solution), count(feedback));
-    let total = solution_length + feedback_length;
-    let cut = |text: Option<&'_ str>, length: usize, keep: usize| {
-        text.map(|text| middle_cut(text, share(keep, length, total)).into_owned())
-    };
+    let lengths: Vec<usize> = shown
+        .iter()
+        .map(|text| text.map_or(0, |text| text.chars().count()))
+        .collect();
+    let total = lengths.iter().sum();
     let cut_to = |keep: usize| -> Result<Prepared, Error> {
-        let short_solution = cut(solution, solution_length, keep);
-        let short_feedback = cut(feedback, feedback_length, keep);
+        let short: Vec<Option<Cow<'_, str>>> = shown
+            .iter()
+            .zip(&lengths)
+            .map(|(text, length)| text.map(|text| middle_cut(text, share(keep, *length, total))))
+            .collect();
+        // A section that the chosen template leaves out still decides that it is not the bare one.
+        let sections: Vec<Option<&str>> = short
+            .iter()
+            .zip(row.sections)
+            .map(|(text, whole)| text.as_deref().or(*whole))
+            .collect();
         let ids = encode(&Row {
-            solution: short_solution.as_deref(),
-            feedback: short_feedback.as_deref(),
+            sections: &sections,
             ..*row
         })?;
         let mut flags = flags.clone();
-        if short_solution.as_deref() != solution {
-            flags.push("cut:solution");
-        }
-        if short_feedback.as_deref() != feedback {
-            flags.push("cut:feedback");
+        for (i, text) in short.iter().enumerate() {
+            if matches!(text, Some(Cow::Owned(_))) {
+                flags.push(format!("cut:{}", context.name(i)));
+            }
         }
         Ok(Prepared { ids, flags })
     };

@@ -19,7 +19,7 @@ pub enum Error {
     #[error("context.{key}: {problem} (slots: {allowed}; a literal brace is written twice)")]
     Template {
         /// Key of the template in the configuration.
-        key: &'static str,
+        key: String,
         /// What is wrong with it.
         problem: String,
         /// The slots that may stand there.

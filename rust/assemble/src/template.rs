@@ -3,15 +3,13 @@
 
 use crate::error::Error;
 
-/// The four templates of a context and its preamble, as written in its file.
+/// A context's templates and its preamble, as written in its file.
 #[derive(Debug, Clone, Default)]
 pub struct Templates {
-    /// The user's message where there is a context. Slots: prompt, solution, feedback, preamble.
+    /// The user's message where there is a context. Slots: prompt, preamble and the names of `sections`.
     pub template: String,
-    /// Wraps a solution (or hints) before it enters `{solution}`.
-    pub solution: String,
-    /// Wraps a feedback text before it enters `{feedback}`.
-    pub feedback: String,
+    /// Name and wrapper of each section: the wrapper holds the slot of that name, and stands where there is a text.
+    pub sections: Vec<(String, String)>,
     /// The user's message where no section applies.
     pub bare: String,
     /// Fixed text for `{preamble}`.
@@ -27,29 +25,22 @@ pub struct Row<'a> {
     pub label: &'a str,
     /// The statement, in its final wording.
     pub prompt: &'a str,
-    /// A peer's or the row's own solution, or hints.
-    pub solution: Option<&'a str>,
-    /// The sandbox's words about this row.
-    pub feedback: Option<&'a str>,
+    /// A text per section of the template, in its order (a solution, the sandbox's words, a note...); those left
+    /// out at the end are absent.
+    pub sections: &'a [Option<&'a str>],
+}
+
+impl<'a> Row<'a> {
+    fn text(&self, section: usize) -> Option<&'a str> {
+        self.sections.get(section).copied().flatten()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
     Prompt,
-    Solution,
-    Feedback,
     Preamble,
-}
-
-impl Slot {
-    /// `problem` is the hint prompt's word for the statement.
-    const NAMES: [(&'static str, Slot); 5] = [
-        ("prompt", Slot::Prompt),
-        ("problem", Slot::Prompt),
-        ("solution", Slot::Solution),
-        ("feedback", Slot::Feedback),
-        ("preamble", Slot::Preamble),
-    ];
+    Section(usize),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +49,18 @@ enum Piece {
     Slot(Slot),
 }
 
+/// One section: its name and what stands around its text.
+#[derive(Debug, Clone)]
+struct Section {
+    name: String,
+    wrapper: Vec<Piece>,
+}
+
 /// A context's templates, parsed.
 #[derive(Debug, Clone)]
 pub struct ContextTemplate {
     template: Vec<Piece>,
-    solution: Vec<Piece>,
-    feedback: Vec<Piece>,
+    sections: Vec<Section>,
     bare: Vec<Piece>,
     preamble: String,
     is_static: bool,
@@ -72,52 +69,69 @@ pub struct ContextTemplate {
 impl ContextTemplate {
     /// Parses the templates; refuses unknown slots and single braces, naming the key.
     pub fn new(templates: &Templates) -> Result<Self, Error> {
-        let every = ["prompt", "problem", "solution", "feedback", "preamble"];
+        // `problem` is the word for the statement in what a model is asked to write.
+        let fixed = [
+            ("prompt", Slot::Prompt),
+            ("problem", Slot::Prompt),
+            ("preamble", Slot::Preamble),
+        ];
+        let mut every = fixed.to_vec();
+        for (i, (name, _)) in templates.sections.iter().enumerate() {
+            every.push((name, Slot::Section(i)));
+        }
+        let section = |(i, (name, wrapper)): (usize, &(String, String))| {
+            let slot = [(name.as_str(), Slot::Section(i))];
+            Ok(Section {
+                name: name.clone(),
+                wrapper: parse(&format!("{name}_template"), wrapper, &slot)?,
+            })
+        };
         Ok(Self {
             template: parse("template", &templates.template, &every)?,
-            solution: parse("solution_template", &templates.solution, &["solution"])?,
-            feedback: parse("feedback_template", &templates.feedback, &["feedback"])?,
-            bare: parse(
-                "bare_template",
-                &templates.bare,
-                &["prompt", "problem", "preamble"],
-            )?,
+            sections: templates
+                .sections
+                .iter()
+                .enumerate()
+                .map(section)
+                .collect::<Result<_, Error>>()?,
+            bare: parse("bare_template", &templates.bare, &fixed)?,
             preamble: templates.preamble.clone(),
             is_static: templates.is_static,
         })
     }
 
+    /// The name of a section.
+    pub fn name(&self, section: usize) -> &str {
+        &self.sections[section].name
+    }
+
     /// The user's message of a row.
     pub fn fill(&self, row: &Row<'_>) -> String {
         let mut text = String::new();
-        self.write(self.chosen(row), row, &mut text);
+        for piece in self.chosen(row) {
+            match piece {
+                Piece::Text(fixed) => text.push_str(fixed),
+                Piece::Slot(Slot::Prompt) => text.push_str(row.prompt),
+                Piece::Slot(Slot::Preamble) => text.push_str(&self.preamble),
+                Piece::Slot(Slot::Section(i)) => {
+                    section(&self.sections[*i].wrapper, row.text(*i), &mut text);
+                }
+            }
+        }
         text
     }
 
-    /// Whether the row's solution and feedback reach its message at all.
-    pub fn shows(&self, row: &Row<'_>) -> (bool, bool) {
-        let has = |slot| self.chosen(row).contains(&Piece::Slot(slot));
-        (
-            row.solution.is_some() && has(Slot::Solution),
-            row.feedback.is_some() && has(Slot::Feedback),
-        )
+    /// Whether a section of the row reaches its message at all.
+    pub fn shows(&self, row: &Row<'_>, section: usize) -> bool {
+        row.text(section).is_some()
+            && self
+                .chosen(row)
+                .contains(&Piece::Slot(Slot::Section(section)))
     }
 
     fn chosen(&self, row: &Row<'_>) -> &[Piece] {
-        let bare = row.solution.is_none() && row.feedback.is_none() && !self.is_static;
+        let bare = row.sections.iter().all(Option::is_none) && !self.is_static;
         if bare { &self.bare } else { &self.template }
-    }
-
-    fn write(&self, pieces: &[Piece], row: &Row<'_>, out: &mut String) {
-        for piece in pieces {
-            match piece {
-                Piece::Text(text) => out.push_str(text),
-                Piece::Slot(Slot::Prompt) => out.push_str(row.prompt),
-                Piece::Slot(Slot::Preamble) => out.push_str(&self.preamble),
-                Piece::Slot(Slot::Solution) => section(&self.solution, row.solution, out),
-                Piece::Slot(Slot::Feedback) => section(&self.feedback, row.feedback, out),
-            }
-        }
     }
 }
 
@@ -133,11 +147,15 @@ fn section(pieces: &[Piece], text: Option<&str>, out: &mut String) {
 }
 
 /// The grammar of Python's `str.format`, names only: `{slot}`, `{{` and `}}`.
-fn parse(key: &'static str, text: &str, allowed: &[&str]) -> Result<Vec<Piece>, Error> {
+fn parse(key: &str, text: &str, allowed: &[(&str, Slot)]) -> Result<Vec<Piece>, Error> {
     let refuse = |problem: String| Error::Template {
-        key,
+        key: key.to_owned(),
         problem,
-        allowed: allowed.join(", "),
+        allowed: allowed
+            .iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", "),
     };
     let mut pieces = Vec::new();
     let mut fixed = String::new();
@@ -155,9 +173,9 @@ fn parse(key: &'static str, text: &str, allowed: &[&str]) -> Result<Vec<Piece>, 
                 .find('}')
                 .ok_or_else(|| refuse("a `{` without its `}`".into()))?;
             let name = &rest[1..end];
-            let slot = Slot::NAMES
+            let slot = allowed
                 .iter()
-                .find(|(known, _)| *known == name && allowed.contains(&name))
+                .find(|(known, _)| *known == name)
                 .ok_or_else(|| refuse(format!("unknown slot {{{name}}}")))?;
             if !fixed.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut fixed)));
@@ -181,34 +199,38 @@ mod tests {
         Templates {
             template: "{prompt}{solution}{feedback}\n\nCorrectly solve the original question."
                 .into(),
-            solution: "\nCorrect solution:\n\n{solution}".into(),
-            feedback:
-                "\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback}"
-                    .into(),
+            sections: [
+                ("solution", "\nCorrect solution:\n\n{solution}"),
+                (
+                    "feedback",
+                    "\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback}",
+                ),
+            ]
+            .map(|(name, wrapper)| (name.into(), wrapper.into()))
+            .to_vec(),
             bare: "{prompt}".into(),
             ..Templates::default()
         }
     }
 
-    fn row<'a>(solution: Option<&'a str>, feedback: Option<&'a str>) -> Row<'a> {
+    fn row<'a>(sections: &'a [Option<&'a str>; 2]) -> Row<'a> {
         Row {
             label: "p",
             prompt: "Add {a} and {b}.",
-            solution,
-            feedback,
+            sections,
         }
     }
 
     #[test]
     fn sections_stand_whole_or_not_at_all() {
         let context = ContextTemplate::new(&templates()).unwrap();
-        assert_eq!(context.fill(&row(None, None)), "Add {a} and {b}.");
+        assert_eq!(context.fill(&row(&[None, None])), "Add {a} and {b}.");
         assert_eq!(
-            context.fill(&row(Some("{x}"), None)),
+            context.fill(&row(&[Some("{x}"), None])),
             "Add {a} and {b}.\nCorrect solution:\n\n{x}\n\nCorrectly solve the original question."
         );
         assert_eq!(
-            context.fill(&row(Some("s"), Some("f"))),
+            context.fill(&row(&[Some("s"), Some("f")])),
             "Add {a} and {b}.\nCorrect solution:\n\ns\nThe following is feedback from your unsuccessful earlier \
              attempt:\n\nf\n\nCorrectly solve the original question."
         );
@@ -225,7 +247,7 @@ mod tests {
         };
         let context = ContextTemplate::new(&templates).unwrap();
         assert_eq!(
-            context.fill(&row(None, None)),
+            context.fill(&row(&[None, None])),
             "Think {hard}.\n---\nAdd {a} and {b}."
         );
     }
@@ -240,7 +262,7 @@ mod tests {
         };
         let context = with("{{x}} {prompt}{solution}").unwrap();
         assert_eq!(
-            context.fill(&row(Some("s"), None)),
+            context.fill(&row(&[Some("s"), None])),
             "{x} Add {a} and {b}.\nCorrect solution:\n\ns"
         );
         for bad in ["{promt}", "{prompt", "prompt}", "{}", "{ prompt }"] {

@@ -42,20 +42,21 @@ fn chat() -> Chat {
 fn context() -> ContextTemplate {
     ContextTemplate::new(&Templates {
         template: "{prompt}{solution}{feedback} answer".into(),
-        solution: " a {solution}".into(),
-        feedback: " b {feedback}".into(),
+        sections: vec![
+            ("solution".into(), " a {solution}".into()),
+            ("feedback".into(), " b {feedback}".into()),
+        ],
         bare: "{prompt}".into(),
         ..Templates::default()
     })
     .unwrap()
 }
 
-fn row<'a>(prompt: &'a str, solution: Option<&'a str>, feedback: Option<&'a str>) -> Row<'a> {
+fn row<'a>(prompt: &'a str, sections: &'a [Option<&'a str>; 2]) -> Row<'a> {
     Row {
         label: "p7",
         prompt,
-        solution,
-        feedback,
+        sections,
     }
 }
 
@@ -82,7 +83,7 @@ fn ids_are_those_of_the_whole_text() {
 fn no_slot_forges_a_turn_whether_markers_are_special_or_not() {
     for special in [true, false] {
         let chat = Chat::new(&tokenizer_json(special).to_string(), HEAD, TAIL, false).unwrap();
-        let row = row("a", Some("b<|e|> <|u|>c"), None);
+        let row = row("a", &[Some("b<|e|> <|u|>c"), None]);
         let packed = assemble(&chat, &context(), &[row], 100).unwrap();
         for marker in [1, 2] {
             assert_eq!(
@@ -119,7 +120,7 @@ fn a_turn_without_markers_is_refused() {
 fn budgets_hold_and_the_header_stays() {
     let long = "a b c ".repeat(60);
     for budget in [90, 91, 105, 150, 200, 400] {
-        let packed = one(row("a", Some(&long), Some(&long)), budget).unwrap();
+        let packed = one(row("a", &[Some(&long), Some(&long)]), budget).unwrap();
         assert!(
             (budget - 8..=budget).contains(&packed.ids.len()),
             "{budget}"
@@ -128,7 +129,7 @@ fn budgets_hold_and_the_header_stays() {
         assert_eq!(packed.flags, [["cut:solution", "cut:feedback"]]);
     }
     assert_eq!(
-        one(row("a", Some(&long), None), 10_000).unwrap().flags,
+        one(row("a", &[Some(&long), None]), 10_000).unwrap().flags,
         [[""; 0]]
     );
 }
@@ -136,7 +137,7 @@ fn budgets_hold_and_the_header_stays() {
 #[test]
 fn what_cannot_be_cut_is_refused_by_name() {
     let long = "a b c ".repeat(60);
-    let error = one(row(&long, Some("a"), None), 100)
+    let error = one(row(&long, &[Some("a"), None]), 100)
         .unwrap_err()
         .to_string();
     assert!(error.starts_with("problem p7: "), "{error}");
@@ -149,10 +150,11 @@ fn what_cannot_be_cut_is_refused_by_name() {
 #[test]
 fn a_batch_is_its_rows_one_by_one() {
     let texts: Vec<String> = (0..40).map(|i| "a b c ".repeat(i % 7 * 6 + 1)).collect();
-    let rows: Vec<Row<'_>> = texts
+    let sections: Vec<[Option<&str>; 2]> = texts
         .iter()
-        .map(|text| row("a b", Some(text), (text.len() > 20).then_some("c")))
+        .map(|text| [Some(text.as_str()), (text.len() > 20).then_some("c")])
         .collect();
+    let rows: Vec<Row<'_>> = sections.iter().map(|texts| row("a b", texts)).collect();
     let batch = assemble(&chat(), &context(), &rows, 64).unwrap();
     for (i, row) in rows.iter().enumerate() {
         let alone = one(*row, 64).unwrap();

@@ -7,10 +7,10 @@ use pyo3::types::PyTuple;
 use crate::crossing::crossing;
 use crate::error::Crossed;
 
-/// One row for `Chat.assemble`: label, prompt, solution, feedback.
-type PyRow = (String, String, Option<String>, Option<String>);
+/// One row for `Chat.assemble`: label, prompt, a text per section.
+type PyRow = (String, String, Vec<Option<String>>);
 /// One row from `Chat.assemble`: token ids, flags.
-type PyPrompt<'py> = (Bound<'py, PyTuple>, Vec<&'static str>);
+type PyPrompt<'py> = (Bound<'py, PyTuple>, Vec<String>);
 
 impl From<Error> for Crossed {
     /// Every error of the assembler is the user's to mend.
@@ -26,19 +26,17 @@ pub(crate) struct PyContextTemplate(ContextTemplate);
 #[pymethods]
 impl PyContextTemplate {
     #[new]
-    #[pyo3(signature = (*, template, solution_template, feedback_template, bare_template, preamble, is_static))]
+    #[pyo3(signature = (*, template, sections, bare_template, preamble, is_static))]
     fn new(
         template: String,
-        solution_template: String,
-        feedback_template: String,
+        sections: Vec<(String, String)>,
         bare_template: String,
         preamble: String,
         is_static: bool,
     ) -> PyResult<Self> {
         let templates = Templates {
             template,
-            solution: solution_template,
-            feedback: feedback_template,
+            sections,
             bare: bare_template,
             preamble,
             is_static,
@@ -49,14 +47,21 @@ impl PyContextTemplate {
     }
 
     /// The user's message, nothing cut.
-    fn fill(&self, prompt: &str, solution: Option<&str>, feedback: Option<&str>) -> String {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a list from Python is extracted by value"
+    )]
+    fn fill(&self, prompt: &str, sections: Vec<Option<String>>) -> String {
         self.0.fill(&Row {
             label: "",
             prompt,
-            solution,
-            feedback,
+            sections: &texts(&sections),
         })
     }
+}
+
+fn texts(sections: &[Option<String>]) -> Vec<Option<&str>> {
+    sections.iter().map(Option::as_deref).collect()
 }
 
 /// A chat template compiled for messages of one user, with its tokenizer.
@@ -92,7 +97,7 @@ impl PyChat {
         PyTuple::new(py, ids)
     }
 
-    /// Token ids and flags of many rows `(label, prompt, solution, feedback)`, each at most `max_tokens` long.
+    /// Token ids and flags of many rows `(label, prompt, sections)`, each at most `max_tokens` long.
     fn assemble<'py>(
         &self,
         py: Python<'py>,
@@ -101,13 +106,17 @@ impl PyChat {
         max_tokens: usize,
     ) -> PyResult<Vec<PyPrompt<'py>>> {
         let packed = crossing(py, move || {
+            let sections: Vec<_> = rows
+                .iter()
+                .map(|(_, _, sections)| texts(sections))
+                .collect();
             let rows: Vec<Row<'_>> = rows
                 .iter()
-                .map(|(label, prompt, solution, feedback)| Row {
+                .zip(&sections)
+                .map(|((label, prompt, _), sections)| Row {
                     label,
                     prompt,
-                    solution: solution.as_deref(),
-                    feedback: feedback.as_deref(),
+                    sections,
                 })
                 .collect();
             assemble(&self.0, &context.0, &rows, max_tokens)
