@@ -15,7 +15,7 @@ import click
 import opsd_rs
 import pytest
 from click.testing import CliRunner, Result
-from opsd_rs import cli, doctor, launch
+from opsd_rs import cli, cores, doctor, launch
 from opsd_rs.config_files import resolve, split_arguments
 from opsd_rs.errors import BadInput, OpsdError, Stopped
 from opsd_rs.show import to_json, to_rows
@@ -345,7 +345,7 @@ def test_the_restart_happens_once_in_the_same_process() -> None:
     )  # fmt: skip
     first, second, last = done.stdout.splitlines()
     assert first == second  # execve keeps the process
-    assert last == f"{launch.usable_cores()} False ['a b', 'c']"
+    assert last == f"{cores.whole_cores()} False ['a b', 'c']"
 
 
 def test_commands_restart_only_when_a_shell_started_them(monkeypatch: pytest.MonkeyPatch) -> None:

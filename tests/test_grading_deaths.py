@@ -8,40 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from graded import ADD, LOOP, RIGHT, one, verdicts
 from opsd_rs import Grader, Problem, Solution
 from opsd_rs.errors import OpsdError
-
-
-def children(pid: int) -> list[int]:
-    """Direct children of ``pid``, of all its threads (proc(5))."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
-
-
-def family(pid: int) -> list[int]:
-    """``pid`` and all below it."""
-    return [pid, *(member for child in children(pid) for member in family(child))]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] not in "ZX"
-    except OSError:
-        return False
-
-
-def wait_until(condition: object, seconds: float = 10.0) -> bool:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
+from processes import alive, children, family, wait_until
 
 
 def test_a_killed_supervisor_is_an_error_at_once() -> None:

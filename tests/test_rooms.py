@@ -19,14 +19,14 @@ PACKAGE = Path(opsd_rs.__file__).parent
 
 FLOOR = {
     "records", "config", "config_checks", "config_files", "config_text", "toml_lines", "errors", "journal",
-    "progress", "launch", "ranks", "show", "statistics",
+    "progress", "launch", "cores", "ranks", "show", "statistics",
 }  # fmt: skip
 
 ROOMS = {
     "problems": {"problems", "problem_files", "problem_lines", "livecodebench"},
     "model": {"model"},
     "rollout": {"rollout", "sampler", "vllm_engine", "vllm_server", "weight_sync"},
-    "grading": {"grading", "grader_process"},
+    "grading": {"grading", "grading_flow", "grader_process"},
     "context": {"context", "context_chat", "context_words"},
     "student": {"student"},
     "teacher": {"teacher"},

@@ -267,6 +267,10 @@ class GraderConfig(Section):
     """0: one per usable core."""
     require: Literal["S3", "S2", "S1"] = "S2"
     """Lowest level of isolation accepted."""
+    stop: Literal["never", "first-timeout", "first-failure"] = "first-timeout"
+    """Which tests of a program are left out: none, those after its first test over time, those after its first failure.
+
+    Whether it passed is the same; a failure after the last test run is missing from the feedback."""
 
 
 class Config(Section):

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from opsd_rs.errors import OpsdError
+from opsd_rs.grading_flow import Mailbox
 from opsd_rs.records import Problem, Solution
 
 START_SECONDS = 120.0
@@ -43,7 +44,8 @@ posix._exit(0)
 
 
 class Supervisor:
-    """The process at the other end of the socket. One thread here reads all replies and hands them out."""
+    """The process at the other end of the socket. One thread here reads all replies and hands them out; one writes, so
+    that no caller ever waits for the other side to take a large problem in."""
 
     def __init__(self, core: str, settings: Mapping[str, Any]) -> None:
         """Start it and wait for its sandboxes. ``core``: path of the extension module.
@@ -51,9 +53,10 @@ class Supervisor:
         :raises OpsdError: it cannot start, in its own words
         """
         self._owner = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a stream may be dropped, and its jobs forgotten, amid any call
         self._failure: str | None = None
-        self._waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self._waiting: dict[int, Mailbox] = {}
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._jobs = itertools.count()
         self._keys = itertools.count()
         self._shelf: OrderedDict[int, tuple[Problem, int, int]] = OrderedDict()
@@ -76,14 +79,14 @@ class Supervisor:
         hello = {**settings, "parent": os.getpid(), "python": sys.executable, "core": core}
         self._socket.settimeout(START_SECONDS)
         try:
-            self._send(hello)
+            self._socket.sendall(_frame(hello))
             reply = self._receive()
         except TimeoutError:
             reply = {"kind": "fault", "message": f"no sandbox came up within {START_SECONDS:.0f} s"}
         except OSError:
             reply = None
         self._socket.settimeout(None)
-        self._reader: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         if reply is None or reply["kind"] != "ready":
             reason = self._death() if reply is None else reply["message"]
             self.close(reason)
@@ -91,8 +94,9 @@ class Supervisor:
         self.sandbox_level: str = reply["sandbox_level"]
         self.sandbox: str = reply["sandbox"]
         self.policy_hash: str = reply.get("policy_hash", "")
-        self._reader = threading.Thread(target=self._read, name="opsd-grader", daemon=True)
-        self._reader.start()
+        for work, name in ((self._read, "opsd-grades"), (self._write, "opsd-jobs")):
+            self._threads.append(threading.Thread(target=work, name=name, daemon=True))
+            self._threads[-1].start()
 
     def check(self) -> None:
         """Raise if nothing can be graded here any more."""
@@ -101,7 +105,7 @@ class Supervisor:
         if self._failure is not None:
             raise OpsdError(self._failure)
 
-    def submit(self, problem: Problem, solution: Solution, results: queue.SimpleQueue[dict[str, Any]]) -> int:
+    def submit(self, problem: Problem, solution: Solution, results: Mailbox) -> int:
         """Send a job, its problem first where the supervisor has not got it; the number of the job."""
         candidate = {
             "code": solution.code,
@@ -111,22 +115,19 @@ class Supervisor:
         with self._lock:
             self.check()
             job = next(self._jobs)
+            key = self._shelve(problem)
+            self._send({"kind": "job", "job": job, "key": key, "solution": candidate})
             self._waiting[job] = results
-            try:
-                key = self._shelve(problem)
-                self._send({"kind": "job", "job": job, "key": key, "solution": candidate})
-            except OSError:
-                self._waiting.pop(job, None)
-                failed = self._died()
-            else:
-                return job
-        raise OpsdError(failed)
+            return job
 
     def forget(self, jobs: Iterable[int]) -> None:
-        """Drop the results of jobs nobody waits for any more."""
+        """End jobs nobody waits for any more: those that wait never start, those that run end within a moment."""
+        if os.getpid() != self._owner:
+            return
         with self._lock:
-            for job in jobs:
-                self._waiting.pop(job, None)
+            left = [job for job in jobs if self._waiting.pop(job, None) is not None]
+            if left and self._failure is None:
+                self._send({"kind": "cancel", "jobs": left})
 
     def close(self, reason: str) -> None:
         """End the process. Whoever still waits gets ``reason``."""
@@ -141,8 +142,10 @@ class Supervisor:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        if self._reader is not None:
-            self._reader.join()  # it saw the end of the stream
+        self._outbox.put(None)
+        for thread in self._threads:
+            if thread is not threading.current_thread():  # it may be the one that drops the grader
+                thread.join()  # one saw the end of the stream, the other the end of its work
         self._tell_all()
         self._shelf.clear()
         self._replies.close()
@@ -172,9 +175,13 @@ class Supervisor:
         return known[1]
 
     def _send(self, message: Mapping[str, Any]) -> None:
-        # A lone surrogate has no UTF-8 form and becomes "?".
-        body = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
-        self._socket.sendall(struct.pack(">I", len(body)) + body)
+        self._outbox.put(_frame(message))
+
+    def _write(self) -> None:
+        """The writing thread. Where the process ended, the reading thread sees it and says so."""
+        with contextlib.suppress(OSError):
+            while (frame := self._outbox.get()) is not None:
+                self._socket.sendall(frame)
 
     def _receive(self) -> dict[str, Any] | None:
         head = self._replies.read(4)
@@ -189,8 +196,11 @@ class Supervisor:
             except (OSError, ValueError):  # closed under us, or cut off in the midst of a reply
                 reply = None
             if reply is None or reply["kind"] == "fault":
+                failure = (
+                    f"the grader's supervisor died: {self._death()}" if reply is None else reply["message"]
+                )
                 with self._lock:
-                    self._failure = self._failure or (self._died() if reply is None else reply["message"])
+                    self._failure = self._failure or failure
                 self._tell_all()
                 return
             with self._lock:
@@ -205,10 +215,6 @@ class Supervisor:
         for results in {id(results): results for results in waiting.values()}.values():
             results.put(fault)
 
-    def _died(self) -> str:
-        self._failure = self._failure or f"the grader's supervisor died: {self._death()}"
-        return self._failure
-
     def _death(self) -> str:
         """How the process ended and the last it said."""
         try:
@@ -219,3 +225,9 @@ class Supervisor:
         said = self._stderr.read()[-2000:].decode("utf-8", "replace").strip()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"{how}; it said: {said}" if said else how
+
+
+def _frame(message: Mapping[str, Any]) -> bytes:
+    # A lone surrogate has no UTF-8 form and becomes "?".
+    body = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
+    return struct.pack(">I", len(body)) + body

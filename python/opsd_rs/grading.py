@@ -10,46 +10,35 @@ What this room does not do: load problems, resume a grading that was cut short, 
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
-import os
 import platform
-import queue
 import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from opsd_rs.cores import usable_cores
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.grader_process import Supervisor
+from opsd_rs.grading_flow import Flow
 from opsd_rs.records import CaseResult, Grade, Problem, Solution
 
-Stop = Literal["never", "first-failure"]
+Stop = Literal["never", "first-timeout", "first-failure"]
 Isolation = Literal["solution", "test"]
 Extract = Literal["last", "longest", "official"]
-Item = tuple[Problem, Solution]
 
 
-def usable_cores() -> int:
-    """Cores this process may run on: CPU affinity, and the quota of its control group rounded up."""
-    cores = len(os.sched_getaffinity(0))
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, max(1, -(-int(quota) // int(period))))
-    return cores
-
-
-class Grader:
+class Grader(Flow):
     """A pool of sandboxes; a context manager, started when entered or at first use. Safe to share between threads.
 
     :param workers: programs running at the same time; None: one per usable core
-    :param stop: ``first-failure`` leaves the tests after a solution's first failure out (``not_run``). ``never`` runs
-        all, but after a failure only within ``min(tests x time limit, 30 s)`` of CPU time for the whole solution
+    :param stop: ``first-failure`` leaves the tests after a solution's first failure out (``not_run``);
+        ``first-timeout`` those after the first ``time_limit`` or ``idle_limit``, the failures that are dear. ``never``
+        runs all, but after a failure only within ``min(tests x time limit, 30 s)`` of CPU time for the whole solution
     :param isolation: ``solution`` runs a program's tests one after the other in one process, state reset in between
         and failures confirmed in a fresh process; ``test`` gives every test a process of its own
     :param cpu_seconds: per test, in place of each problem's ``time_limit_seconds``; so do the other limits:
@@ -90,7 +79,7 @@ class Grader:
         if workers is not None and workers < 1:
             raise BadInput(f"workers = {workers}: must be at least 1")
         for name, value, allowed in (
-            ("stop", stop, ("never", "first-failure")),
+            ("stop", stop, ("never", "first-timeout", "first-failure")),
             ("isolation", isolation, ("solution", "test")),
             ("extract", extract, ("last", "longest", "official")),
             ("require", require, ("S1", "S2", "S3")),
@@ -139,52 +128,9 @@ class Grader:
         """Process id of the supervisor, None before it started."""
         return None if self._supervisor is None else self._supervisor.process.pid
 
-    def grade(self, items: Iterable[Item], progress: Callable[[int, int], None] | None = None) -> list[Grade]:
-        """Grades in the order of ``items``. ``progress(done, total)`` is called after each.
-
-        :raises BadInput: a problem that cannot be run, or a solution handed over with another problem
-        :raises OpsdError: the supervisor died or cannot start; at once, never a hang
-        """
-        items = list(items)
-        grades: dict[int, Grade] = {}
-        for index, grade in self.stream(items):
-            grades[index] = grade
-            if progress is not None:
-                progress(len(grades), len(items))
-        return [grades[index] for index in range(len(items))]
-
-    def stream(self, items: Iterable[Item]) -> Generator[tuple[int, Grade], None, None]:
-        """``(index, grade)`` as they finish, the index being the place in ``items``.
-
-        Items are drawn a window ahead, so that an endless or slow iterable works. Errors as for ``grade``.
-        """
-        supervisor = self._ready()
-        results: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        waiting: dict[int, tuple[int, Solution]] = {}
-        source = enumerate(items)
-        window = max(32, 4 * self.workers)
-        try:
-            while True:
-                for index, (problem, solution) in itertools.islice(source, window - len(waiting)):
-                    if solution.problem_id != problem.problem_id:
-                        raise BadInput(
-                            f"a solution of problem {solution.problem_id!r} was handed over with problem "
-                            f"{problem.problem_id!r}"
-                        )
-                    waiting[supervisor.submit(problem, solution, results)] = (index, solution)
-                if not waiting:
-                    return
-                reply = results.get()
-                if reply["kind"] == "fault":
-                    raise OpsdError(reply["message"])
-                index, solution = waiting.pop(reply["job"])
-                if reply["kind"] == "refused":
-                    raise BadInput(reply["message"])
-                yield index, self._grade(supervisor, solution, reply["grade"])
-        finally:
-            supervisor.forget(waiting)
-
-    def _grade(self, supervisor: Supervisor, solution: Solution, found: Mapping[str, Any]) -> Grade:
+    def _grade(self, solution: Solution, found: Mapping[str, Any]) -> Grade:
+        supervisor = self._supervisor
+        assert supervisor is not None, "a reply without a supervisor"
         return Grade(
             problem_id=solution.problem_id,
             sample=solution.sample,
@@ -216,6 +162,9 @@ class Grader:
                 weakref.finalize(self, self._supervisor.close, "the grader was dropped")
             self._supervisor.check()
             return self._supervisor
+
+    def _started(self) -> Supervisor | None:
+        return None if self._closed else self._supervisor
 
 
 def read_solutions(path: Path, problem_ids: Mapping[str, Any]) -> list[Solution]:

@@ -150,7 +150,11 @@ def open_house(config: Config, run_dir: Path) -> Iterator[House]:
         ranks = Ranks(*join_ranks(device))
         stack.callback(leave_ranks)
         grader = stack.enter_context(
-            Grader(workers=config.grader.workers or None, require=config.grader.require)
+            Grader(
+                workers=config.grader.workers or None,
+                require=config.grader.require,
+                stop=config.grader.stop,
+            )
         )
         engine = make_engine(
             config, model_dir, device_index=device.index, log_path=run_dir / f"sampler_{ranks.rank}.log"

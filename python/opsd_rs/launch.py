@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opsd_rs.cores import whole_cores
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -27,16 +29,6 @@ def has_cuda(environ: Mapping[str, str], devices: Path = Path("/dev")) -> bool:
     if environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
         return False
     return any(devices.glob("nvidia[0-9]*")) or (devices / "dxg").exists()
-
-
-def usable_cores() -> int:
-    """Cores this process may use: the affinity mask, bounded by the control group's quota (cgroups(7))."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores  # no version 2 group, or no quota file at its root
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 def cpu_environment(environ: Mapping[str, str], prefix: Path, cores: int) -> dict[str, str]:
@@ -66,7 +58,7 @@ def restart_on_cpu() -> None:
     """Start this very command again with the CPU's environment, unless that is done or not needed."""
     if os.environ.pop(GUARD, None) is not None or has_cuda(os.environ):
         return
-    added = cpu_environment(os.environ, Path(sys.prefix), usable_cores())
+    added = cpu_environment(os.environ, Path(sys.prefix), whole_cores())
     if added:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -49,6 +49,8 @@ pub enum Stop {
     /// Run all tests (within the budget after a failure, see `judge`).
     #[default]
     Never,
+    /// The first test that is stopped for its time, computing or idle, is the last: the failures that are dear.
+    FirstTimeout,
     /// The first test that fails, in input order, is the last.
     FirstFailure,
 }

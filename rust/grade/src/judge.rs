@@ -10,6 +10,9 @@
 //! - An infrastructure fault is retried twice in a fresh sandbox, from the test where it happened; a starved test is
 //!   run again twice. After that the verdict is `infra_error`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use opsd_sandbox::{End, Go, Limit, Options, Program, Sandbox, TestRun};
 
 use crate::case::{Isolation, Settings, Solution, Stop};
@@ -59,7 +62,14 @@ impl Judge {
     }
 
     /// The whole way of one solution.
-    pub fn grade(&mut self, problem: &Prepared, solution: &Solution) -> Grade {
+    ///
+    /// Once `cancelled` is set the program is ended within a moment; what comes back then is of no use to anybody.
+    pub fn grade(
+        &mut self,
+        problem: &Prepared,
+        solution: &Solution,
+        cancelled: &Arc<AtomicBool>,
+    ) -> Grade {
         let code = match (&solution.code, &solution.completion) {
             (Some(code), _) => (!code.trim().is_empty()).then(|| code.clone()),
             (None, completion) => completion
@@ -86,6 +96,7 @@ impl Judge {
             num_confirmed: 0,
             keeps_state: false,
             over: false,
+            cancelled,
         };
         let fault = self.run(&program, &mut trial);
         let Trial {
@@ -145,6 +156,7 @@ impl Judge {
                 .map_or_else(|| Sandbox::start(&self.options), Ok)
             {
                 Ok(mut sandbox) => {
+                    sandbox.give_up_when(trial.cancelled);
                     let result = sandbox.run(program, inputs, &limits, &mut |at, run| {
                         trial.judge(done + at, run)
                     });
@@ -184,6 +196,7 @@ struct Trial<'a> {
     keeps_state: bool,
     /// No further test is wanted.
     over: bool,
+    cancelled: &'a Arc<AtomicBool>,
 }
 
 impl Trial<'_> {
@@ -201,6 +214,9 @@ impl Trial<'_> {
     }
 
     fn decide(&mut self, index: usize, run: &TestRun) -> Go {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Go::Stop;
+        }
         self.spent_seconds += run.cpu_seconds;
         if run.starved || run.end == (End::Stopped { by: Limit::Wall }) {
             self.flag("starved");
@@ -235,7 +251,8 @@ impl Trial<'_> {
         if verdict == Verdict::InfraError {
             return Go::Stop; // starved three times: the next test would be, too
         }
-        if failed && self.stop == Stop::FirstFailure {
+        let timeout = matches!(verdict, Verdict::TimeLimit | Verdict::IdleLimit);
+        if failed && self.stop == Stop::FirstFailure || timeout && self.stop == Stop::FirstTimeout {
             return Go::Stop;
         }
         let budget = (self.problem.inputs.len() as f64 * self.problem.limits.cpu_seconds)

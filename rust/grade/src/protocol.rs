@@ -37,6 +37,11 @@ pub(crate) enum Request {
         /// The candidate.
         solution: Solution,
     },
+    /// Nobody waits for these jobs any more: what has not started never does, what runs is ended; no reply comes.
+    Cancel {
+        /// Numbers of jobs; those that are done already are passed over.
+        jobs: Vec<u64>,
+    },
 }
 
 /// From the supervisor.

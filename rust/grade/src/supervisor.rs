@@ -10,8 +10,9 @@ use std::collections::HashMap;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -34,7 +35,11 @@ struct Job {
     number: u64,
     problem: Shelved,
     solution: Solution,
+    cancelled: Arc<AtomicBool>,
 }
+
+/// Jobs that are not done yet, and how to call each off.
+type UnderWay = Arc<Mutex<HashMap<u64, Arc<AtomicBool>>>>;
 
 /// Serve one caller on `stream` until it is gone. Faults are told to the caller, not returned, where it still listens.
 pub fn supervise(mut stream: UnixStream) -> Result<(), Error> {
@@ -67,7 +72,8 @@ fn serve(
             level: LEVEL,
         });
     }
-    let (jobs, sandbox) = start_workers(settings, replies)?;
+    let under_way = UnderWay::default();
+    let (jobs, sandbox) = start_workers(settings, replies, &under_way)?;
     reply(
         replies,
         &Reply::Ready {
@@ -88,13 +94,24 @@ fn serve(
             }
             Request::Job { job, key, solution } => {
                 let problem = shelf.get(&key).ok_or(Error::UnknownProblem { job, key })?;
+                let cancelled = Arc::new(AtomicBool::new(false));
+                lock(&under_way).insert(job, Arc::clone(&cancelled));
                 let job = Job {
                     number: job,
                     problem: Arc::clone(problem),
                     solution,
+                    cancelled,
                 };
                 if jobs.send(job).is_err() {
                     return Err(Error::Workers);
+                }
+            }
+            Request::Cancel { jobs } => {
+                let mut under_way = lock(&under_way);
+                for job in jobs {
+                    if let Some(cancelled) = under_way.remove(&job) {
+                        cancelled.store(true, Ordering::Relaxed);
+                    }
                 }
             }
         }
@@ -106,6 +123,7 @@ fn serve(
 fn start_workers(
     settings: &Settings,
     replies: &Arc<Mutex<UnixStream>>,
+    under_way: &UnderWay,
 ) -> Result<(Sender<Job>, String), Error> {
     let (jobs, queue) = channel();
     let queue = Arc::new(Mutex::new(queue));
@@ -113,9 +131,10 @@ fn start_workers(
     for number in 0..settings.workers {
         let (settings, queue) = (settings.clone(), Arc::clone(&queue));
         let (replies, started) = (Arc::clone(replies), started.clone());
+        let under_way = Arc::clone(under_way);
         thread::Builder::new()
             .name(format!("grade-{number}"))
-            .spawn(move || work(&settings, &queue, &replies, &started))
+            .spawn(move || work(&settings, &queue, &replies, &under_way, &started))
             .map_err(|source| Error::Io {
                 step: "starting a worker thread",
                 source,
@@ -134,6 +153,7 @@ fn work(
     settings: &Settings,
     queue: &Mutex<Receiver<Job>>,
     replies: &Mutex<UnixStream>,
+    under_way: &UnderWay,
     started: &Sender<Result<String, Error>>,
 ) {
     let options = Options {
@@ -151,19 +171,23 @@ fn work(
     };
     let _seen = started.send(Ok(judge.describe()));
     loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let job = lock(queue).recv();
         let Ok(Job {
             number: job,
             problem,
             solution,
+            cancelled,
         }) = job
         else {
             return;
         };
+        if cancelled.load(Ordering::Relaxed) {
+            continue;
+        }
         let answer = catch_unwind(AssertUnwindSafe(|| match problem.as_ref() {
             Ok(problem) => Reply::Done {
                 job,
-                grade: Box::new(judge.grade(problem, &solution)),
+                grade: Box::new(judge.grade(problem, &solution, &cancelled)),
             },
             Err(message) => Reply::Refused {
                 job,
@@ -174,6 +198,9 @@ fn work(
         let answer = answer.unwrap_or_else(|panic| Reply::Fault {
             message: panic_text(panic.as_ref()),
         });
+        if lock(under_way).remove(&job).is_none() && !matches!(answer, Reply::Fault { .. }) {
+            continue; // called off meanwhile
+        }
         if reply(replies, &answer).is_err() {
             return; // the caller is gone; the reading thread sees it too
         }
@@ -192,10 +219,12 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 fn reply(replies: &Mutex<UnixStream>, message: &Reply) -> Result<(), Error> {
-    send(
-        &mut *replies.lock().unwrap_or_else(PoisonError::into_inner),
-        message,
-    )
+    send(&mut *lock(replies), message)
+}
+
+/// A panic elsewhere ends the supervisor by itself; what it left behind is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn clone(stream: &UnixStream) -> Result<UnixStream, Error> {

@@ -3,6 +3,8 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child as Process, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::limits::Limits;
@@ -47,6 +49,7 @@ pub struct Sandbox {
     landlock_abi: u64,
     uid: u64,
     thread_cap: bool,
+    pub(crate) given_up: Arc<AtomicBool>,
 }
 
 /// A program's process, sealed, waiting for its first input.
@@ -103,6 +106,7 @@ impl Sandbox {
             landlock_abi: 0,
             uid: 0,
             thread_cap: false,
+            given_up: Arc::default(),
         };
         match sandbox.hear(wire::HELLO) {
             Ok([_, abi, uid, listen, ..]) => {
@@ -195,6 +199,11 @@ impl Sandbox {
             }
         }
         child.map_or(Ok(()), |old| self.bury(old).map(drop))
+    }
+
+    /// From now on a test is ended as at its wall limit, within a moment, once `flag` is set. Any thread may set it.
+    pub fn give_up_when(&mut self, flag: &Arc<AtomicBool>) {
+        self.given_up = Arc::clone(flag);
     }
 
     /// The zygote's pid.

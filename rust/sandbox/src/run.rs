@@ -1,6 +1,7 @@
 //! One test in one process: release the input, watch the clocks, copy the output, name the end.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clocks::{Clocks, threads};
@@ -40,7 +41,7 @@ impl Sandbox {
         // A child that has just died refuses it; the watching finds out.
         sys::send(child.control.as_raw_fd(), &next, &[stdin.as_raw_fd()]).ok();
 
-        let seen = watch(&child, index, limits, &mut clocks)?;
+        let seen = watch(&child, index, limits, &mut clocks, &self.given_up)?;
         let wall_seconds = clocks.wall();
         if let Seen::Done { peak_kib } = seen {
             let cpu_seconds = clocks.cpu().map_err(broken("read the child's clock"))?;
@@ -80,7 +81,13 @@ impl Sandbox {
 }
 
 /// Waits for the end of the test, whichever comes first.
-fn watch(child: &Child, index: usize, limits: &Limits, clocks: &mut Clocks) -> Result<Seen, Error> {
+fn watch(
+    child: &Child,
+    index: usize,
+    limits: &Limits,
+    clocks: &mut Clocks,
+    given_up: &AtomicBool,
+) -> Result<Seen, Error> {
     let listener = child.listener.as_ref().map_or(-1, AsRawFd::as_raw_fd);
     let mut control = child.control.as_raw_fd();
     let pidfd = child.pidfd.as_raw_fd();
@@ -114,6 +121,9 @@ fn watch(child: &Child, index: usize, limits: &Limits, clocks: &mut Clocks) -> R
         }
         if dead {
             return Ok(Seen::Dead);
+        }
+        if given_up.load(Ordering::Relaxed) {
+            return Ok(Seen::Over(Limit::Wall));
         }
         if asks && let Some(listener) = &child.listener {
             grant_thread(child.pid, listener, limits.threads)?;

@@ -1,0 +1,291 @@
+"""The flow of grading: items in, grades out in order or as they finish, for threads and for asyncio alike.
+
+What does the work is behind ``Backend``: it takes jobs without ever waiting, and puts each reply into the mailbox that
+came with the job. Here is the rest: how far ahead items are drawn, whose grade a reply is, what happens when the
+reader walks away. Both ``Grader`` (one machine) and ``RayGrader`` (a cluster) are such flows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Any, Protocol, Self
+
+from opsd_rs.errors import BadInput, OpsdError
+from opsd_rs.records import Grade, Problem, Solution
+
+Item = tuple[Problem, Solution]
+Reply = dict[str, Any]
+"""``kind`` is ``done`` (``job``, ``grade``), ``refused`` (``job``, ``message``: the user's data) or ``fault``
+(``message``: nothing more will come)."""
+
+
+class Mailbox(Protocol):
+    """Where replies go; from any thread."""
+
+    def put(self, reply: Reply, /) -> None:
+        """Never blocks."""
+        ...
+
+
+class Backend(Protocol):
+    """Who grades. Safe to share between threads; no call waits for a program or for another process."""
+
+    def check(self) -> None:
+        """Raise OpsdError if nothing can be graded here any more."""
+        ...
+
+    def submit(self, problem: Problem, solution: Solution, results: Mailbox) -> int:
+        """Take a job; its number comes back with the reply."""
+        ...
+
+    def forget(self, jobs: Iterable[int]) -> None:
+        """Nobody waits for these any more: end what runs, drop what waits."""
+        ...
+
+
+class Flow:
+    """``grade``, ``stream`` and ``astream`` over a backend that a subclass brings up."""
+
+    workers: int
+    """Programs running at the same time."""
+
+    def _ready(self) -> Backend:
+        """The backend, started at the first call. May take seconds then."""
+        raise NotImplementedError
+
+    def _started(self) -> Backend | None:
+        """The backend if it runs, without waiting."""
+        raise NotImplementedError
+
+    def _grade(self, solution: Solution, found: Any) -> Grade:
+        """What a ``done`` reply found, as a record."""
+        raise NotImplementedError
+
+    @property
+    def window(self) -> int:
+        """Items submitted or finished but not yet read, at most."""
+        return max(32, 4 * self.workers)
+
+    def grade(self, items: Iterable[Item], progress: Callable[[int, int], None] | None = None) -> list[Grade]:
+        """Grades in the order of ``items``. ``progress(done, total)`` is called after each.
+
+        :raises BadInput: a problem that cannot be run, or a solution handed over with another problem
+        :raises OpsdError: the grading processes died or cannot start; at once, never a hang
+        """
+        items = list(items)
+        grades: dict[int, Grade] = {}
+        for index, grade in self.stream(items):
+            grades[index] = grade
+            if progress is not None:
+                progress(len(grades), len(items))
+        return [grades[index] for index in range(len(items))]
+
+    def stream(self, items: Iterable[Item] | AsyncIterable[Item]) -> GradeStream:
+        """``(index, grade)`` as they finish, for ``for`` and for ``async for``; the index is the place in ``items``.
+
+        Items are drawn a window ahead, so that an endless or slow iterable works, and a slow reader holds them back.
+        A stream that is closed or dropped ends the programs it had under way. Errors as for ``grade``.
+        """
+        return GradeStream(self, items)
+
+    async def agrade(self, problem: Problem, solution: Solution) -> Grade:
+        """One grade, without blocking the event loop. Cancelling it ends the program."""
+        async with aclosing(self.astream([(problem, solution)])) as stream:
+            async for _, grade in stream:
+                return grade
+        raise OpsdError("a stream ended without its grade")
+
+    def _run(self, items: Iterable[Item]) -> Generator[tuple[int, Grade], None, None]:
+        backend = self._ready()
+        results: queue.SimpleQueue[Reply] = queue.SimpleQueue()
+        waiting: dict[int, tuple[int, Solution]] = {}
+        source = enumerate(items)
+        try:
+            while True:
+                for index, item in itertools.islice(source, self.window - len(waiting)):
+                    problem, solution = _checked(item)
+                    waiting[backend.submit(problem, solution, results)] = (index, solution)
+                if not waiting:
+                    return
+                yield self._read(results.get(), waiting)
+        finally:
+            backend.forget(waiting)
+
+    async def astream(
+        self, items: Iterable[Item] | AsyncIterable[Item]
+    ) -> AsyncGenerator[tuple[int, Grade], None]:
+        """As ``stream``, for asyncio alone. The event loop is never blocked: a plain iterable that is no list or tuple
+        is drawn in a thread of its own, and so is the first start of the grader.
+
+        Cancelling the task that reads, or closing the generator, ends the programs it had under way. Whoever leaves
+        the loop early should close it (``contextlib.aclosing``); otherwise the event loop does so a little later.
+        """
+        backend = self._started()
+        if backend is None:
+            backend = await asyncio.to_thread(self._ready)
+        backend.check()
+        loop = asyncio.get_running_loop()
+        replies: asyncio.Queue[Reply | None] = asyncio.Queue()
+        waiting: dict[int, tuple[int, Solution]] = {}
+        room = asyncio.Semaphore(self.window)
+        mailbox = _LoopMailbox(loop, replies)
+
+        async def feed() -> None:
+            index = 0
+            source = _drawn(items)
+            try:
+                while True:
+                    await room.acquire()  # before drawing: nothing is taken that cannot be submitted
+                    try:
+                        item = await anext(source)
+                    except StopAsyncIteration:
+                        return
+                    problem, solution = _checked(item)
+                    waiting[backend.submit(problem, solution, mailbox)] = (index, solution)
+                    index += 1
+            finally:
+                replies.put_nowait(None)  # wakes the reader: no more items, or an error of theirs
+                if isinstance(source, _Drawn):
+                    source.close()
+
+        feeder = loop.create_task(feed())
+        try:
+            while waiting or not feeder.done():
+                reply = await replies.get()
+                if reply is None:
+                    await feeder  # raises what ended it
+                    continue
+                found = self._read(reply, waiting)
+                room.release()
+                yield found
+            await feeder
+        finally:
+            feeder.cancel()
+            try:
+                await asyncio.wait([feeder])
+                if not feeder.cancelled():
+                    feeder.exception()  # raised above, or of no interest to a reader that left
+            finally:
+                backend.forget(waiting)
+
+    def _read(self, reply: Reply, waiting: dict[int, tuple[int, Solution]]) -> tuple[int, Grade]:
+        if reply["kind"] == "fault":
+            raise OpsdError(reply["message"])
+        index, solution = waiting.pop(reply["job"])
+        if reply["kind"] == "refused":
+            raise BadInput(reply["message"])
+        return index, self._grade(solution, reply["grade"])
+
+
+class GradeStream:
+    """What ``stream`` returns: an iterator of ``(index, grade)``, or an asynchronous one, whichever is asked first."""
+
+    def __init__(self, flow: Flow, items: Iterable[Item] | AsyncIterable[Item]) -> None:
+        self._flow = flow
+        self._items = items
+        self._running: Generator[tuple[int, Grade], None, None] | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> tuple[int, Grade]:
+        if self._running is None:
+            if not isinstance(self._items, Iterable):
+                raise BadInput("an asynchronous iterable of items needs `async for`")
+            self._running = self._flow._run(self._items)
+        return next(self._running)
+
+    def close(self) -> None:
+        """End the programs that are under way."""
+        if self._running is not None:
+            self._running.close()
+
+    def __aiter__(self) -> AsyncIterator[tuple[int, Grade]]:
+        return self._flow.astream(self._items)
+
+
+class _LoopMailbox:
+    """Carries replies from the thread that read them into the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, replies: asyncio.Queue[Reply | None]) -> None:
+        self._loop = loop
+        self._replies = replies
+
+    def put(self, reply: Reply) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._replies.put_nowait, reply)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+            # The loop ended without waiting for its tasks: nobody is left to read this reply.
+
+
+class _Drawn:
+    """A plain iterator, drawn in one thread of its own, so that a slow one does not block the event loop."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = items
+        self._iterator: Iterator[Item] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="opsd-items")
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        item = await asyncio.get_running_loop().run_in_executor(self._thread, self._next)
+        if item is None:
+            raise StopAsyncIteration
+        return item
+
+    def _next(self) -> Item | None:
+        if self._iterator is None:
+            self._iterator = iter(self._items)
+        return next(self._iterator, None)
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+class _Listed:
+    """Items that are there already."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = iter(items)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        for item in self._items:
+            return item
+        raise StopAsyncIteration
+
+
+def _drawn(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Item]:
+    if isinstance(items, AsyncIterable):
+        return aiter(items)
+    if isinstance(items, (list, tuple)):
+        return _Listed(items)
+    return _Drawn(items)
+
+
+def _checked(item: Item) -> Item:
+    problem, solution = item
+    if solution.problem_id != problem.problem_id:
+        raise BadInput(
+            f"a solution of problem {solution.problem_id!r} was handed over with problem {problem.problem_id!r}"
+        )
+    return problem, solution
