@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 
 def children(pid: int) -> list[int]:
@@ -39,3 +43,45 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def descriptors(pid: int) -> Counter[str]:
+    """What the open descriptors of a process are, by kind: ``socket``, ``memfd:stdin``, ``/dev/null`` and so on."""
+    kinds: Counter[str] = Counter()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile; the one that lists them, too
+            kinds[str(link.readlink()).split(" ")[0].split(":[")[0].removeprefix("/")] += 1
+    return kinds
+
+
+class Watcher:
+    """Counts the programs a grader starts, from outside: processes two levels below its supervisor.
+
+    A context manager. Looks every few milliseconds, so that a program must live a little to be seen.
+    """
+
+    def __init__(self, supervisor: int) -> None:
+        self.supervisor = supervisor
+        self.seen: dict[tuple[int, str], float] = {}
+        """Each program's pid with its start time (together never given twice), and when it was first seen."""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def programs(self) -> list[int]:
+        """Those alive now."""
+        return [program for sandbox in children(self.supervisor) for program in children(sandbox)]
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.004):
+            for pid in self.programs():
+                with contextlib.suppress(OSError):
+                    start = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[19]
+                    self.seen.setdefault((pid, start), time.monotonic())
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()

@@ -8,6 +8,9 @@ use crate::verdict::{Outcome, Verdict};
 
 /// Share of the address space from which a crash is put down to memory.
 const MEMORY_SHARE: f64 = 0.95;
+/// A program cannot send it to itself, and our own kills have other ends.
+pub(crate) const SIGKILL: i32 = 9;
+
 /// The outcome of test `index`; what only the feedback needs is kept if there will be one.
 pub(crate) fn outcome(
     problem: &Prepared,
@@ -89,6 +92,10 @@ fn verdict(problem: &Prepared, index: usize, run: &TestRun) -> (Verdict, String)
         End::Exited { code } => (
             Verdict::RuntimeError,
             format!("The process ended with exit code {code}."),
+        ),
+        End::Signaled { signal: SIGKILL } => (
+            Verdict::InfraError,
+            "killed: somebody else ended the program's process".to_owned(),
         ),
         End::Signaled { signal } => {
             let verdict = if near_memory {

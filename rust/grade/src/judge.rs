@@ -7,8 +7,8 @@
 //! - Once a test has failed, the rest run only while the solution stays within `min(tests x limit, 30 s)` of CPU
 //!   time (an idle limit counts as its length), so that a program that is too slow does not cost every test's limit.
 //!   A solution without a failure is never cut short. What is left out is `not_run`.
-//! - An infrastructure fault is retried twice in a fresh sandbox, from the test where it happened; a starved test is
-//!   run again twice. After that the verdict is `infra_error`.
+//! - An infrastructure fault is retried twice in a fresh sandbox, from the test where it happened; a starved test, or one
+//!   whose process somebody else killed, is run again twice. After that the verdict is `infra_error`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use opsd_sandbox::{End, Go, Limit, Options, Program, Sandbox, TestRun};
 
 use crate::case::{Isolation, Settings, Solution, Stop};
-use crate::ending::outcome;
+use crate::ending::{SIGKILL, outcome};
 use crate::error::Error;
 use crate::extract::{Rule, extract};
 use crate::feedback;
@@ -92,6 +92,7 @@ impl Judge {
             feedback: self.feedback,
             spent_seconds: 0.0,
             num_starved: 0,
+            num_killed: 0,
             doubted: None,
             num_confirmed: 0,
             keeps_state: false,
@@ -190,6 +191,7 @@ struct Trial<'a> {
     feedback: bool,
     spent_seconds: f64,
     num_starved: u32,
+    num_killed: u32,
     /// The test that was sent back to be run in a fresh process.
     doubted: Option<usize>,
     num_confirmed: u32,
@@ -225,6 +227,13 @@ impl Trial<'_> {
                 return Go::Again;
             }
         }
+        if run.end == (End::Signaled { signal: SIGKILL }) {
+            self.flag("killed");
+            self.num_killed += 1;
+            if self.num_killed <= RETRIES {
+                return Go::Again;
+            }
+        }
         let found = outcome(self.problem, index, run, self.feedback);
         let trusted = self.num_confirmed >= CONFIRMATIONS && !self.keeps_state;
         if !run.fresh && !trusted && may_come_from_state(found.verdict) {
@@ -249,7 +258,7 @@ impl Trial<'_> {
             return Go::Stop; // the same for every test
         }
         if verdict == Verdict::InfraError {
-            return Go::Stop; // starved three times: the next test would be, too
+            return Go::Stop; // starved or killed three times: the next test would be, too
         }
         let timeout = matches!(verdict, Verdict::TimeLimit | Verdict::IdleLimit);
         if failed && self.stop == Stop::FirstFailure || timeout && self.stop == Stop::FirstTimeout {

@@ -107,7 +107,7 @@ pub struct Grade {
     /// What a teacher may read about the failure; empty when every test passed.
     pub feedback: String,
     /// What happened on the way: `state_leak` (a failure vanished in a fresh process), `budget` (tests left out after
-    /// a failure), `starved` (a test was run again), `retried` (a sandbox was replaced).
+    /// a failure), `starved`, `killed` (a test was run again), `retried` (a sandbox was replaced).
     pub flags: Vec<String>,
     /// Words for `infra_error` and `runtime_error`, machine-readable enough for a log.
     pub message: String,

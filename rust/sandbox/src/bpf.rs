@@ -41,6 +41,8 @@ impl Action {
 pub(crate) enum Check {
     /// The low word is one of these.
     In(u32, Vec<u32>),
+    /// The low word is anything else.
+    Not(u32, u32),
     /// None of these bits is set in the low word.
     NoBits(u32, u32),
     /// The low word, with these bits ignored, equals the value.
@@ -178,6 +180,9 @@ fn leaf(rule: &Rule) -> Vec<sock_filter> {
                     code.push(insn(equal, left as u8, miss, *value));
                 }
             }
+            Check::Not(arg, value) => {
+                code.extend([load(arg_low(*arg)), insn(equal, FAIL, 0, *value)]);
+            }
             Check::NoBits(arg, mask) => code.extend([
                 load(arg_low(*arg)),
                 insn(BPF_ALU | BPF_AND | BPF_K, 0, 0, *mask),
@@ -199,8 +204,10 @@ fn leaf(rule: &Rule) -> Vec<sock_filter> {
     code.extend([ret(then), ret(otherwise)]);
     let fail = code.len() - 1;
     for (at, instruction) in code.iter_mut().enumerate() {
-        if instruction.jf == FAIL {
-            instruction.jf = u8::try_from(fail - at - 1).expect("a rule is short");
+        for jump in [&mut instruction.jt, &mut instruction.jf] {
+            if *jump == FAIL {
+                *jump = u8::try_from(fail - at - 1).expect("a rule is short");
+            }
         }
     }
     code

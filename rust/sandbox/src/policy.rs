@@ -142,7 +142,15 @@ pub(crate) fn stage_one_table() -> Table {
 
 /// What a program loses against the zygote. `threads` is the answer to a new thread: ask, or let it through.
 pub(crate) fn stage_two_table(threads: Action) -> Table {
-    let own = |call| rule(call, vec![Check::In(0, vec![PID_SLOT])], EPERM);
+    // abort() and raise() work. Not SIGKILL: a process that died of it was killed by somebody else, which is no fault
+    // of the program.
+    let own = |call, signal| {
+        let checks = vec![
+            Check::In(0, vec![PID_SLOT]),
+            Check::Not(signal, libc::SIGKILL as u32),
+        ];
+        rule(call, checks, EPERM)
+    };
     let control = |call| rule(call, vec![Check::In(0, vec![CONTROL_FD as u32])], EPERM);
     let refused = |call| always(call, Action::Errno(EPERM));
     let clone = Rule::If(
@@ -152,8 +160,8 @@ pub(crate) fn stage_two_table(threads: Action) -> Table {
     );
     let rules = vec![
         (libc::SYS_clone as u32, clone),
-        own(libc::SYS_kill),
-        own(libc::SYS_tgkill),
+        own(libc::SYS_kill, 1),
+        own(libc::SYS_tgkill, 2),
         control(libc::SYS_recvmsg),
         control(libc::SYS_sendmsg),
         rule(
@@ -313,11 +321,13 @@ mod tests {
             Action::Notify.code()
         );
         for call in [libc::SYS_kill, libc::SYS_tgkill] {
-            assert_eq!(two(call, [4242, 9, 9, 0, 0, 0]), OK);
+            assert_eq!(two(call, [4242, 6, 6, 0, 0, 0]), OK);
             for pid in [0, 1, 4241, u64::MAX, (-4242i64) as u64] {
-                assert_eq!(two(call, [pid, 9, 9, 0, 0, 0]), NO, "{call} to {pid}");
+                assert_eq!(two(call, [pid, 6, 6, 0, 0, 0]), NO, "{call} to {pid}");
             }
         }
+        assert_eq!(two(libc::SYS_kill, [4242, 9, 0, 0, 0, 0]), NO);
+        assert_eq!(two(libc::SYS_tgkill, [4242, 4242, 9, 0, 0, 0]), NO);
         assert_eq!(two(libc::SYS_recvmsg, [3, 0, 0, 0, 0, 0]), OK);
         assert_eq!(two(libc::SYS_recvmsg, [4, 0, 0, 0, 0, 0]), NO);
         assert_eq!(
