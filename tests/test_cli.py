@@ -185,7 +185,10 @@ def test_grade_writes_results_and_shows_the_counts(tmp_path: Path) -> None:
     assert [results[n]["verdict"] for n in range(3)] == ["accepted", "wrong_answer", "runtime_error"]
     again = run(*map(str, words))
     assert again.exit_code == 2
-    assert again.stderr == f"error: {out} exists; choose another name or remove it\n"
+    assert (
+        again.stderr
+        == f"error: {out} exists; choose another name, remove it, or add --resume to go on with it\n"
+    )
 
 
 def test_grade_names_a_corrupt_problems_line(tmp_path: Path) -> None:

@@ -23,10 +23,15 @@ FLOOR = {
 }  # fmt: skip
 
 ROOMS = {
-    "problems": {"problems", "problem_files", "problem_lines", "livecodebench"},
+    "problems": {
+        "problems", "problem_files", "problem_lines", "problem_pairs", "problem_records", "livecodebench",
+    },
     "model": {"model"},
     "rollout": {"rollout", "sampler", "vllm_engine", "vllm_server", "weight_sync"},
-    "grading": {"grading", "grading_flow", "grader_process"},
+    "grading": {
+        "grading", "grading_flow", "grader_process", "grade_inputs", "grade_keys", "grade_journal", "grade_results",
+        "grade_run", "grade_report", "grade_official",
+    },
     "context": {"context", "context_chat", "context_words"},
     "student": {"student"},
     "teacher": {"teacher"},
@@ -34,18 +39,18 @@ ROOMS = {
     "evaluate": {"evaluate"},
     "gap": {"gap", "run_table"},
     "law": {"law", "law_table", "law_runs", "figures"},
-}
+}  # fmt: skip
 
 DOORS = {("gap", "evaluate")}
 """The room-to-room edges there are: (who imports, what)."""
 
-CORRIDORS = {"train", "house", "distill", "sync", "checkpoint", "cli", "doctor"}
+CORRIDORS = {"train", "house", "distill", "sync", "checkpoint", "cli", "cli_grade", "cli_options", "doctor"}
 
 HEAVY = {
-    "click": {"cli"},
+    "click": {"cli", "cli_grade", "cli_options"},
     "pydantic": {"config", "config_files", "config_text", "problem_lines"},
     "rich": {"show", "progress"},
-    "polars": {"journal", "law_table", "law_runs"},
+    "polars": {"journal", "law_table", "law_runs", "problem_records", "grade_results"},
     "matplotlib": {"figures"},
     "_core": {"grading", "context", "context_chat", "doctor"},
     "torch": {

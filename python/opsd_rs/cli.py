@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from opsd_rs import __version__
+from opsd_rs.cli_grade import grade
+from opsd_rs.cli_options import format_option as _format
+from opsd_rs.cli_options import path_type as _path
 from opsd_rs.errors import BadInput, OpsdError
 
 if TYPE_CHECKING:
@@ -68,15 +71,6 @@ def _lines(error: OpsdError) -> Sequence[str]:
 
 
 _sources = click.argument("words", nargs=-1, required=True, metavar="CONFIG... [KEY=VALUE]...")
-_format = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="For people or programs.",
-)
-_path = click.Path(path_type=Path)
 
 
 @click.group(cls=Corridor, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -167,41 +161,7 @@ def _prepare(obj: Mapping[str, Any]) -> None:
 # ---- grading, problems, contexts, models ---------------------------------------------------------
 
 
-@main.command()
-@click.option("--problems", "problems", required=True, metavar="P", help="Problems: a jsonl file, or primer.")
-@click.option("--solutions", required=True, type=_path, metavar="S", help="Solutions, one JSON per line.")
-@click.option("--out", required=True, type=_path, metavar="R", help="Results, one JSON per line.")
-@click.option(
-    "--workers", type=click.IntRange(min=1), help="Programs at a time; default: one per usable core."
-)
-@click.option(
-    "--stop",
-    type=click.Choice(["never", "first-failure"]),
-    default="never",
-    show_default=True,
-    help="When to leave a solution's remaining tests out.",
-)
-@_format
-def grade(
-    problems: str,
-    solutions: Path,
-    out: Path,
-    workers: int | None,
-    stop: Literal["never", "first-failure"],
-    form: str,
-) -> None:
-    """Run solutions against the tests of their problems in the sandbox."""
-    from opsd_rs import grading
-    from opsd_rs import problems as room
-
-    found = room.load(problems)
-    summary = grading.grade_files(found, solutions, out, workers=workers, stop=stop, progress=True)
-    _show(summary, form)
-    if summary["num_null"]:
-        raise OpsdError(
-            f"{summary['num_null']} of {summary['num_solutions']} solutions could not be graded (infra_error): they are"
-            f" null in {out} and in no mean; grade them again"
-        )
+main.add_command(grade)
 
 
 @main.group()

@@ -5,27 +5,24 @@ outputs, and drives one sandbox per worker. This process is never forked, so it 
 amount of memory. A program that fails is a verdict; a fault of ours is retried and then reported apart
 (``infra_error``, ``passed`` None).
 
-What this room does not do: load problems, resume a grading that was cut short, protect from faults of the kernel.
+What this room does not do: load problems, read or write files (``grade_run``), protect from faults of the kernel.
 """
 
 from __future__ import annotations
 
-import json
 import platform
-import sys
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from opsd_rs import __version__
 from opsd_rs.cores import usable_cores
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.grader_process import Supervisor
 from opsd_rs.grading_flow import Flow
-from opsd_rs.records import CaseResult, Grade, Problem, Solution
+from opsd_rs.records import CaseResult, Grade, Solution
 
 Stop = Literal["never", "first-timeout", "first-failure"]
 Isolation = Literal["solution", "test"]
@@ -128,6 +125,26 @@ class Grader(Flow):
         """Process id of the supervisor, None before it started."""
         return None if self._supervisor is None else self._supervisor.process.pid
 
+    def identity(self) -> dict[str, Any]:
+        """All that verdicts depend on beside problem and solution; graders of equal identities may share them."""
+        supervisor = self._ready()
+        mine = {name: value for name, value in self._settings.items() if name not in ("workers", "require")}
+        return {
+            **mine,
+            "sandbox_level": supervisor.sandbox_level,
+            "policy_hash": supervisor.policy_hash,
+            "python_version": platform.python_version(),
+            "version": __version__,
+        }
+
+    def code_of(self, solution: Solution) -> str:
+        """The program that a solution comes to: its code, or what the extraction rule finds; else empty."""
+        from opsd_rs import _core
+
+        if solution.code is not None or solution.completion is None:
+            return solution.code or ""
+        return _core.extract_code(solution.completion, self._settings["extract"]) or ""
+
     def _grade(self, solution: Solution, found: Mapping[str, Any]) -> Grade:
         supervisor = self._supervisor
         assert supervisor is not None, "a reply without a supervisor"
@@ -165,97 +182,3 @@ class Grader(Flow):
 
     def _started(self) -> Supervisor | None:
         return None if self._closed else self._supervisor
-
-
-def read_solutions(path: Path, problem_ids: Mapping[str, Any]) -> list[Solution]:
-    """All solutions of a jsonl file.
-
-    :raises BadInput: names the file, the line, and what is wrong with it
-    """
-    solutions = []
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}") from None
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                solutions.append(_solution(json.loads(line), problem_ids))
-            except (ValueError, BadInput) as error:
-                raise BadInput(f"{path}, line {number}: {error}") from None
-    return solutions
-
-
-def _solution(record: Any, problem_ids: Mapping[str, Any]) -> Solution:
-    if not isinstance(record, dict):
-        raise BadInput("must be a JSON object with problem_id, sample, and code or completion")
-    for key, kind in (("problem_id", str), ("sample", int), ("code", str), ("completion", str)):
-        value = record.get(key)
-        if key in ("problem_id", "sample") and value is None:
-            raise BadInput(f"key {key} is missing")
-        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise BadInput(f"key {key}: must be {'an integer' if kind is int else 'a string'}")
-    if record.get("code") is None and record.get("completion") is None:
-        raise BadInput("needs the key code or the key completion")
-    if record["problem_id"] not in problem_ids:
-        raise BadInput(f"problem_id {record['problem_id']!r} is not among the problems")
-    return Solution(
-        record["problem_id"],
-        record["sample"],
-        code=record.get("code"),
-        completion=record.get("completion"),
-        truncated=record.get("truncated") is True,
-    )
-
-
-def grade_files(
-    problems: Sequence[Problem],
-    solutions: Path,
-    out: Path,
-    *,
-    workers: int | None = None,
-    stop: Stop = "never",
-    progress: bool = False,
-) -> dict[str, Any]:
-    """Grade a solutions file; one result line per solution in ``out``, written whole as each finishes.
-
-    :returns: ``num_problems``, ``num_solutions``, ``num_null`` (infrastructure faults), ``mean_at_k`` (mean over
-        problems of the mean over their samples, nulls left out; None if nothing is left), ``verdicts`` (counts)
-    :raises BadInput: a corrupt solutions line, an unknown problem, or an ``out`` that exists
-    """
-    by_id = {problem.problem_id: problem for problem in problems}
-    todo = read_solutions(solutions, by_id)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        file = out.open("xb", buffering=0)
-    except FileExistsError:
-        raise BadInput(f"{out} exists; choose another name or remove it") from None
-    except OSError as error:
-        raise BadInput(f"{out}: {error.strerror}") from None
-    verdicts: Counter[str] = Counter()
-    passed: dict[str, list[bool]] = {}
-    with file, Grader(workers=workers, stop=stop) as grader:
-        items = ((by_id[solution.problem_id], solution) for solution in todo)
-        for done, (_, grade) in enumerate(grader.stream(items), start=1):
-            file.write(json.dumps(asdict(grade), allow_nan=False).encode() + b"\n")
-            verdicts[grade.verdict] += 1
-            if grade.passed is not None:
-                passed.setdefault(grade.problem_id, []).append(grade.passed)
-            if progress:
-                _show(done, len(todo))
-    means = [sum(samples) / len(samples) for samples in passed.values()]
-    return {
-        "num_problems": len({solution.problem_id for solution in todo}),
-        "num_solutions": len(todo),
-        "num_null": verdicts["infra_error"],
-        "mean_at_k": sum(means) / len(means) if means else None,
-        "verdicts": dict(verdicts.most_common()),
-    }
-
-
-def _show(done: int, total: int) -> None:
-    """A moving line on a terminal; elsewhere a line every tenth."""
-    if sys.stderr.isatty():
-        print(f"\rgraded {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-    elif done == total or done % max(1, total // 10) == 0:
-        print(f"graded {done}/{total}", file=sys.stderr, flush=True)

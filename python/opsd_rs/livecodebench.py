@@ -33,6 +33,11 @@ RELEASES = {
     "v6": "test6.jsonl",
 }
 """File that holds each release's increment: 400, 111, 101, 101, 167 and 175 problems, 4.5 GB in all."""
+CARD = (
+    "question_title", "question_content", "platform", "question_id", "contest_id", "contest_date", "starter_code",
+    "difficulty",
+)  # fmt: skip
+"""Fields of a problem in the official runner's result files, in its order."""
 PUBLISHED_WINDOW = ("2025-02-01", "2025-05-01")
 """Contest dates, first kept and first not kept, of the problems that SDPO trains on."""
 PUBLISHED_COUNT = 131
@@ -105,6 +110,15 @@ def head(record: Mapping[str, Any], release: str | None) -> Problem:
         date=date,
         release=release,
     )
+
+
+def card(record: Mapping[str, Any]) -> dict[str, str]:
+    """The fields that the official runner repeats in its result files, the date as it writes it.
+
+    Of a record whose :func:`head` could be read; of the others, those it lacks are empty.
+    """
+    fields = {key: str(record.get(key) or "") for key in CARD}
+    return {**fields, "contest_date": datetime.fromisoformat(fields["contest_date"]).isoformat()}
 
 
 def cases(record: Mapping[str, Any]) -> tuple[Case, ...]:

@@ -1,13 +1,15 @@
-"""Problem files: the built-in set, our jsonl, LiveCodeBench's jsonl, read line by line through the filters.
+"""Problem files of every form, read record by record through the filters.
 
-The first line decides the format. LiveCodeBench's tests are large and packed, so a record is filtered by its
-other fields before its tests are opened. Every fault is one line: file, line number, key, mend.
+The first record's keys decide whose form it is: ours, LiveCodeBench's, or lists of inputs and outputs (APPS, TACO,
+SDPO). Tests are large and may be packed, so a record is filtered by its other fields before its tests are opened.
+Every fault is one line: file, line number, key, mend.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,14 +17,36 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from opsd_rs import livecodebench, problem_lines
+from opsd_rs import livecodebench, problem_lines, problem_pairs, problem_records
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.records import Case, Problem
 
 BUILT_IN = ("primer",)
 """Problem sets inside the package."""
+
+
+Form = Literal["ours", "livecodebench", "pairs"]
+"""Whose keys a file's records bear: see ``problem_lines``, ``livecodebench``, ``problem_pairs``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One problem of a file: all but its tests, and how to read those."""
+
+    where: str
+    """``file:line``."""
+    head: Problem
+    """Without tests."""
+    card: Mapping[str, str] | None
+    """LiveCodeBench's own fields, as its runner writes them out again; None for other files."""
+    tests: Callable[[], tuple[Case, ...]]
+    """Reads the tests from the file again; raises BadInput with file, line and key."""
+
+    def open(self) -> Problem:
+        """The problem with its tests."""
+        return dataclasses.replace(self.head, tests=self.tests())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +105,7 @@ def load(
     date_to: str | None = None,
     limit: int | None = None,
 ) -> list[Problem]:
-    """Read problems: ``primer``, a jsonl file of ours or LiveCodeBench's, or a folder of the latter's files.
+    """Read problems: ``primer``, a jsonl, json or parquet file of any known form, or a folder of LiveCodeBench's.
 
     :param date_from: first date kept, ISO
     :param date_to: first date no longer kept
@@ -103,13 +127,9 @@ def read(
     dropped: Counter[str] = Counter()
     origin: dict[str, str] = {}
     met: dict[str, set[str]] = {"difficulty": set(), "platform": set(), "release": set()}
-    for where, problem, tests in _records(path):
-        if problem.problem_id in origin:
-            raise BadInput(
-                f"{where}: key problem_id: {problem.problem_id!r} is already at "
-                f"{origin[problem.problem_id]}: give each problem its own"
-            )
-        origin[problem.problem_id] = where
+    for entry, tests in _entries(path):
+        where, problem = entry.where, entry.head
+        _check_new(entry, origin)
         for key, values in met.items():
             values.add(getattr(problem, key) or "none")
         reason = chosen.why_not(problem)
@@ -134,6 +154,32 @@ def read(
     return kept, len(origin), dropped
 
 
+def index(path: str | Path, *, progress: Callable[[str], None] | None = None) -> dict[str, Entry]:
+    """All problems of a file by their id, tests left where they are: for readers that need them one by one.
+
+    :raises BadInput: as :func:`load`; faults of a problem's tests come when it is opened
+    """
+    entries: dict[str, Entry] = {}
+    origin: dict[str, str] = {}
+    for entry, _ in _entries(path):
+        _check_new(entry, origin)
+        entries[entry.head.problem_id] = entry
+        if progress is not None and len(entries) % 50 == 0:
+            progress(f"{path}: {len(entries)} problems read")
+    if not entries:
+        raise BadInput(f"{path}: holds no problem: one JSON object per line is expected")
+    return entries
+
+
+def _check_new(entry: Entry, origin: dict[str, str]) -> None:
+    name = entry.head.problem_id
+    if name in origin:
+        raise BadInput(
+            f"{entry.where}: key problem_id: {name!r} is already at {origin[name]}: give each problem its own"
+        )
+    origin[name] = entry.where
+
+
 @contextmanager
 def _located(where: str) -> Iterator[None]:
     """Put ``file:line`` before a BadInput raised inside the block."""
@@ -143,43 +189,79 @@ def _located(where: str) -> Iterator[None]:
         raise BadInput(f"{where}: {error}") from error.__cause__
 
 
-def _records(path: str | Path) -> Iterator[tuple[str, Problem, Callable[[], tuple[Case, ...]]]]:
-    """Per line: where it stands, the problem (LiveCodeBench's without tests), and how to get its tests."""
-    for file, lines in _files(path):
-        theirs: bool | None = None
+def _entries(path: str | Path) -> Iterator[tuple[Entry, Callable[[], tuple[Case, ...]]]]:
+    """Per record: the entry, and its tests from what is in memory now."""
+    for file, found in _files(path):
+        form: Form | None = None
         release = livecodebench.release_of(file)
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            where = f"{file}:{number}"
-            with _located(where):
-                if theirs is None:
-                    theirs = livecodebench.is_record(problem_lines.parse_object(line))
-                if theirs:
-                    record = problem_lines.parse_object(line)
-                    problem = livecodebench.head(record, release)
-                    tests = partial(livecodebench.cases, record)
-                else:
-                    problem = problem_lines.parse(line)
-                    tests = partial(getattr, problem, "tests")
-            yield where, problem, tests
+        for record in found:
+            with _located(record.where):
+                form = form or _form(record.value)
+                head, card = _head(form, record, release)
+            tests = partial(_tests, form, record.value)
+            yield Entry(record.where, head, card, partial(_again, form, record)), tests
 
 
-def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[bytes]]]:
+def _form(value: problem_records.Value) -> Form:
+    first = _object(value)
+    if livecodebench.is_record(first) and "private_test_cases" in first:
+        return "livecodebench"
+    if problem_pairs.is_record(first):
+        return "pairs"
+    return "livecodebench" if livecodebench.is_record(first) else "ours"
+
+
+def _head(
+    form: Form, record: problem_records.Record, release: str | None
+) -> tuple[Problem, Mapping[str, str] | None]:
+    if form == "livecodebench":
+        found = _object(record.value)
+        return livecodebench.head(found, release), livecodebench.card(found)
+    if form == "pairs":
+        return problem_pairs.head(_object(record.value), record.number), None
+    return dataclasses.replace(_ours(record.value), tests=()), None
+
+
+def _tests(form: Form, value: problem_records.Value) -> tuple[Case, ...]:
+    if form == "livecodebench":
+        return livecodebench.cases(_object(value))
+    return problem_pairs.cases(_object(value)) if form == "pairs" else _ours(value).tests
+
+
+def _again(form: Form, record: problem_records.Record) -> tuple[Case, ...]:
+    with _located(record.where):
+        return _tests(form, record.again())
+
+
+def _object(value: problem_records.Value) -> Mapping[str, Any]:
+    return problem_lines.parse_object(value) if isinstance(value, bytes) else value
+
+
+def _ours(value: problem_records.Value) -> Problem:
+    if isinstance(value, bytes):
+        return problem_lines.parse(value)
+    # A table has every column in every row: an absent key is a null there.
+    present = {key: item for key, item in value.items() if item is not None}
+    return problem_lines.parse(json.dumps(present).encode())
+
+
+def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[problem_records.Record]]]:
     if str(path) in BUILT_IN:
         from importlib.resources import files
 
         resource = files("opsd_rs").joinpath("data", f"{path}.jsonl")
         if not resource.is_file():
             raise OpsdError(f"problems.path: the built-in set {path!r} is missing from this installation")
-        yield Path(f"{path}.jsonl"), iter(resource.read_bytes().splitlines())
+        file = Path(f"{path}.jsonl")
+        yield file, problem_records.lines(file, resource.read_bytes().splitlines())
         return
     place = Path(path).expanduser()
     if place.is_dir():
         found = [place / name for name in livecodebench.RELEASES.values() if (place / name).is_file()]
+        found = found or sorted(place.glob("*.parquet"))
         if not found:
             raise BadInput(
-                f"problems.path: {path} is a folder without LiveCodeBench's test*.jsonl: name a file"
+                f"problems.path: {path} is a folder without LiveCodeBench's test*.jsonl or a parquet file: name a file"
             )
     elif place.is_file():
         found = [place]
@@ -188,11 +270,7 @@ def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[bytes]]]:
         hint = f"did you mean {close[0]!r}?" if close else "name a jsonl file or 'primer'"
         raise BadInput(f"problems.path: no such file: {path}: {hint}")
     for file in found:
-        try:
-            with file.open("rb") as lines:
-                yield file, lines
-        except OSError as error:
-            raise BadInput(f"problems.path: {file}: {error.strerror}") from error
+        yield file, problem_records.read(file)
 
 
 def _check_words(path: str | Path, filters: Filters, met: Mapping[str, set[str]]) -> None:

@@ -20,6 +20,44 @@ QUIET_SECONDS = 15.0
 """Off a terminal, a phase that lasts says so this often."""
 
 
+class Ticker:
+    """Counts one long task on stderr, with the time it may still take: moving on a terminal, else a line at times.
+
+    >>> Ticker.line("graded", 30, 100, 20, 10.0)
+    'graded 30/100, about 35 s left'
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._terminal = sys.stderr.isatty()
+        self._start = self._shown = time.monotonic()
+        self._before = 0
+
+    def start(self, done: int, total: int) -> None:
+        """The clock starts; what is ``done`` already says nothing about the pace."""
+        self._start, self._before = time.monotonic(), done
+        if done:
+            self._write(done, total, self._start)
+
+    def __call__(self, done: int, total: int) -> None:
+        """``done`` of ``total`` now."""
+        now = time.monotonic()
+        if done == total or now - self._shown >= (0.2 if self._terminal else QUIET_SECONDS):
+            self._write(done, total, now)
+
+    def _write(self, done: int, total: int, now: float) -> None:
+        self._shown = now
+        text = self.line(self._label, done, total, done - self._before, now - self._start)
+        clear, end = ("\x1b[2K\r", "\n" if done == total else "") if self._terminal else ("", "\n")
+        print(f"{clear}{text}", end=end, file=sys.stderr, flush=True)
+
+    @staticmethod
+    def line(label: str, done: int, total: int, num_timed: int, seconds: float) -> str:
+        """``num_timed`` of those done took ``seconds``."""
+        left = seconds / num_timed * (total - done) if num_timed and done < total else None
+        return f"{label} {done}/{total}" + ("" if left is None else f", about {left:.0f} s left")
+
+
 class Progress:
     """Times phases with ``clock`` and shows them on stderr. ``speak=False`` on all ranks but the first."""
 

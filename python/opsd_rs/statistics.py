@@ -71,6 +71,26 @@ def accuracy(correct_N: ArrayLike, samples_N: ArrayLike) -> Mean:
     return Mean(float(shares.mean()), conditional, _clustered(shares), len(shares))
 
 
+def pass_at_k(correct_N: ArrayLike, samples_N: ArrayLike, k: int) -> Floats:
+    """Per problem, the chance that k of its samples, drawn without replacement, hold a correct one (N,).
+
+    The unbiased estimate 1 - C(n - c, k) / C(n, k) of Chen et al., arXiv 2107.03374. ValueError below k samples.
+
+    >>> pass_at_k([1, 0], [2, 2], 1)
+    array([0.5, 0. ])
+    """
+    correct, samples = np.asarray(correct_N, dtype=np.int64), np.asarray(samples_N, dtype=np.int64)
+    if k < 1 or (samples < k).any():
+        raise ValueError(f"pass@{k} needs {max(k, 1)} samples of every problem")
+    return np.array(
+        [
+            # 1 - product of (1 - k / i) for i = n - c + 1 ... n; empty of a correct one, 0
+            1.0 if n - c < k else 1.0 - float(np.prod(1.0 - k / np.arange(n - c + 1, n + 1)))
+            for c, n in zip(correct.tolist(), samples.tolist(), strict=True)
+        ]
+    )
+
+
 def difference(
     above_correct_N: ArrayLike,
     above_samples_N: ArrayLike,

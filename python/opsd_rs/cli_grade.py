@@ -1,0 +1,103 @@
+"""``opsd-rs grade``: its words, and what it prints. A corridor like ``cli``, of which it is a part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from opsd_rs.cli_options import format_option, path_type
+from opsd_rs.errors import OpsdError
+
+_seconds = click.FloatRange(min=0, min_open=True)
+
+
+@click.command()
+@click.option(
+    "--problems",
+    required=True,
+    metavar="P",
+    help="Problems: jsonl, json or parquet (ours, LiveCodeBench, APPS, TACO, SDPO), or primer.",
+)
+@click.option(
+    "--solutions",
+    required=True,
+    type=path_type,
+    metavar="S",
+    help="Solutions: one JSON per line, or LiveCodeBench's list of {question_id, code_list}.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=path_type,
+    metavar="R",
+    help="Results: one JSON per line, or .parquet. R.journal goes beside it.",
+)
+@click.option("--resume", is_flag=True, help="Go on with R.journal; run only what it does not hold.")
+@click.option("--cache", type=path_type, metavar="DIR", help="Verdicts kept between runs.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Programs at a time; default: one per usable core."
+)
+@click.option(
+    "--stop",
+    type=click.Choice(["never", "first-failure"]),
+    default="never",
+    show_default=True,
+    help="When to leave a solution's remaining tests out.",
+)
+@click.option(
+    "--isolation",
+    type=click.Choice(["solution", "test"]),
+    default="solution",
+    show_default=True,
+    help="A process per program, its state reset between tests; or a process per test.",
+)
+@click.option(
+    "--require", metavar="L", default="S2", show_default=True, help="Lowest sandbox level accepted."
+)
+@click.option("--cpu-seconds", type=_seconds, metavar="X", help="CPU time per test; default: the problem's.")
+@click.option("--idle-seconds", type=_seconds, metavar="X", help="Time neither computing nor ready to.")
+@click.option(
+    "--wall-seconds", type=_seconds, metavar="X", help="Backstop; a test that meets it is run again."
+)
+@click.option(
+    "--memory-mib", type=click.IntRange(min=1), metavar="M", help="Address space; default: the problem's."
+)
+@click.option(
+    "--extract",
+    type=click.Choice(["last", "longest", "official"]),
+    default="last",
+    show_default=True,
+    help="Which block of a completion is the program.",
+)
+@format_option
+def grade(
+    problems: str,
+    solutions: Path,
+    out: Path,
+    resume: bool,
+    cache: Path | None,
+    form: str,
+    **settings: Any,
+) -> None:
+    """Run solutions against the tests of their problems in the sandbox.
+
+    Equal programs run once. A run that was stopped goes on with --resume.
+    """
+    from opsd_rs import grade_report, problem_files
+    from opsd_rs.grade_run import grade_files
+    from opsd_rs.show import print_result
+
+    found = problem_files.index(problems, progress=lambda line: click.echo(line, err=True))
+    summary = grade_files(found, solutions, out, resume=resume, cache=cache, progress=True, **settings)
+    if form == "json":
+        print_result(summary, form)
+    else:
+        for part in (grade_report.rows(summary), grade_report.counts(summary)):
+            print_result(part, form)
+    if summary["num_null"]:
+        raise OpsdError(
+            f"{summary['num_null']} of {summary['num_solutions']} solutions could not be graded (infra_error): they are"
+            f" null in {out} and in no mean; run the command again with --resume to grade them"
+        )

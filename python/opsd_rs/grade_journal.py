@@ -1,0 +1,145 @@
+"""Verdicts on disk by their key: the journal of one results file, and a cache between runs.
+
+``R.journal`` holds one line ``{"key": ..., "result": ...}`` per finished program, written in one write as soon as the
+verdict is known; a run that was killed goes on from it. A write that the kill cut is the last line and is dropped.
+A cache is a folder with one file per key, each written aside and renamed, so that runs may share it. Neither takes a
+result whose ``passed`` is null: an infrastructure fault says nothing about the program.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from opsd_rs.errors import BadInput
+
+Result = Mapping[str, Any]
+"""A result line's content: a ``Grade`` as plain values."""
+
+
+class Journal:
+    """The verdicts of one results file. Holds a lock on its file: a second run on it is refused."""
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        """Open or create it.
+
+        :raises BadInput: it exists and ``resume`` is not set; another run is writing it; a line is corrupt
+        """
+        self.path = path
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        try:
+            self._file = os.open(path, flags | (0 if resume else os.O_EXCL), 0o644)
+        except FileExistsError:
+            raise BadInput(
+                f"{path} exists, of a run that was cut short: add --resume to go on with it, or remove it"
+            ) from None
+        except OSError as error:
+            raise BadInput(f"{path}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._places: dict[str, tuple[int, int]] = {}
+            self._size = self._read()
+        except BlockingIOError:
+            os.close(self._file)
+            raise BadInput(f"{path}: another run is writing it: wait for its end") from None
+        except BadInput:
+            os.close(self._file)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def get(self, key: str) -> dict[str, Any]:
+        """The result kept under ``key``. KeyError where there is none."""
+        offset, length = self._places[key]
+        result: dict[str, Any] = json.loads(os.pread(self._file, length, offset))["result"]
+        return result
+
+    def put(self, key: str, result: Result) -> None:
+        """Keep a result; it is on disk, as far as a killed process is concerned, when this returns."""
+        assert result["passed"] is not None
+        line = json.dumps({"key": key, "result": result}, allow_nan=False).encode() + b"\n"
+        write_line(self._file, line)
+        self._places[key] = (self._size, len(line))
+        self._size += len(line)
+
+    def _read(self) -> int:
+        """Take in the lines that are there; their length in bytes, what follows being cut off."""
+        offset = 0
+        with os.fdopen(os.dup(self._file), "rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.endswith(b"\n"):
+                    break  # a write that did not finish: that program runs again
+                try:
+                    record = json.loads(line)
+                    key = record["key"]
+                    sound = isinstance(key, str) and isinstance(record["result"]["passed"], bool)
+                except (ValueError, KeyError, TypeError):
+                    sound = False
+                if not sound:
+                    raise BadInput(f"{self.path}, line {number}: corrupt: remove the line, then resume")
+                self._places[key] = (offset, len(line))
+                offset += len(line)
+        os.ftruncate(self._file, offset)
+        return offset
+
+
+class Cache:
+    """Verdicts shared between runs, also between runs at the same time."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use ``folder``, made where absent.
+
+        :raises BadInput: it cannot be made or written to
+        """
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"--cache {folder}: {error.strerror}") from None
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise BadInput(f"--cache {folder}: not writable")
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The result kept under ``key``, or None."""
+        try:
+            record = json.loads(self._path(key).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return None  # a machine that lost power may leave an empty file: the program runs again
+        result = record.get("result") if isinstance(record, dict) and record.get("key") == key else None
+        return result if isinstance(result, dict) and isinstance(result.get("passed"), bool) else None
+
+    def put(self, key: str, result: Result) -> None:
+        """Keep a result under ``key``; of two runs that found it at once, either one's stays."""
+        assert result["passed"] is not None
+        path = self._path(key)
+        path.parent.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            file.write(json.dumps({"key": key, "result": result}, allow_nan=False).encode())
+        Path(file.name).replace(path)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key}.json"
+
+
+def write_line(file: int, line: bytes) -> None:
+    """Append a whole line in one write, or go on where the system took only a part (full disks, signals)."""
+    view = memoryview(line)
+    while view:
+        view = view[os.write(file, view) :]

@@ -1,0 +1,110 @@
+"""What a graded file comes to: pass@k, mean@k with its interval, counts; whole and by difficulty, platform, month.
+
+In: each solution's problem and verdict. Out: plain values for JSON, and rows for people. Nulls (infrastructure
+faults) leave every figure and are counted beside it. Problems are the clusters of the interval: the samples of one
+problem are alike (Miller, arXiv 2411.00640).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from opsd_rs import statistics
+from opsd_rs.records import Problem
+
+K_LIST = (1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 50, 64, 75, 100, 125, 128, 150, 200, 256, 500, 512, 1000)
+"""The k of pass@k, as far as every problem has so many graded samples: the official runner's and powers of two."""
+
+GROUPS: Mapping[str, Callable[[Problem], str | None]] = {
+    "difficulty": lambda problem: problem.difficulty,
+    "platform": lambda problem: problem.platform,
+    "month": lambda problem: problem.date[:7] if problem.date else None,
+}
+
+
+class Tally:
+    """Collects verdicts as they come."""
+
+    def __init__(self) -> None:
+        self.passed: dict[str, list[bool | None]] = {}
+        self.verdicts: Counter[str] = Counter()
+
+    def add(self, result: Mapping[str, Any]) -> None:
+        """Count one solution's result line."""
+        self.passed.setdefault(result["problem_id"], []).append(result["passed"])
+        self.verdicts[result["verdict"]] += 1
+
+
+def summarise(tally: Tally, problems: Mapping[str, Problem]) -> dict[str, Any]:
+    """All figures as plain values.
+
+    :param problems: of every id in the tally; their tests are not looked at
+    :returns: of the whole and, under ``by``, of each group: ``num_problems, num_solutions, num_null``;
+        ``mean_at_k`` (fraction; None if nothing was graded), ``ci95`` (None below two problems), ``pass_at_k``
+    """
+    summary = figures(tally.passed.values())
+    summary["verdicts"] = dict(tally.verdicts.most_common())
+    by: dict[str, dict[str, Any]] = {}
+    for name, value_of in GROUPS.items():
+        groups: dict[str, list[Sequence[bool | None]]] = {}
+        for problem_id, passed in tally.passed.items():
+            groups.setdefault(value_of(problems[problem_id]) or "none", []).append(passed)
+        if set(groups) - {"none"}:
+            by[name] = {value: figures(groups[value]) for value in sorted(groups)}
+    summary["by"] = by
+    return summary
+
+
+def figures(passed: Iterable[Sequence[bool | None]]) -> dict[str, Any]:
+    """Of one group of problems, a row of outcomes each."""
+    outcomes = list(passed)
+    correct_N, samples_N = statistics.tally(outcomes)
+    mean = statistics.accuracy(correct_N, samples_N)
+    interval = None
+    if mean.value is not None and mean.se_super is not None:
+        low, high = statistics.interval(mean.value, mean.se_super, mean.num_problems - 1)
+        interval = [max(0.0, low), min(1.0, high)]
+    graded = samples_N > 0
+    fewest = int(samples_N[graded].min()) if graded.any() else 0
+    return {
+        "num_problems": len(outcomes),
+        "num_solutions": sum(map(len, outcomes)),
+        "num_null": sum(outcome is None for row in outcomes for outcome in row),
+        "mean_at_k": mean.value,
+        "ci95": interval,
+        "pass_at_k": {
+            str(k): float(statistics.pass_at_k(correct_N[graded], samples_N[graded], k).mean())
+            for k in K_LIST
+            if k <= fewest
+        },
+    }
+
+
+def rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The figures as rows for people: the whole, then each group."""
+    found = [_row("all", summary)]
+    for name, groups in summary["by"].items():
+        found += [_row(f"{name} {value}", part) for value, part in groups.items()]
+    return found
+
+
+def counts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The verdicts and where they came from, as rows for people."""
+    where = ("num_run", "num_resumed", "num_cached", "num_repeated")
+    verdicts = [{"": name, "count": count} for name, count in summary["verdicts"].items()]
+    return verdicts + [{"": name, "count": summary[name]} for name in where if summary.get(name)]
+
+
+def _row(name: str, part: Mapping[str, Any]) -> dict[str, Any]:
+    interval = part["ci95"]
+    return {
+        "": name,
+        "problems": part["num_problems"],
+        "solutions": part["num_solutions"],
+        "null": part["num_null"],
+        "mean@k": part["mean_at_k"],
+        "95 % CI": None if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}",
+        **{f"pass@{k}": value for k, value in part["pass_at_k"].items()},
+    }

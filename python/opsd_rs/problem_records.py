@@ -1,0 +1,163 @@
+"""A problem file as a row of records: lines of JSON, items of one JSON array, rows of a parquet table.
+
+The first bytes decide which. In: a path. Out: records with the place each stands at, read one after the other, and
+a way to read one again, so that nobody has to hold gigabytes of tests. What the keys mean is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from opsd_rs.errors import BadInput
+
+ROWS_AT_ONCE = 32
+"""Parquet rows read together; with LiveCodeBench's tests about 100 MB."""
+
+Value = bytes | Mapping[str, Any]
+"""A line as it stands, or an object already parsed."""
+
+
+class Record(NamedTuple):
+    """One record of a file."""
+
+    where: str
+    """``file:line``, or ``file, row N`` (from 1) of a table."""
+    number: int
+    """From 0, empty lines not counted."""
+    value: Value
+    again: Callable[[], Value]
+    """Reads ``value`` again; raises BadInput where the file has changed meanwhile."""
+
+
+def read(file: Path) -> Iterator[Record]:
+    """The records of a file.
+
+    :raises BadInput: names the file and line: it cannot be read, or is neither JSON nor parquet
+    """
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(64)
+            if head[:4] == b"PAR1":
+                yield from _rows(file)
+            elif head.lstrip()[:1] == b"[":
+                yield from _items(file, head + stream.read())
+            else:
+                stream.seek(0)
+                yield from _lines(file, stream)
+    except OSError as error:
+        raise BadInput(f"problems.path: {file}: {error.strerror}") from error
+
+
+def lines(file: Path, stream: list[bytes]) -> Iterator[Record]:
+    """The records of lines held in memory; ``file`` names them in errors."""
+    found = ((number, line) for number, line in enumerate(stream, 1) if line.strip())
+    for index, (number, line) in enumerate(found):
+        yield Record(f"{file}:{number}", index, line, partial(_same, line))
+
+
+def _same(value: Value) -> Value:
+    return value
+
+
+def _lines(file: Path, stream: Any) -> Iterator[Record]:
+    offset = index = 0
+    for number, line in enumerate(stream, 1):
+        if line.strip():
+            yield Record(
+                f"{file}:{number}", index, line, partial(_line_again, file, number, offset, line[:64])
+            )
+            index += 1
+        offset += len(line)
+
+
+def _line_again(file: Path, number: int, offset: int, start: bytes) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            line = stream.readline()
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror}") from error
+    if not line.startswith(start):
+        raise BadInput(f"{file}:{number}: the file has changed since it was opened: start again")
+    return line
+
+
+def _items(file: Path, data: bytes) -> Iterator[Record]:
+    """Items of a JSON array, decoded one after the other, so that each one's line is known."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise BadInput(f"{file}:{line}: not UTF-8 ({error.reason})") from error
+    decoder = json.JSONDecoder()
+    position, line, index = text.index("[") + 1, 1 + text.count("\n", 0, text.index("[")), 0
+    try:
+        while True:
+            start = _past_space(text, position)
+            line, position = line + text.count("\n", position, start), start
+            if index == 0 and text[position : position + 1] == "]":
+                return
+            where = f"{file}:{line}"
+            value, end = decoder.raw_decode(text, position)
+            if not isinstance(value, dict):
+                raise BadInput(
+                    f"{where}: one JSON object per problem is expected, found {type(value).__name__}"
+                )
+            yield Record(where, index, value, partial(_same, value))
+            index += 1
+            after = _past_space(text, end)
+            line, position = line + text.count("\n", position, after), after
+            if text[position : position + 1] == "]":
+                return
+            if text[position : position + 1] != ",":
+                raise BadInput(f"{file}:{line}: a comma or the array's end is expected")
+            position += 1
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{file}:{error.lineno}: not JSON ({error.msg})") from error
+    except RecursionError as error:
+        raise BadInput(f"{file}:{line}: JSON nested too deep") from error
+
+
+def _past_space(text: str, position: int) -> int:
+    while text[position : position + 1] in (" ", "\t", "\r", "\n"):
+        position += 1
+    return position
+
+
+def _rows(file: Path) -> Iterator[Record]:
+    start = 0
+    while batch := _batch(file, start):
+        for offset, row in enumerate(batch):
+            index = start + offset
+            yield Record(f"{file}, row {index + 1}", index, row, partial(_row_again, file, index))
+        start += len(batch)
+
+
+@lru_cache(maxsize=1)
+def _batch(file: Path, start: int) -> list[dict[str, Any]]:
+    import polars
+
+    try:
+        frame = polars.scan_parquet(file, glob=False).slice(start, ROWS_AT_ONCE).collect()
+    except (polars.exceptions.PolarsError, OSError) as error:
+        raise BadInput(f"{file}: not a readable parquet file ({str(error).splitlines()[0]})") from error
+    return [_plain(row) for row in frame.to_dicts()]
+
+
+def _row_again(file: Path, index: int) -> Mapping[str, Any]:
+    start = index - index % ROWS_AT_ONCE
+    return _batch(file, start)[index - start]
+
+
+def _plain(value: Any) -> Any:
+    """A table's value as JSON would have it: dates as ISO text."""
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
