@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, final
 
+from typing_extensions import Buffer
+
 __all__ = [
     "Chat",
     "ContextTemplate",
@@ -28,6 +30,15 @@ class Chat:
         rows: Sequence[tuple[str, str, Sequence[str | None]]],
         max_tokens: int,
     ) -> list[tuple[tuple[int, ...], list[str]]]: ...
+    def assemble_packed(
+        self,
+        context: ContextTemplate,
+        rows: Sequence[tuple[str, str, Sequence[str | None]]],
+        max_tokens: int,
+        section_tokens: Sequence[int | None],
+        completion_ids: Buffer,
+        completion_offsets: Buffer,
+    ) -> dict[str, Any]: ...
     def render(self, message: str) -> str: ...
     def spells_special(self, text: str) -> bool: ...
     @property

@@ -1,41 +1,41 @@
-//! A step's rows, all at once: equal rows are encoded once, distinct ones on every core, results packed.
+//! A step's rows, all at once: equal rows are put together once, distinct ones on every core, results packed.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
-use crate::budget::{largest_fit, middle_cut, share};
 use crate::chat::Chat;
 use crate::error::Error;
+use crate::parallel::on_every_core;
+use crate::prefix::shared_prefixes;
+use crate::row::{Budget, Prepared, parts, prepare, texts};
 use crate::template::{ContextTemplate, Row};
-
-/// One row's prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prepared {
-    /// Token ids of the whole prompt.
-    pub ids: Vec<u32>,
-    /// `special:prompt`, and `special:NAME` and `cut:NAME` of sections.
-    pub flags: Vec<String>,
-}
 
 /// Rows end to end: row `i` is `ids[offsets[i]..offsets[i + 1]]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Packed {
-    /// Token ids of all rows.
+    /// Token ids of all rows: each prompt, and its completion if one was given.
     pub ids: Vec<u32>,
     /// `rows + 1` ascending offsets, the first 0.
     pub offsets: Vec<usize>,
     /// Flags per row.
     pub flags: Vec<Vec<String>>,
+    /// Where each row's completion starts in `ids`; it ends with the row.
+    pub completions: Vec<usize>,
+    /// Start and end in `ids` of the statement and of each section, row by row; both the row's start where absent.
+    pub spans: Vec<[usize; 2]>,
+    /// For each row, an earlier row whose prompt begins with as many of the same ids as any earlier one's, and how
+    /// many; the row itself and 0 for the first.
+    pub shared: Vec<[usize; 2]>,
 }
 
-/// Fills, cuts to `max_tokens` and encodes every row, in the order given.
+/// Fills, cuts to `budget` and encodes every row, in the order given, and appends its completion verbatim.
+///
+/// `completions` holds the ids of row `i` at `i`; without any, rows are prompts alone.
 pub fn assemble(
     chat: &Chat,
     context: &ContextTemplate,
     rows: &[Row<'_>],
-    max_tokens: usize,
+    budget: Budget<'_>,
+    completions: &[&[u32]],
 ) -> Result<Packed, Error> {
     // Siblings that read the same solution have the same prompt.
     let mut place = HashMap::new();
@@ -49,127 +49,41 @@ pub fn assemble(
             })
         })
         .collect();
-    let prepared = on_every_core(&distinct, |row| prepare(chat, context, row, max_tokens))?;
+    let parts = parts(chat, &texts(context, &distinct))?;
+    let prepared = on_every_core(&chat.encoder, &distinct, |session, row| {
+        prepare(chat, context, session, row, &parts, budget)
+    })?;
+    Ok(pack(&places, &prepared, completions))
+}
 
+fn pack(places: &[usize], prepared: &[Prepared], completions: &[&[u32]]) -> Packed {
+    let prompts = places.iter().map(|place| prepared[*place].ids.len());
+    let total = prompts.sum::<usize>() + completions.iter().map(|ids| ids.len()).sum::<usize>();
     let mut packed = Packed {
+        ids: Vec::with_capacity(total),
         offsets: vec![0],
         ..Packed::default()
     };
-    for place in places {
-        packed.ids.extend_from_slice(&prepared[place].ids);
+    for (i, place) in places.iter().enumerate() {
+        let row = &prepared[*place];
+        let start = packed.ids.len();
+        packed.ids.extend_from_slice(&row.ids);
+        packed.completions.push(packed.ids.len());
+        packed
+            .ids
+            .extend_from_slice(completions.get(i).copied().unwrap_or_default());
         packed.offsets.push(packed.ids.len());
-        packed.flags.push(prepared[place].flags.clone());
+        packed.flags.push(row.flags.clone());
+        packed.spans.extend(
+            row.spans
+                .iter()
+                .map(|span| [start + span.start, start + span.end]),
+        );
     }
-    Ok(packed)
-}
-
-/// One row: as it is if it fits, else with its sections cut.
-fn prepare(
-    chat: &Chat,
-    context: &ContextTemplate,
-    row: &Row<'_>,
-    max_tokens: usize,
-) -> Result<Prepared, Error> {
-    let encode = |row: &Row<'_>| -> Result<Vec<u32>, Error> {
-        let mut ids = Vec::new();
-        chat.encode(row.label, &context.fill(row), &mut ids)?;
-        Ok(ids)
-    };
-    let shown: Vec<Option<&str>> = row
-        .sections
+    let prompts: Vec<&[u32]> = places
         .iter()
-        .enumerate()
-        .map(|(i, text)| text.filter(|_| context.shows(row, i)))
+        .map(|place| &prepared[*place].ids[..])
         .collect();
-
-    let mut flags = Vec::new();
-    if chat.spells_special(row.prompt) {
-        flags.push("special:prompt".to_owned());
-    }
-    for (i, text) in shown.iter().enumerate() {
-        if text.is_some_and(|text| chat.spells_special(text)) {
-            flags.push(format!("special:{}", context.name(i)));
-        }
-    }
-
-    let ids = encode(row)?;
-    if ids.len() <= max_tokens {
-        return Ok(Prepared { ids, flags });
-    }
-
-    let lengths: Vec<usize> = shown
-        .iter()
-        .map(|text| text.map_or(0, |text| text.chars().count()))
-        .collect();
-    let total = lengths.iter().sum();
-    let cut_to = |keep: usize| -> Result<Prepared, Error> {
-        let short: Vec<Option<Cow<'_, str>>> = shown
-            .iter()
-            .zip(&lengths)
-            .map(|(text, length)| text.map(|text| middle_cut(text, share(keep, *length, total))))
-            .collect();
-        // A section that the chosen template leaves out still decides that it is not the bare one.
-        let sections: Vec<Option<&str>> = short
-            .iter()
-            .zip(row.sections)
-            .map(|(text, whole)| text.as_deref().or(*whole))
-            .collect();
-        let ids = encode(&Row {
-            sections: &sections,
-            ..*row
-        })?;
-        let mut flags = flags.clone();
-        for (i, text) in short.iter().enumerate() {
-            if matches!(text, Some(Cow::Owned(_))) {
-                flags.push(format!("cut:{}", context.name(i)));
-            }
-        }
-        Ok(Prepared { ids, flags })
-    };
-    match largest_fit(total, |keep| Ok(cut_to(keep)?.ids.len() <= max_tokens))? {
-        Some(keep) => cut_to(keep),
-        None => Err(Error::OverBudget {
-            label: row.label.to_owned(),
-            tokens: cut_to(0)?.ids.len(),
-            budget: max_tokens,
-        }),
-    }
-}
-
-/// Maps `work` over `items` on as many threads as there are cores, keeping their order.
-///
-/// Threads live for this call only: a pool kept in the process would not survive the forks around a trainer.
-fn on_every_core<T: Sync, R: Send>(
-    items: &[T],
-    work: impl Fn(&T) -> Result<R, Error> + Sync,
-) -> Result<Vec<R>, Error> {
-    let cores = thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(items.len());
-    if cores <= 1 {
-        return items.iter().map(work).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let mut done: Vec<(usize, Result<R, Error>)> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut mine = Vec::new();
-                    loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(item) = items.get(at) else {
-                            return mine;
-                        };
-                        mine.push((at, work(item)));
-                    }
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().expect("an assembling thread panicked"))
-            .collect()
-    });
-    done.sort_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, result)| result).collect()
+    packed.shared = shared_prefixes(&prompts);
+    packed
 }

@@ -18,7 +18,7 @@ use std::borrow::Cow;
 pub fn middle_cut(text: &str, keep: usize) -> Cow<'_, str> {
     let length = text.chars().count();
     let cut = length.saturating_sub(keep);
-    let marker = format!("\n[... {cut} characters cut ...]\n");
+    let marker = marker(cut);
     if keep + marker.len() >= length {
         return Cow::Borrowed(text);
     }
@@ -26,6 +26,15 @@ pub fn middle_cut(text: &str, keep: usize) -> Cow<'_, str> {
     let start = byte_of(text, head);
     let end = byte_of(text, head + cut);
     Cow::Owned(format!("{}{marker}{}", &text[..start], &text[end..]))
+}
+
+/// The marker in place of all of `text`, even where that is longer: rare characters can take more tokens than it.
+pub(crate) fn only_marker(text: &str) -> String {
+    marker(text.chars().count())
+}
+
+fn marker(cut: usize) -> String {
+    format!("\n[... {cut} characters cut ...]\n")
 }
 
 fn byte_of(text: &str, character: usize) -> usize {

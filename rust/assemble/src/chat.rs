@@ -2,21 +2,28 @@
 //!
 //! `head` and `tail` are what the chat template writes before and after the message. They are cut at the turn
 //! markers nearest to it (the last added token of `head`, the first of `tail`): what lies outside is encoded
-//! once, with special tokens parsed; what lies inside is encoded with the message, in one piece, by a tokenizer
-//! that takes the spelling of special tokens as plain text.
+//! once, with special tokens parsed; what lies inside is encoded with the message by a tokenizer that takes the
+//! spelling of special tokens as plain text, and only as far as it was not encoded before (`line.rs`).
 
 use std::collections::HashMap;
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
+use crate::encoder::{Encoder, Session};
 use crate::error::Error;
+use crate::line::{Line, Parts, inside};
+use crate::memory::{Memory, Part};
+use crate::spelling::Spellings;
+use crate::template::Run;
 
 /// A chat template compiled for messages of one user.
 #[derive(Debug)]
 pub struct Chat {
-    plain: Tokenizer,
+    pub(crate) encoder: Encoder,
+    pub(crate) memory: Memory,
     head_ids: Vec<u32>,
     tail_ids: Vec<u32>,
     /// Between the marker and the message: `user\n`.
@@ -29,7 +36,7 @@ pub struct Chat {
     strips_start: bool,
     strips_end: bool,
     /// Spellings that would be special tokens if they were not taken as plain text.
-    reserved: Vec<String>,
+    reserved: Spellings,
     markers: [(u32, String); 2],
 }
 
@@ -76,8 +83,7 @@ impl Chat {
         let reserved = added
             .iter()
             .filter(|(id, token)| token.special || **id == first.id || **id == last.id)
-            .map(|(_, token)| token.content.clone())
-            .collect();
+            .map(|(_, token)| token.content.as_str());
         Ok(Self {
             head_ids: encode(&parsing, &head[..first.end])?,
             tail_ids: encode(&parsing, &tail[last.start..])?,
@@ -88,33 +94,60 @@ impl Chat {
             trims,
             strips_start: added[&first.id].rstrip,
             strips_end: added[&last.id].lstrip,
-            reserved,
+            reserved: Spellings::new(reserved),
             markers: [first.id, last.id].map(|id| (id, added[&id].content.clone())),
-            plain,
+            encoder: Encoder::new(&json, plain),
+            memory: Memory::default(),
         })
     }
 
     /// Appends the ids of the whole chat around `message` to `ids`; `label` names it in errors.
     pub fn encode(&self, label: &str, message: &str, ids: &mut Vec<u32>) -> Result<(), Error> {
-        let mut inside = format!("{}{}{}", self.before, self.trimmed(message), self.after);
-        if self.strips_start {
-            inside = inside.trim_start().to_owned();
+        let mut session = self.encoder.session();
+        let part = self.part(&mut session, message)?;
+        let parts = Parts::from([(message, part)]);
+        let line = self.line(&mut session, label, &[Run::slot(0, message)], &parts);
+        let found = session.found();
+        self.encoder.learn(found);
+        ids.extend(line?.ids);
+        Ok(())
+    }
+
+    /// What is known of a text, found out now if it is new.
+    pub(crate) fn part(&self, session: &mut Session<'_>, text: &str) -> Result<Arc<Part>, Error> {
+        if let Some(part) = self.memory.get(text) {
+            return Ok(part);
         }
-        if self.strips_end {
-            inside.truncate(inside.trim_end().len());
-        }
-        let inside_ids = encode(&self.plain, &inside)?;
-        if let Some((_, marker)) = self.markers.iter().find(|(id, _)| inside_ids.contains(id)) {
+        let part = Arc::new(Part::new(session, &self.reserved, text)?);
+        self.memory.put(text, &part);
+        Ok(part)
+    }
+
+    /// The whole chat around a message given as runs, whose texts `parts` knows.
+    pub(crate) fn line(
+        &self,
+        session: &mut Session<'_>,
+        label: &str,
+        runs: &[Run<'_>],
+        parts: &Parts<'_>,
+    ) -> Result<Line, Error> {
+        let runs = inside(
+            [&self.before, &self.after],
+            runs,
+            self.trims,
+            [self.strips_start, self.strips_end],
+        );
+        let mut line = Line::start(&self.head_ids);
+        line.write(session, &runs, parts)?;
+        let written = &line.ids[self.head_ids.len()..];
+        if let Some((_, marker)) = self.markers.iter().find(|(id, _)| written.contains(id)) {
             return Err(Error::Forged {
                 label: label.to_owned(),
                 marker: marker.clone(),
             });
         }
-        ids.reserve(self.head_ids.len() + inside_ids.len() + self.tail_ids.len());
-        ids.extend_from_slice(&self.head_ids);
-        ids.extend(inside_ids);
-        ids.extend_from_slice(&self.tail_ids);
-        Ok(())
+        line.ids.extend_from_slice(&self.tail_ids);
+        Ok(line)
     }
 
     /// The chat as text, as the chat template renders it.
@@ -124,9 +157,7 @@ impl Chat {
 
     /// Whether `text` spells a special token.
     pub fn spells_special(&self, text: &str) -> bool {
-        self.reserved
-            .iter()
-            .any(|token| text.contains(token.as_str()))
+        self.reserved.occur_in(text)
     }
 
     /// Ids from the marker that ends the user's turn to the end of the prompt: the generation header.
@@ -135,14 +166,17 @@ impl Chat {
     }
 
     fn trimmed<'a>(&self, message: &'a str) -> &'a str {
-        // Python's `str.strip`, which Jinja's `trim` calls, also strips the four ASCII separators.
-        let blank = |c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c);
         if self.trims {
-            message.trim_matches(blank)
+            message.trim_matches(is_blank)
         } else {
             message
         }
     }
+}
+
+/// What Python's `str.strip` strips, which Jinja's `trim` calls: the four ASCII separators too.
+pub(crate) fn is_blank(character: char) -> bool {
+    character.is_whitespace() || ('\x1c'..='\x1f').contains(&character)
 }
 
 /// A tokenizer that neither cuts nor pads, whatever its file asks for.

@@ -38,6 +38,21 @@ pub enum Error {
         /// The bound.
         budget: usize,
     },
+    /// Not even the marker fits a section's own bound.
+    #[error(
+        "problem {label}: section {section:?} takes {tokens} tokens with all of it cut away, more than its budget \
+         of {budget}; give it more"
+    )]
+    OverSection {
+        /// Whose row.
+        label: String,
+        /// The section's name.
+        section: String,
+        /// Length of the marker.
+        tokens: usize,
+        /// The bound.
+        budget: usize,
+    },
     /// A message came out with a turn marker's id in it although its text was encoded as plain text.
     #[error(
         "problem {label}: its text encodes to the turn marker {marker:?}; this tokenizer cannot be used safely"

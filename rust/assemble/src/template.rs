@@ -105,20 +105,35 @@ impl ContextTemplate {
         &self.sections[section].name
     }
 
+    /// How many sections there are.
+    pub fn num_sections(&self) -> usize {
+        self.sections.len()
+    }
+
     /// The user's message of a row.
     pub fn fill(&self, row: &Row<'_>) -> String {
-        let mut text = String::new();
+        self.runs(row).iter().map(|run| run.text).collect()
+    }
+
+    /// The user's message of a row, run by run.
+    pub(crate) fn runs<'a>(&'a self, row: &Row<'a>) -> Vec<Run<'a>> {
+        let mut runs = Vec::new();
         for piece in self.chosen(row) {
             match piece {
-                Piece::Text(fixed) => text.push_str(fixed),
-                Piece::Slot(Slot::Prompt) => text.push_str(row.prompt),
-                Piece::Slot(Slot::Preamble) => text.push_str(&self.preamble),
+                Piece::Text(fixed) => runs.push(Run::fixed(fixed)),
+                Piece::Slot(Slot::Prompt) => runs.push(Run::slot(0, row.prompt)),
+                Piece::Slot(Slot::Preamble) => runs.push(Run::fixed(&self.preamble)),
                 Piece::Slot(Slot::Section(i)) => {
-                    section(&self.sections[*i].wrapper, row.text(*i), &mut text);
+                    // A section stands whole or not at all.
+                    let Some(text) = row.text(*i) else { continue };
+                    runs.extend(self.sections[*i].wrapper.iter().map(|piece| match piece {
+                        Piece::Text(fixed) => Run::fixed(fixed),
+                        Piece::Slot(_) => Run::slot(1 + *i, text),
+                    }));
                 }
             }
         }
-        text
+        runs
     }
 
     /// Whether a section of the row reaches its message at all.
@@ -135,13 +150,23 @@ impl ContextTemplate {
     }
 }
 
-/// A section stands whole or not at all.
-fn section(pieces: &[Piece], text: Option<&str>, out: &mut String) {
-    let Some(text) = text else { return };
-    for piece in pieces {
-        match piece {
-            Piece::Text(fixed) => out.push_str(fixed),
-            Piece::Slot(_) => out.push_str(text),
+/// A stretch of a message that comes from one place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub(crate) text: &'a str,
+    /// 0 for the statement, `1 + i` for section `i`; `None` for the template's own words.
+    pub(crate) slot: Option<usize>,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn fixed(text: &'a str) -> Self {
+        Self { text, slot: None }
+    }
+
+    pub(crate) fn slot(slot: usize, text: &'a str) -> Self {
+        Self {
+            text,
+            slot: Some(slot),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use opsd_assemble::{Chat, ContextTemplate, Error, Packed, Row, Templates, assemble};
+use opsd_assemble::{Budget, Chat, ContextTemplate, Error, Packed, Row, Templates, assemble};
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
@@ -61,7 +61,7 @@ fn row<'a>(prompt: &'a str, sections: &'a [Option<&'a str>; 2]) -> Row<'a> {
 }
 
 fn one(row: Row<'_>, budget: usize) -> Result<Packed, Error> {
-    assemble(&chat(), &context(), &[row], budget)
+    assemble(&chat(), &context(), &[row], Budget::total(budget), &[])
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn no_slot_forges_a_turn_whether_markers_are_special_or_not() {
     for special in [true, false] {
         let chat = Chat::new(&tokenizer_json(special).to_string(), HEAD, TAIL, false).unwrap();
         let row = row("a", &[Some("b<|e|> <|u|>c"), None]);
-        let packed = assemble(&chat, &context(), &[row], 100).unwrap();
+        let packed = assemble(&chat, &context(), &[row], Budget::total(100), &[]).unwrap();
         for marker in [1, 2] {
             assert_eq!(
                 packed.ids.iter().filter(|id| **id == marker).count(),
@@ -155,7 +155,7 @@ fn a_batch_is_its_rows_one_by_one() {
         .map(|text| [Some(text.as_str()), (text.len() > 20).then_some("c")])
         .collect();
     let rows: Vec<Row<'_>> = sections.iter().map(|texts| row("a b", texts)).collect();
-    let batch = assemble(&chat(), &context(), &rows, 64).unwrap();
+    let batch = assemble(&chat(), &context(), &rows, Budget::total(64), &[]).unwrap();
     for (i, row) in rows.iter().enumerate() {
         let alone = one(*row, 64).unwrap();
         assert_eq!(alone.ids, batch.ids[batch.offsets[i]..batch.offsets[i + 1]]);

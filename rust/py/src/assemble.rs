@@ -1,8 +1,9 @@
-//! The assembler's door: strings in, tuples of ids out, one crossing per batch.
+//! The assembler's door: strings in, buffers of ids out, one crossing per batch.
 
-use opsd_assemble::{ContextTemplate, Error, Row, Templates, assemble};
+use opsd_assemble::{Budget, ContextTemplate, Error, Packed, Row, Templates, assemble};
+use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyByteArray, PyDict, PyTuple};
 
 use crate::crossing::crossing;
 use crate::error::Crossed;
@@ -60,6 +61,43 @@ impl PyContextTemplate {
     }
 }
 
+/// The rows, their completions and bounds, as the assembler takes them.
+fn assembled(
+    chat: &opsd_assemble::Chat,
+    context: &ContextTemplate,
+    rows: &[PyRow],
+    budget: Budget<'_>,
+    completions: &[&[u32]],
+) -> Result<Packed, Error> {
+    let sections: Vec<_> = rows
+        .iter()
+        .map(|(_, _, sections)| texts(sections))
+        .collect();
+    let rows: Vec<Row<'_>> = rows
+        .iter()
+        .zip(&sections)
+        .map(|((label, prompt, _), sections)| Row {
+            label,
+            prompt,
+            sections,
+        })
+        .collect();
+    assemble(chat, context, &rows, budget, completions)
+}
+
+/// Writable bytes of 64-bit integers, for `numpy.frombuffer`.
+fn words(
+    py: Python<'_>,
+    values: impl ExactSizeIterator<Item = usize>,
+) -> PyResult<Bound<'_, PyByteArray>> {
+    PyByteArray::new_with(py, 8 * values.len(), |bytes| {
+        for (place, value) in bytes.chunks_exact_mut(8).zip(values) {
+            place.copy_from_slice(&(value as u64).to_ne_bytes());
+        }
+        Ok(())
+    })
+}
+
 fn texts(sections: &[Option<String>]) -> Vec<Option<&str>> {
     sections.iter().map(Option::as_deref).collect()
 }
@@ -98,6 +136,10 @@ impl PyChat {
     }
 
     /// Token ids and flags of many rows `(label, prompt, sections)`, each at most `max_tokens` long.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a list from Python is extracted by value"
+    )]
     fn assemble<'py>(
         &self,
         py: Python<'py>,
@@ -105,21 +147,8 @@ impl PyChat {
         rows: Vec<PyRow>,
         max_tokens: usize,
     ) -> PyResult<Vec<PyPrompt<'py>>> {
-        let packed = crossing(py, move || {
-            let sections: Vec<_> = rows
-                .iter()
-                .map(|(_, _, sections)| texts(sections))
-                .collect();
-            let rows: Vec<Row<'_>> = rows
-                .iter()
-                .zip(&sections)
-                .map(|((label, prompt, _), sections)| Row {
-                    label,
-                    prompt,
-                    sections,
-                })
-                .collect();
-            assemble(&self.0, &context.0, &rows, max_tokens)
+        let packed = crossing(py, || {
+            assembled(&self.0, &context.0, &rows, Budget::total(max_tokens), &[])
         })?;
         packed
             .offsets
@@ -127,6 +156,51 @@ impl PyChat {
             .zip(packed.flags)
             .map(|(span, flags)| Ok((PyTuple::new(py, &packed.ids[span[0]..span[1]])?, flags)))
             .collect()
+    }
+
+    /// The same with completions, into buffers: `input_ids`, `offsets`, `completions`, `spans` and `shared` are
+    /// 64-bit integers, `flags` a list per row. Row `i`'s completion is
+    /// `completion_ids[completion_offsets[i]:completion_offsets[i + 1]]`.
+    #[pyo3(signature = (context, rows, max_tokens, section_tokens, completion_ids, completion_offsets))]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::needless_pass_by_value,
+        reason = "one crossing; lists from Python are extracted by value"
+    )]
+    fn assemble_packed<'py>(
+        &self,
+        py: Python<'py>,
+        context: &PyContextTemplate,
+        rows: Vec<PyRow>,
+        max_tokens: usize,
+        section_tokens: Vec<Option<usize>>,
+        completion_ids: PyBuffer<u32>,
+        completion_offsets: PyBuffer<u64>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let (ids, offsets) = (completion_ids.to_vec(py)?, completion_offsets.to_vec(py)?);
+        let budget = Budget {
+            total: max_tokens,
+            sections: &section_tokens,
+        };
+        let packed = crossing(py, || {
+            let completions: Vec<&[u32]> = offsets
+                .windows(2)
+                .map(|span| &ids[span[0] as usize..span[1] as usize])
+                .collect();
+            assembled(&self.0, &context.0, &rows, budget, &completions)
+        })?;
+        let buffers = PyDict::new(py);
+        buffers.set_item(
+            "input_ids",
+            words(py, packed.ids.iter().map(|id| *id as usize))?,
+        )?;
+        buffers.set_item("offsets", words(py, packed.offsets.into_iter())?)?;
+        buffers.set_item("completions", words(py, packed.completions.into_iter())?)?;
+        let pairs = |pairs: Vec<[usize; 2]>| pairs.concat().into_iter();
+        buffers.set_item("spans", words(py, pairs(packed.spans))?)?;
+        buffers.set_item("shared", words(py, pairs(packed.shared))?)?;
+        buffers.set_item("flags", packed.flags)?;
+        Ok(buffers)
     }
 
     /// The chat as text.
