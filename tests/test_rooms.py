@@ -30,7 +30,7 @@ ROOMS = {
     "rollout": {"rollout", "sampler", "vllm_engine", "vllm_server", "weight_sync"},
     "grading": {
         "grading", "grading_flow", "grader_process", "grade_inputs", "grade_keys", "grade_journal", "grade_results",
-        "grade_run", "grade_report", "grade_official",
+        "grade_run", "grade_report", "grade_official", "grading_ray", "grading_cluster", "grading_node",
     },
     "context": {"context", "context_chat", "context_words"},
     "student": {"student"},
@@ -44,7 +44,10 @@ ROOMS = {
 DOORS = {("gap", "evaluate")}
 """The room-to-room edges there are: (who imports, what)."""
 
-CORRIDORS = {"train", "house", "distill", "sync", "checkpoint", "cli", "cli_grade", "cli_options", "doctor"}
+CORRIDORS = {
+    "train", "house", "distill", "sync", "checkpoint", "cli", "cli_grade", "cli_options", "doctor",
+    "compat.shared", "compat.verl", "compat.trl",
+}  # fmt: skip
 
 HEAVY = {
     "click": {"cli", "cli_grade", "cli_options"},
@@ -61,6 +64,7 @@ HEAVY = {
     "tokenizers": {"model"},
     "deepspeed": {"student"},
     "vllm": {"vllm_server", "weight_sync"},
+    "ray": {"grading_ray", "grading_cluster"},
     "triton": {"kernels"},
     "safetensors": {"student", "weight_sync"},
     "huggingface_hub": {"model", "livecodebench"},
@@ -72,10 +76,12 @@ LIGHT = set(sys.stdlib_module_names) | {"pydantic", "numpy"}
 
 
 def modules() -> dict[str, ast.Module]:
+    """By name; a folder of kernels is one module, the doors in ``compat`` are one each."""
     files = [*PACKAGE.glob("*.py"), *PACKAGE.glob("kernels/*.py")]
+    doors = [file for file in PACKAGE.glob("compat/*.py") if file.stem != "__init__"]
     return {
         file.relative_to(PACKAGE).parts[0].removesuffix(".py"): ast.parse(file.read_text()) for file in files
-    }
+    } | {f"compat.{file.stem}": ast.parse(file.read_text()) for file in doors}
 
 
 MODULES = {name: tree for name, tree in modules().items() if name != "__init__"}

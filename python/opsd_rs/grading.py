@@ -181,4 +181,6 @@ class Grader(Flow):
             return self._supervisor
 
     def _started(self) -> Supervisor | None:
-        return None if self._closed else self._supervisor
+        if self._closed:
+            raise OpsdError("the grader was closed; make a new Grader")
+        return self._supervisor

@@ -67,12 +67,26 @@ class Flow:
         raise NotImplementedError
 
     def _started(self) -> Backend | None:
-        """The backend if it runs, without waiting."""
+        """The backend if it was started, without waiting.
+
+        :raises OpsdError: closed
+        """
         raise NotImplementedError
 
     def _grade(self, solution: Solution, found: Any) -> Grade:
         """What a ``done`` reply found, as a record."""
         raise NotImplementedError
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can grade: neither closed, nor broken, nor a forked process's copy."""
+        try:
+            backend = self._started()
+            if backend is not None:
+                backend.check()
+        except OpsdError:
+            return False
+        return True
 
     @property
     def window(self) -> int:
