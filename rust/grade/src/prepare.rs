@@ -2,7 +2,7 @@
 //!
 //! Everything that can be wrong with the user's problem is found here, once, and named.
 
-use opsd_sandbox::{Entry, Limits};
+use opsd_sandbox::{Entry, Input, Limits};
 
 use crate::case::{Overrides, Problem};
 use crate::compare;
@@ -16,7 +16,7 @@ pub struct Prepared {
     /// How programs are entered.
     pub entry: Entry,
     /// One per test, in order.
-    pub inputs: Vec<Vec<u8>>,
+    pub inputs: Vec<Input>,
     /// Per test.
     pub limits: Limits,
     outputs: Vec<Expected>,
@@ -58,7 +58,7 @@ impl Prepared {
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         for (index, case) in tests.into_iter().enumerate() {
             if entry == Entry::Stdin {
-                inputs.push(case.input.into_bytes());
+                inputs.push(case.input.into_bytes().into());
                 outputs.push(Expected {
                     text: case.output,
                     value: None,
@@ -81,7 +81,7 @@ impl Prepared {
             }
             let value = Value::parse(case.output.as_bytes())
                 .ok_or_else(|| bad(format!("test {index}, output: not a JSON value")))?;
-            inputs.push(input.to_vec());
+            inputs.push(input.to_vec().into());
             outputs.push(Expected {
                 text: case.output,
                 value: Some(value),

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use opsd_sandbox::{End, Entry, Error, Go, Layer, Limit, Limits, Options, Program, TestRun};
+use opsd_sandbox::{End, Entry, Error, Go, Input, Layer, Limit, Limits, Options, Program, TestRun};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -52,8 +52,8 @@ impl PyZygote {
 
     /// Programs start threads: they go on while their main thread waits here.
     #[staticmethod]
-    fn next_test(py: Python<'_>, done: Option<u64>) -> u64 {
-        py.detach(|| opsd_sandbox::next_test(done))
+    fn next_test(py: Python<'_>, done: Option<u64>, report: &[u8]) -> u64 {
+        py.detach(|| opsd_sandbox::next_test(done, report))
     }
 }
 
@@ -135,6 +135,7 @@ impl PySandbox {
             Some(entry_point) => Entry::Function { entry_point },
         };
         let program = Program { code, entry };
+        let inputs: Vec<Input> = inputs.into_iter().map(Input::from).collect();
         let limits = Limits {
             cpu_seconds,
             idle_seconds,
@@ -171,9 +172,9 @@ impl PySandbox {
         self.0.pid()
     }
 
-    /// Which protections hold, in one line.
-    #[getter]
-    fn description(&self) -> String {
+    /// Which protections hold, in one line. Not a second getter: pyo3 keeps a class's getters in a map of random
+    /// order, and the zygote's heap, which loads this class, must be the same each time.
+    fn describe(&self) -> String {
         self.0.describe()
     }
 }

@@ -14,7 +14,9 @@ use crate::{landlock, sys, wire};
 
 /// Where a child keeps its code before the test and its report after it.
 pub const REPORT_FD: RawFd = 4;
-const SCOPE_FD: RawFd = 5;
+/// A child's own input file, read-only; what descriptor 0 is made from.
+const INPUT_FD: RawFd = 5;
+const SCOPE_FD: RawFd = 6;
 
 /// Ends the process; standard error tells the driver which step it was.
 fn give_up(step: &str, error: &io::Error) -> ! {
@@ -55,9 +57,10 @@ impl Zygote {
             );
             drop(sys::adopt(SCOPE_FD));
         }
-        let ready = wire::pack(wire::words([wire::READY, sys::pid() as u64]));
+        let pid = sys::pid() as u64;
+        let ready = || wire::pack(wire::words([wire::READY, pid, sys::own_cpu_nanoseconds()]));
         if !self.has(Layer::Seccomp) {
-            return must("report ready", sys::send(CONTROL_FD, &ready, &[]));
+            return must("report ready", sys::send(CONTROL_FD, &ready(), &[]));
         }
         policy::bind(&mut self.stage_two, sys::pid() as u32);
         let listener = must(
@@ -67,11 +70,11 @@ impl Zygote {
         if self.listen {
             must(
                 "send the listener",
-                sys::send(CONTROL_FD, &ready, &[listener]),
+                sys::send(CONTROL_FD, &ready(), &[listener]),
             );
             drop(sys::adopt(listener));
         } else {
-            must("report ready", sys::send(CONTROL_FD, &ready, &[]));
+            must("report ready", sys::send(CONTROL_FD, &ready(), &[]));
         }
     }
 
@@ -82,7 +85,7 @@ impl Zygote {
         must("stderr", sys::place(job.stderr, 2));
         must("control", sys::place(job.control, CONTROL_FD));
         must("report", sys::place(job.report, REPORT_FD));
-        let mut first = REPORT_FD + 1;
+        let mut first = REPORT_FD + 1; // INPUT_FD comes with the first test
         if let Some(scope) = self.scope {
             must("scope", sys::place(scope, SCOPE_FD));
             first = SCOPE_FD + 1;
@@ -112,26 +115,47 @@ fn limit_resources(job: &Job) {
     );
 }
 
-/// Tells the driver that test `done` has ended (`None`: none yet) and blocks until the next one's input is
-/// descriptor 0. Returns its index; without a next one the process ends here.
-pub fn next_test(done: Option<u64>) -> u64 {
+/// Tells the driver that test `done` has ended (`None`: none yet), with the harness's report, and blocks until the
+/// next one's input is descriptor 0. Returns its index; without a next one the process ends here.
+pub fn next_test(done: Option<u64>, report: &[u8]) -> u64 {
     if let Some(index) = done {
-        let words = wire::words([wire::DONE, index, sys::own_peak_kib()]);
-        if sys::send(CONTROL_FD, &wire::pack(words), &[]).is_err() {
+        let mut message = [0; wire::LENGTH + wire::LONGEST_HERE];
+        let place = if report.len() <= wire::LONGEST_HERE {
+            message[wire::LENGTH..][..report.len()].copy_from_slice(report);
+            wire::HERE
+        } else if sys::pwrite_all(&Borrowed(REPORT_FD), report).is_ok() {
+            wire::IN_FILE
+        } else {
+            sys::exit(wire::NO_REPORT) // the program has closed it, or lowered its own file limit
+        };
+        let length = report.len() as u64;
+        let words = wire::words([wire::DONE, index, sys::own_peak_kib(), length, place]);
+        message[..wire::LENGTH].copy_from_slice(&wire::pack(words));
+        let rest = if place == wire::HERE { report.len() } else { 0 };
+        if sys::send(CONTROL_FD, &message[..wire::LENGTH + rest], &[]).is_err() {
             sys::exit(0);
         }
     }
     let mut bytes = [0; wire::LENGTH];
     let mut fds = [-1; sys::MAX_FDS];
-    match sys::receive(CONTROL_FD, &mut bytes, &mut fds) {
-        Ok((wire::LENGTH, 1)) if wire::unpack(&bytes)[0] == wire::NEXT => {
-            // It is already 0 where the program has closed its own, as `open(0).read()` does.
-            if fds[0] != 0 {
-                must("stdin", sys::place(fds[0], 0));
+    let Ok((wire::LENGTH, count)) = sys::receive(CONTROL_FD, &mut bytes, &mut fds) else {
+        sys::exit(0)
+    };
+    let [kind, index, which, ..] = wire::unpack(&bytes);
+    match (kind, which, count) {
+        (wire::NEXT, wire::OWN_INPUT, 0) => must("stdin", sys::place(INPUT_FD, 0)),
+        // It is 0 already where the program has closed its own, as `open(0).read()` does.
+        (wire::NEXT, wire::THIS_INPUT, 1) if fds[0] == 0 => {}
+        (wire::NEXT, wire::NEW_INPUT | wire::THIS_INPUT, 1) => {
+            must("stdin", sys::place(fds[0], 0));
+            if which == wire::NEW_INPUT && fds[0] != INPUT_FD {
+                must("own input", sys::place(fds[0], INPUT_FD));
+            }
+            if fds[0] != INPUT_FD {
                 drop(sys::adopt(fds[0]));
             }
-            wire::unpack(&bytes)[1]
         }
         _ => sys::exit(0),
     }
+    index
 }

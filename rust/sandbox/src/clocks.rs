@@ -14,7 +14,8 @@ pub(crate) struct Clocks {
     pid: i32,
     started: Instant,
     cpu_before: f64,
-    last: Look,
+    /// None until the first nap is over: most tests end before, and a look costs more than they do.
+    last: Option<Look>,
     idle_seconds: f64,
 }
 
@@ -31,21 +32,30 @@ struct Look {
 
 /// Never look more often than this.
 const SHORTEST_NAP: Duration = Duration::from_millis(1);
+/// Longest time before the first look at a test.
+const FIRST_NAP: Duration = Duration::from_millis(10);
 /// Looks per idle limit.
 const LOOKS: f64 = 8.0;
 
 impl Clocks {
-    /// Starts them. The process waits for its input now, so it is asleep.
-    pub(crate) fn start(pid: i32) -> sys::Sys<Self> {
-        let mut last = look(pid)?;
-        last.asleep = true;
-        Ok(Self {
+    /// Starts them, given the CPU seconds that the process had used when its input was released.
+    pub(crate) fn start(pid: i32, cpu_before: f64) -> Self {
+        Self {
             pid,
-            started: last.at,
-            cpu_before: last.cpu,
-            last,
+            started: Instant::now(),
+            cpu_before,
+            last: None,
             idle_seconds: 0.0,
-        })
+        }
+    }
+
+    /// How long to sleep before the first look. Idle time before it is not counted.
+    pub(crate) fn first_nap(limits: &Limits) -> Duration {
+        let shortest = limits.cpu_seconds / f64::from(limits.threads);
+        let nap = shortest
+            .min(limits.idle_seconds / LOOKS)
+            .min(limits.wall_seconds);
+        Duration::from_secs_f64(nap).min(FIRST_NAP)
     }
 
     /// Wall seconds.
@@ -67,8 +77,8 @@ impl Clocks {
     pub(crate) fn check(&mut self, limits: &Limits) -> sys::Sys<Result<Duration, Limit>> {
         let now = look(self.pid)?;
         let (cpu, wall) = ((now.cpu - self.cpu_before).max(0.0), self.wall());
-        self.idle_seconds += idle_between(&self.last, &now);
-        self.last = now;
+        self.idle_seconds += self.last.map_or(0.0, |before| idle_between(&before, &now));
+        self.last = Some(now);
         if cpu >= limits.cpu_seconds {
             return Ok(Err(Limit::Cpu));
         }
@@ -207,7 +217,7 @@ mod tests {
 
     #[test]
     fn own_cpu_clock_runs() {
-        let mut clocks = Clocks::start(sys::pid()).unwrap();
+        let mut clocks = Clocks::start(sys::pid(), sys::cpu_seconds(sys::pid()).unwrap());
         assert!(clocks.check(&Limits::default()).unwrap().is_ok());
         let (mut x, before) = (0u64, clocks.cpu().unwrap());
         while clocks.cpu().unwrap() < before + 0.02 {

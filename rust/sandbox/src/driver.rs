@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use crate::handle::{Child, Death};
+use crate::input::{Input, OwnInput};
 use crate::limits::Limits;
 use crate::plan::{Entry, Error, Go, Layer, Options, Program, TestRun};
 use crate::{sys, wire};
@@ -33,7 +35,7 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 /// `ADDR_NO_RANDOMIZE`, personality(2).
 pub(crate) const NO_RANDOM_ADDRESSES: u32 = 0x0004_0000;
 /// A zygote boots in about 60 ms on a quiet machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Programs run before the first real one.
 const REHEARSALS: usize = 3;
@@ -50,28 +52,6 @@ pub struct Sandbox {
     uid: u64,
     thread_cap: bool,
     pub(crate) given_up: Arc<AtomicBool>,
-}
-
-/// A program's process, sealed, waiting for its first input.
-#[derive(Debug)]
-pub(crate) struct Child {
-    pub(crate) pid: i32,
-    pub(crate) pidfd: OwnedFd,
-    pub(crate) control: OwnedFd,
-    pub(crate) listener: Option<OwnedFd>,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
-    pub(crate) report: OwnedFd,
-    /// No test has run in it.
-    pub(crate) fresh: bool,
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Death {
-    pub(crate) status: i32,
-    pub(crate) cpu_seconds: f64,
-    pub(crate) peak_kib: u64,
 }
 
 pub(crate) fn broken<E: ToString>(step: &'static str) -> impl FnOnce(E) -> Error {
@@ -147,7 +127,7 @@ impl Sandbox {
             let mut answer = None;
             self.run(
                 &program,
-                &[b"5\n".to_vec()],
+                &[b"5\n".to_vec().into()],
                 &Limits::default(),
                 &mut |_, run| {
                     answer = Some(run.clone());
@@ -170,7 +150,7 @@ impl Sandbox {
     pub fn run(
         &mut self,
         program: &Program,
-        inputs: &[Vec<u8>],
+        inputs: &[Input],
         limits: &Limits,
         judge: &mut dyn FnMut(usize, &TestRun) -> Go,
     ) -> Result<(), Error> {
@@ -179,25 +159,27 @@ impl Sandbox {
         let mut index = 0;
         while let Some(input) = inputs.get(index) {
             let ready = match child.take() {
-                Some(child) if child.alive()? => child,
+                Some(mut child) if child.alive()? => {
+                    child.release(index, input)?;
+                    child
+                }
                 old => {
-                    old.map_or(Ok(()), |old| self.bury(old).map(drop))?;
-                    self.fork(program, limits, inputs.len() - index)?
+                    old.map_or(Ok(()), |old| self.dismiss(old))?;
+                    self.fork(program, limits, inputs.len() - index, index, input)?
                 }
             };
-            let (run, survivor) = self.test(ready, index, input, limits, &program.entry)?;
+            let (run, survivor) = self.test(ready, index, limits, &program.entry)?;
             child = survivor;
             match judge(index, &run) {
                 Go::Next => index += 1,
                 Go::Stop => break,
                 go @ (Go::Again | Go::NextFresh) => {
                     index += usize::from(go == Go::NextFresh);
-                    child
-                        .take()
-                        .map_or(Ok(()), |old| self.bury(old).map(drop))?;
+                    child.take().map_or(Ok(()), |old| self.dismiss(old))?;
                 }
             }
         }
+        // The caller may count on it: nothing of the program is left.
         child.map_or(Ok(()), |old| self.bury(old).map(drop))
     }
 
@@ -224,8 +206,15 @@ impl Sandbox {
         )
     }
 
-    /// A sealed process with the program's text in its report file.
-    fn fork(&mut self, program: &Program, limits: &Limits, tests: usize) -> Result<Child, Error> {
+    /// A sealed process with the program's text in its report file, on its first test.
+    fn fork(
+        &mut self,
+        program: &Program,
+        limits: &Limits,
+        tests: usize,
+        index: usize,
+        input: &Input,
+    ) -> Result<Child, Error> {
         let memfd = |name| sys::memfd(name).map_err(broken("memfd"));
         let (stdout, stderr, report) = (memfd(c"stdout")?, memfd(c"stderr")?, memfd(c"report")?);
         let name = match &program.entry {
@@ -235,6 +224,9 @@ impl Sandbox {
         let text = format!("{}\n{}", name.replace('\n', " "), program.code);
         sys::pwrite_all(&report, text.as_bytes()).map_err(broken("write the program"))?;
         let (control, theirs) = sys::socket_pair().map_err(broken("socket pair"))?;
+        let mut own = OwnInput::new().map_err(broken("an input file"))?;
+        own.release(&control, index, input)
+            .map_err(broken("release the input"))?;
 
         let cpu = (limits.cpu_seconds * tests as f64).ceil() as u64 + 1;
         let memory = limits.memory_mib << 20;
@@ -257,6 +249,8 @@ impl Sandbox {
             stdout,
             stderr,
             report,
+            input: own,
+            cpu_before: 0.0,
             fresh: true,
         };
         if let Err(cause) = child.await_ready() {
@@ -269,6 +263,14 @@ impl Sandbox {
             });
         }
         Ok(child)
+    }
+
+    /// Kills a process that nobody asks about any more; the zygote waits for its end before it does anything else.
+    #[expect(clippy::needless_pass_by_value)] // as in `bury`
+    fn dismiss(&mut self, child: Child) -> Result<(), Error> {
+        sys::kill(&child.pidfd);
+        let request = wire::words([wire::BURY, child.pid as u64]);
+        sys::send(self.socket.as_raw_fd(), &wire::pack(request), &[]).map_err(broken("ask to bury"))
     }
 
     /// Kills a process and waits for its end.
@@ -328,34 +330,6 @@ impl Drop for Sandbox {
         // Its children die with it (PDEATHSIG); both calls fail only if it is already gone.
         self.zygote.kill().ok();
         self.zygote.wait().ok();
-    }
-}
-
-impl Child {
-    /// Waits for READY and takes the thread listener that comes with it.
-    fn await_ready(&mut self) -> Result<(), String> {
-        let mut bytes = [0; wire::LENGTH];
-        let mut fds = [-1; sys::MAX_FDS];
-        let wait = [self.control.as_raw_fd()];
-        let [readable] = sys::wait(wait, PATIENCE).map_err(|e| e.to_string())?;
-        if !readable {
-            return Err(format!("silent for {PATIENCE:?}"));
-        }
-        match sys::receive(self.control.as_raw_fd(), &mut bytes, &mut fds) {
-            Ok((wire::LENGTH, count)) if wire::unpack(&bytes)[0] == wire::READY => {
-                self.listener = (count == 1).then(|| sys::adopt(fds[0]));
-                Ok(())
-            }
-            Ok((n, _)) => Err(format!("{n} bytes instead of READY")),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    /// Whether the process has not ended.
-    fn alive(&self) -> Result<bool, Error> {
-        let [dead] = sys::wait([self.pidfd.as_raw_fd()], Duration::ZERO)
-            .map_err(broken("poll the child"))?;
-        Ok(!dead)
     }
 }
 

@@ -7,6 +7,14 @@ apart from each other's leavings, and give them the same world in every run.
 ``core`` (the Rust half) offers ``seal``, ``next``, ``forked`` in the zygote and ``enter``, ``next_test`` in the child.
 """
 
+import os
+
+# A zygote has one thread, a child never forks, and each test seeds `random` anew: what modules ask to be run after a
+# fork would only copy pages, half as many again as a small program itself. `serve` puts the function back.
+_register_at_fork, os.register_at_fork = os.register_at_fork, lambda **_: None
+
+# ruff: noqa: E402
+import _signal
 import atexit
 import builtins
 import contextlib
@@ -16,15 +24,15 @@ import importlib
 import json
 import linecache
 import mmap
-import os
 import random
+import re
 import resource
-import signal
 import site
 import sys
 import threading
 import traceback
 import types
+from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 
 from opsd_spell import NoForm, TooLarge, encode
 
@@ -40,6 +48,11 @@ STARRED = [
     "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics", "itertools",
     "functools", "operator", "io", "sys", "json", "builtins", "typing",
 ]
+# A source that uses none of these can only see the names of the prelude that it spells out.
+LOOKS_AROUND = {
+    "__dict__", "__globals__", "__import__", "_getframe", "compile", "dir", "eval", "exec", "f_globals", "f_locals",
+    "get_type_hints", "globals", "import_module", "inspect", "locals", "modules", "solution", "vars",
+}
 # fmt: on
 PRELUDE = {}
 
@@ -49,11 +62,12 @@ RECURSION_LIMIT = sys.getrecursionlimit()
 FUNCTION_RECURSION_LIMIT = 50_000  # LiveCodeBench's, for function calls
 
 # Taken now: a program may replace what these names mean later.
-_type, _len, _dumps, _loads = type, len, json.dumps, json.loads
-_write, _pread, _fork, _exit, _seed, _print = os.write, os.pread, os.fork, os._exit, random.seed, print
+_type, _len, _dumps, _loads, _words = type, len, json.dumps, json.loads, re.compile(r"\w+").findall
+_pread, _fork, _exit, _seed, _print = os.pread, os.fork, os._exit, random.seed, print
 
 
 RESERVE = mmap.mmap(-1, 1 << 20)  # address space to report in after a MemoryError; never touched
+FINISHED = b'{"end":"finished"}'
 OUT_OF_MEMORY = {"end": "raised", "kind": "MemoryError", "message": "", "frames": []}
 OUT_OF_MEMORY_EXIT = 96  # not even the report fitted
 
@@ -117,6 +131,12 @@ def guarded(step):
 
 def wind_up():
     """What the interpreter does at its end: waits for threads, runs atexit functions."""
+    if _len(threading._active) > 1 or threading._limbo or threading._threading_atexits:
+        join_threads()
+    atexit._run_exitfuncs()
+
+
+def join_threads():
     main = threading.main_thread()
     for callback in reversed(threading._threading_atexits):
         callback()
@@ -128,7 +148,6 @@ def wind_up():
             thread.join()
     if "concurrent.futures.thread" in sys.modules:
         sys.modules["concurrent.futures.thread"]._shutdown = False  # its atexit callback closed it for good
-    atexit._run_exitfuncs()
 
 
 def flush(streams):
@@ -143,10 +162,17 @@ class Program:
     def __init__(self, core, text, most_bytes):
         self.core = core
         self.entry, _, self.source = text.partition("\n")
-        self.code = self.compile_error = None
+        self.code = self.compile_error = self.prelude = None
+        lines = self.source.splitlines(keepends=True)
+        self.lines = _len(self.source), None, lines, SOURCE  # as linecache has them
         self.most_bytes = most_bytes
 
     def compile(self):
+        if self.entry:
+            # All 600 names would cost more than most programs: each one's reference count is a write.
+            words = set(_words(self.source))
+            narrow = self.source.isascii() and words.isdisjoint(LOOKS_AROUND)
+            self.prelude = {w: PRELUDE[w] for w in words if w in PRELUDE} if narrow else PRELUDE
         try:
             self.code = compile(self.source, SOURCE, "exec", dont_inherit=True)
         except MemoryError:
@@ -169,15 +195,14 @@ class Program:
                 arguments = read_arguments()
             except (ValueError, RecursionError) as error:
                 return {"end": "bad_input", "message": str(error)}, None
-        streams = world.reset()
+        streams = world.open()
         if self.code is None and self.compile_error is None:
             failure = guarded(self.compile)
             if failure:
                 return failure, None
         if self.compile_error:
             return dict(self.compile_error), None
-        lines = self.source.splitlines(keepends=True)
-        linecache.cache[SOURCE] = (_len(self.source), None, lines, SOURCE)
+        linecache.cache[SOURCE] = self.lines
         module = types.ModuleType("__main__" if not self.entry else "solution")
         module.__builtins__ = builtins
         module.__file__ = SOURCE
@@ -185,7 +210,7 @@ class Program:
         result = []
         if self.entry:
             sys.setrecursionlimit(FUNCTION_RECURSION_LIMIT)
-            module.__dict__.update(PRELUDE)
+            module.__dict__.update(self.prelude)
             report = guarded(lambda: self.call(module.__dict__, arguments, result))
         else:
             report = guarded(lambda: exec(self.code, module.__dict__))
@@ -210,7 +235,7 @@ class Program:
             if owner not in names:
                 return {"end": "missing"}
             function = getattr(names[owner](), name, None)
-        elif names.get(name) is not PRELUDE.get(name):
+        elif name in names and names[name] is not PRELUDE.get(name):
             function = names[name]  # the program's own, not `re.search` or the like
         elif "Solution" in names:
             function = getattr(names["Solution"](), name, None)
@@ -250,18 +275,37 @@ class World:
 
     def __init__(self):
         self.builtins = dict(vars(builtins))
-        self.environment = dict(os.environ)
+        self.environment = dict(os.environ._data)
         self.path, self.argv = list(sys.path), [SOURCE]
-        self.signals = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
-        self.handlers = {s: signal.getsignal(s) for s in self.signals}
+        # The module `signal` would turn each answer into an enum's member, at ten times the cost.
+        fixed = (_signal.SIGKILL, _signal.SIGSTOP)
+        self.handlers = {s: _signal.getsignal(s) for s in sorted(_signal.valid_signals()) if s not in fixed}
         self.hooks = sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook
+        self.touched = True
+        self.reset()
+        self.touched = False
+
+    def open(self):
+        """Fresh standard streams, in a world as it was: nothing to do for the first test after the fork."""
+        if self.touched:
+            self.reset()
+        self.touched = True
+        stdin = TextIOWrapper(BufferedReader(FileIO(0, "r", closefd=False)), "utf-8")
+        stdout = TextIOWrapper(BufferedWriter(FileIO(1, "w", closefd=False)), "utf-8")
+        stderr = TextIOWrapper(BufferedWriter(FileIO(2, "w", closefd=False)), "utf-8", "backslashreplace")
+        stdin.mode, stdout.mode, stderr.mode = "r", "w", "w"  # as `open` would set them
+        sys.stdin = sys.__stdin__ = stdin
+        sys.stdout = sys.__stdout__ = stdout
+        sys.stderr = sys.__stderr__ = stderr
+        return stdout, stderr
 
     def reset(self):
-        """Puts it back; returns the fresh standard streams."""
+        """Puts it back."""
         names = vars(builtins)
-        for name in names.keys() - self.builtins.keys():
-            del names[name]
         names.update(self.builtins)
+        if _len(names) != _len(self.builtins):
+            for name in names.keys() - self.builtins.keys():
+                del names[name]
         sys.settrace(None)
         sys.setprofile(None)
         threading.settrace(None)
@@ -270,23 +314,18 @@ class World:
         sys.setrecursionlimit(RECURSION_LIMIT)
         sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
         threading.stack_size(0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
         for number, handler in self.handlers.items():
-            if signal.getsignal(number) is not handler and handler is not None:
-                signal.signal(number, handler)
-        if dict(os.environ) != self.environment:
+            if _signal.getsignal(number) is not handler and handler is not None:
+                _signal.signal(number, handler)
+        if os.environ._data != self.environment:
             os.environ.clear()
-            os.environ.update(self.environment)
+            for key, value in self.environment.items():
+                os.environ[os.fsdecode(key)] = os.fsdecode(value)
         sys.path[:], sys.argv[:] = self.path, self.argv
         decimal.setcontext(decimal.DefaultContext.copy())
         _seed(0)
         gc.enable()
-        sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stderr = sys.__stderr__ = open(  # noqa: SIM115
-            2, "w", encoding="utf-8", errors="backslashreplace", closefd=False
-        )
-        return sys.stdout, sys.stderr
 
 
 # --- the process ----------------------------------------------------------------------------------------------
@@ -294,18 +333,20 @@ class World:
 
 def child(core, world):
     core.enter()
+    threading.main_thread()._set_native_id()
     size = os.fstat(core.report_fd).st_size
     text = _pread(core.report_fd, size, 0).decode()
-    os.ftruncate(core.report_fd, 0)
     most_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)[0] - (64 << 10)
     program = Program(core, text, most_bytes if most_bytes > 0 else 16 << 20)
-    index = core.next_test(None)
+    index = core.next_test(None, b"")
     while True:
-        report, value = program.test(world)
-        data = (_dumps(report) + "\n" + (value or "")).encode()
-        while data:
-            data = data[_write(core.report_fd, data) :]
-        index = core.next_test(index)
+        index = core.next_test(index, written(*program.test(world)))
+
+
+def written(report, value):
+    """A report's bytes: the header, then a function's value."""
+    header = FINISHED if report == {"end": "finished"} else _dumps(report).encode()
+    return header + b"\n" + value.encode() if value else header + b"\n"
 
 
 def serve(core, site_packages):
@@ -320,6 +361,7 @@ def serve(core, site_packages):
     for name in STARRED[:-2]:
         exec(f"import {name}", PRELUDE)
     del PRELUDE["__builtins__"]
+    os.register_at_fork = _register_at_fork
     for name in ("opsd_spell", "opsd_harness"):
         del sys.modules[name]  # no program's business
     world = World()

@@ -10,8 +10,8 @@
 //!   never a fork of the driver. It imports the common modules once, gives up every right that no program needs
 //!   (capabilities, Landlock, seccomp stage one, resource limits), and from then on only forks and reaps on request. It
 //!   holds no code and no input.
-//! * A **child** is forked for each program. It takes five descriptors (stdin, stdout, stderr, control, report), closes
-//!   the rest, takes its limits, enters its own Landlock scope and seccomp stage two, reports ready, and runs the
+//! * A **child** is forked for each program. It takes four descriptors (stdout, stderr, control, report; input comes test by
+//!   test), closes the rest, takes its limits, enters its own Landlock scope and seccomp stage two, reports ready, and runs the
 //!   program on one input after the other. It is killed when it is no longer wanted.
 //!
 //! driver <-> zygote: fork and reap. driver <-> child: "done" one way, the next input the other way. When a child says
@@ -40,6 +40,8 @@ mod bpf;
 mod child;
 mod clocks;
 mod driver;
+mod handle;
+mod input;
 mod landlock;
 mod limits;
 mod plan;
@@ -53,6 +55,7 @@ mod zygote;
 
 pub use child::{REPORT_FD, next_test};
 pub use driver::Sandbox;
+pub use input::Input;
 pub use limits::Limits;
 pub use plan::{End, Entry, Error, Frame, Go, Layer, Limit, Options, Program, TestRun};
 pub use probe::{LayerStatus, probe};

@@ -2,10 +2,10 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crate::clocks::{Clocks, threads};
-use crate::driver::{Child, Death, Sandbox, broken};
+use crate::driver::{Sandbox, broken};
+use crate::handle::{Child, Death};
 use crate::limits::Limits;
 use crate::plan::{End, Entry, Error, Limit, TestRun};
 use crate::{report, sys, wire};
@@ -13,7 +13,7 @@ use crate::{report, sys, wire};
 /// How the watching ended.
 enum Seen {
     /// The process said DONE; it reports this peak.
-    Done { peak_kib: u64 },
+    Done { peak_kib: u64, report: Vec<u8> },
     /// The process ended.
     Dead,
     /// We end it.
@@ -23,29 +23,21 @@ enum Seen {
 }
 
 impl Sandbox {
-    /// Runs test `index` in `child`; gives the child back if it can take another.
+    /// Sees test `index`, whose input `child` has been given, to its end; gives the child back if it can take another.
     pub(crate) fn test(
         &mut self,
         mut child: Child,
         index: usize,
-        input: &[u8],
         limits: &Limits,
         entry: &Entry,
     ) -> Result<(TestRun, Option<Child>), Error> {
         let fresh = std::mem::replace(&mut child.fresh, false);
-        let stdin = sys::memfd(c"stdin").map_err(broken("memfd"))?;
-        sys::pwrite_all(&stdin, input).map_err(broken("write the input"))?;
-        sys::seal(&stdin).map_err(broken("seal the input"))?;
-        let mut clocks = Clocks::start(child.pid).map_err(broken("read the child's clock"))?;
-        let next = wire::pack(wire::words([wire::NEXT, index as u64]));
-        // A child that has just died refuses it; the watching finds out.
-        sys::send(child.control.as_raw_fd(), &next, &[stdin.as_raw_fd()]).ok();
-
+        let mut clocks = Clocks::start(child.pid, child.cpu_before);
         let seen = watch(&child, index, limits, &mut clocks, &self.given_up)?;
         let wall_seconds = clocks.wall();
-        if let Seen::Done { peak_kib } = seen {
+        if let Seen::Done { peak_kib, report } = seen {
             let cpu_seconds = clocks.cpu().map_err(broken("read the child's clock"))?;
-            let mut run = collect(&child, index, limits)?;
+            let mut run = collect(&child, index, &report, limits)?;
             (run.cpu_seconds, run.wall_seconds, run.fresh) = (cpu_seconds, wall_seconds, fresh);
             run.memory_mib = peak_kib as f64 / 1024.0;
             if cpu_seconds >= limits.cpu_seconds {
@@ -91,31 +83,16 @@ fn watch(
     let listener = child.listener.as_ref().map_or(-1, AsRawFd::as_raw_fd);
     let mut control = child.control.as_raw_fd();
     let pidfd = child.pidfd.as_raw_fd();
-    // Most tests end long before the first limit can be reached: look at the clocks only after a nap.
-    let shortest = limits.cpu_seconds / f64::from(limits.threads);
-    let mut nap = Duration::from_secs_f64(
-        shortest
-            .min(limits.idle_seconds / 8.0)
-            .min(limits.wall_seconds),
-    );
-    let mut bytes = [0; wire::LENGTH];
+    let mut nap = Clocks::first_nap(limits);
+    let mut bytes = [0; wire::LENGTH + wire::LONGEST_HERE];
     loop {
         let [spoke, dead, asks] =
             sys::wait([control, pidfd, listener], nap).map_err(broken("watch a test"))?;
         if spoke {
             match sys::receive_plain(&child.control, &mut bytes) {
-                Ok(Some(wire::LENGTH)) => {
-                    let [kind, done, peak_kib, ..] = wire::unpack(&bytes);
-                    let honest = kind == wire::DONE && done == index as u64;
-                    return Ok(if honest {
-                        Seen::Done { peak_kib }
-                    } else {
-                        Seen::Forged
-                    });
-                }
                 // It closed the socket: it can only end or run out of time.
                 Ok(Some(0)) | Err(_) => control = -1,
-                Ok(Some(_)) => return Ok(Seen::Forged),
+                Ok(Some(length)) => return done(child, index, &bytes[..length], limits),
                 Ok(None) => {}
             }
         }
@@ -138,6 +115,28 @@ fn watch(
     }
 }
 
+/// Takes a child's message apart.
+fn done(child: &Child, index: usize, message: &[u8], limits: &Limits) -> Result<Seen, Error> {
+    let Some((words, rest)) = message.split_first_chunk() else {
+        return Ok(Seen::Forged);
+    };
+    let [kind, done, peak_kib, length, place, ..] = wire::unpack(words);
+    if kind != wire::DONE || done != index as u64 {
+        return Ok(Seen::Forged);
+    }
+    let report = match place {
+        wire::HERE if length == rest.len() as u64 => rest.to_vec(),
+        wire::IN_FILE if rest.is_empty() => {
+            let most = (limits.output_mib << 20) + (64 << 10);
+            let copy = sys::pread(&child.report, 0, length.min(most));
+            sys::cut(&child.report, 0).map_err(broken("empty the report"))?;
+            copy.map_err(broken("read the report"))?
+        }
+        _ => return Ok(Seen::Forged),
+    };
+    Ok(Seen::Done { peak_kib, report })
+}
+
 /// Answers one pending request for a thread. The call's flags were checked in registers by the filter, so that
 /// letting it continue cannot be raced.
 fn grant_thread(pid: i32, listener: &OwnedFd, most: u32) -> Result<(), Error> {
@@ -150,20 +149,16 @@ fn grant_thread(pid: i32, listener: &OwnedFd, most: u32) -> Result<(), Error> {
 }
 
 /// Output and report of a test whose process lives on, and clean files for the next one.
-fn collect(child: &Child, index: usize, limits: &Limits) -> Result<TestRun, Error> {
+fn collect(child: &Child, index: usize, report: &[u8], limits: &Limits) -> Result<TestRun, Error> {
     let (stdout, full) = output(&child.stdout, limits)?;
     let stderr = tail(&child.stderr, limits.stderr_kib << 10)?;
-    let size = sys::size(&child.report).map_err(broken("size of the report"))?;
-    let text = sys::pread(
-        &child.report,
-        0,
-        size.min((limits.output_mib << 20) + (64 << 10)),
-    )
-    .map_err(broken("read the report"))?;
-    for file in [&child.stdout, &child.stderr, &child.report] {
-        sys::rewind(file).map_err(broken("empty an output file"))?;
+    for (file, copy) in [(&child.stdout, &stdout), (&child.stderr, &stderr)] {
+        if !copy.is_empty() {
+            sys::cut(file, 0).map_err(broken("empty an output file"))?;
+        }
+        sys::rewind(file).map_err(broken("go back in an output file"))?;
     }
-    let report = report::parse(&text);
+    let report = report::parse(report);
     if let Some(cause) = report.bad_input {
         let cause = format!("test {index}: {cause}");
         return Err(Error::Broken {
@@ -194,13 +189,28 @@ fn collect(child: &Child, index: usize, limits: &Limits) -> Result<TestRun, Erro
 /// that the file has reached its cap.
 fn output(file: &OwnedFd, limits: &Limits) -> Result<(Vec<u8>, bool), Error> {
     let cap = limits.output_mib << 20;
+    if let Some(whole) = short(file)? {
+        return Ok((whole, false));
+    }
     let size = sys::size(file).map_err(broken("size of the output"))?;
     let copy = sys::pread(file, 0, size.min(cap)).map_err(broken("read the output"))?;
     Ok((copy, size >= cap))
 }
 
+/// The whole of a short file, by one call; `None`: it is longer than that.
+fn short(file: &OwnedFd) -> Result<Option<Vec<u8>>, Error> {
+    let mut start = [0; 1024];
+    let length = sys::peek(file, &mut start).map_err(broken("read the output"))?;
+    Ok((length < start.len()).then(|| start[..length].to_vec()))
+}
+
 /// The end of a file.
 fn tail(file: &OwnedFd, most: u64) -> Result<Vec<u8>, Error> {
+    if let Some(whole) = short(file)?
+        && whole.len() as u64 <= most
+    {
+        return Ok(whole);
+    }
     let size = sys::size(file).map_err(broken("size of the error output"))?;
     sys::pread(file, size.saturating_sub(most), most.min(size))
         .map_err(broken("read the error output"))

@@ -1,9 +1,10 @@
 //! What the driver, the zygote and a child say to each other: fixed records of eight little words, no parsing.
 //!
-//! driver -> zygote: `FORK` with four descriptors (stdout, stderr, control, report), `REAP`.
-//! zygote -> driver: `HELLO` once, then one answer for each request.
-//! child -> driver: `READY` (with the thread listener), then `DONE` after each test. driver -> child: `NEXT` with the
-//! test's standard input. A child that is no longer wanted is killed, never asked to go.
+//! driver -> zygote: `FORK` with four descriptors (stdout, stderr, control, report), `REAP`, `BURY`.
+//! zygote -> driver: `HELLO` once, then one answer for each request but `BURY`.
+//! child -> driver: `READY` (with the thread listener), then `DONE` after each test, followed by its report where that
+//! is short. driver -> child: `NEXT`; the first one waits in the socket before the child exists, so that a process
+//! starts on its first test without another turn. A child that is no longer wanted is killed, never asked to go.
 
 /// One message.
 pub(crate) type Words = [u64; 8];
@@ -16,15 +17,34 @@ pub(crate) const HELLO: u64 = 0x6f70_7364_0001;
 pub(crate) const FORK: u64 = 2;
 /// `[REAP, pid]`; the answer is `[REAP, wait status, CPU microseconds, peak resident KiB]`.
 pub(crate) const REAP: u64 = 3;
-/// `[READY, pid]`
+/// `[READY, pid, CPU nanoseconds so far]`: no line of the program has run yet, so the child is believed.
 pub(crate) const READY: u64 = 4;
-/// `[NEXT, index]`
+/// `[NEXT, index, which]` with `which` one of `OWN_INPUT`, `NEW_INPUT`, `THIS_INPUT`.
 pub(crate) const NEXT: u64 = 5;
-/// `[DONE, index, peak resident KiB]`
+/// `[DONE, index, peak resident KiB, report bytes, where]`
 pub(crate) const DONE: u64 = 6;
+/// `[BURY, pid]`: waits for the end of a killed child, says nothing.
+pub(crate) const BURY: u64 = 7;
+
+/// The test's input is in the child's own input file, which it has.
+pub(crate) const OWN_INPUT: u64 = 0;
+/// The descriptor that comes along is the child's own input file; it holds the input.
+pub(crate) const NEW_INPUT: u64 = 1;
+/// The descriptor that comes along is the input of this test alone.
+pub(crate) const THIS_INPUT: u64 = 2;
+
+/// The report follows the eight words, in the same message.
+pub(crate) const HERE: u64 = 0;
+/// The report is at the start of the report file.
+pub(crate) const IN_FILE: u64 = 1;
+/// Longest report in a message, bytes.
+pub(crate) const LONGEST_HERE: usize = 8 << 10;
 
 /// Exit code of a child whose set-up failed: an infrastructure fault.
 pub(crate) const SETUP_FAILED: i32 = 97;
+
+/// Exit code of a child that could not write its report: its program has seen to that.
+pub(crate) const NO_REPORT: i32 = 98;
 
 /// Exit code of a child that had no memory left to write its report (the harness's word, believed like a report).
 pub(crate) const OUT_OF_MEMORY: i32 = 96;

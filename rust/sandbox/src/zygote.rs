@@ -234,6 +234,9 @@ impl Zygote {
                             peak,
                         ]));
                     }
+                    ([wire::BURY, pid, ..], 0) => {
+                        sys::reap(pid as i32).ok(); // nobody asks how it ended
+                    }
                     _ => sys::exit(wire::SETUP_FAILED),
                 },
                 Ok((0, _)) => sys::exit(0), // the driver is gone

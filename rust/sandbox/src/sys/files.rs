@@ -27,7 +27,7 @@ pub(crate) fn seal(fd: &OwnedFd) -> Sys<()> {
 }
 
 /// Writes all of it at the start of the file; the offset stays where it is.
-pub(crate) fn pwrite_all(fd: &OwnedFd, mut bytes: &[u8]) -> Sys<()> {
+pub(crate) fn pwrite_all(fd: &impl AsRawFd, mut bytes: &[u8]) -> Sys<()> {
     let mut offset = 0;
     while !bytes.is_empty() {
         // SAFETY: pointer and length describe one live slice.
@@ -71,13 +71,35 @@ pub(crate) fn pread(fd: &OwnedFd, offset: u64, length: u64) -> Sys<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Empties a file and starts again at its beginning, for everyone who shares the open file.
+/// Reads from the start of the file into `bytes`, as one call does; how many.
+pub(crate) fn peek(fd: &OwnedFd, bytes: &mut [u8]) -> Sys<usize> {
+    // SAFETY: pointer and length describe one live slice.
+    let n = unsafe { libc::pread(fd.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    check(n as c_long).map(|n| n as usize)
+}
+
+/// Cuts a file to `length` bytes.
+pub(crate) fn cut(fd: &OwnedFd, length: u64) -> Sys<()> {
+    // SAFETY: plain call on an open descriptor.
+    check(c_long::from(unsafe {
+        libc::ftruncate(fd.as_raw_fd(), length as i64)
+    }))
+    .map(drop)
+}
+
+/// Starts again at the beginning of a file, for everyone who shares the open file.
 pub(crate) fn rewind(fd: &OwnedFd) -> Sys<()> {
-    // SAFETY: plain calls on an open descriptor.
-    unsafe {
-        check(c_long::from(libc::ftruncate(fd.as_raw_fd(), 0)))?;
-        check(libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_SET) as c_long).map(drop)
-    }
+    // SAFETY: plain call on an open descriptor.
+    check(unsafe { libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_SET) as c_long }).map(drop)
+}
+
+/// The same file, opened anew for reading only: a position of its own, and no way to write.
+pub(crate) fn reader(fd: &OwnedFd) -> Sys<OwnedFd> {
+    let path = format!("/proc/self/fd/{}\0", fd.as_raw_fd());
+    // SAFETY: a NUL-terminated string.
+    owned(c_long::from(unsafe {
+        libc::open(path.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC)
+    }))
 }
 
 /// Opens a path only to name it.

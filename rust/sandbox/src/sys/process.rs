@@ -158,6 +158,16 @@ pub(crate) fn exit(code: c_int) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// CPU time of this process, all threads.
+pub(crate) fn own_cpu_nanoseconds() -> u64 {
+    // SAFETY: an all-zero timespec is valid and outlives the call, which cannot fail for this clock.
+    unsafe {
+        let mut time: libc::timespec = zeroed();
+        libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time);
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    }
+}
+
 /// Peak resident memory of this process, KiB.
 pub(crate) fn own_peak_kib() -> u64 {
     // SAFETY: an all-zero rusage is valid and outlives the call, which cannot fail for RUSAGE_SELF.

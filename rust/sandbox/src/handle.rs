@@ -1,0 +1,71 @@
+//! One program's process, as the driver holds it.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use crate::driver::{PATIENCE, broken};
+use crate::input::{Input, OwnInput};
+use crate::plan::Error;
+use crate::{sys, wire};
+
+/// A program's process, sealed, waiting for its first input.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) control: OwnedFd,
+    pub(crate) listener: Option<OwnedFd>,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    pub(crate) report: OwnedFd,
+    pub(crate) input: OwnInput,
+    /// CPU seconds used when the last input was released.
+    pub(crate) cpu_before: f64,
+    /// No test has run in it.
+    pub(crate) fresh: bool,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Death {
+    pub(crate) status: i32,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) peak_kib: u64,
+}
+
+impl Child {
+    /// Releases a further test's input.
+    pub(crate) fn release(&mut self, index: usize, input: &Input) -> Result<(), Error> {
+        self.cpu_before = sys::cpu_seconds(self.pid).map_err(broken("read the child's clock"))?;
+        self.input
+            .release(&self.control, index, input)
+            .map_err(broken("release the input"))
+    }
+
+    /// Waits for READY and takes the thread listener that comes with it.
+    pub(crate) fn await_ready(&mut self) -> Result<(), String> {
+        let mut bytes = [0; wire::LENGTH];
+        let mut fds = [-1; sys::MAX_FDS];
+        let wait = [self.control.as_raw_fd()];
+        let [readable] = sys::wait(wait, PATIENCE).map_err(|e| e.to_string())?;
+        if !readable {
+            return Err(format!("silent for {PATIENCE:?}"));
+        }
+        match sys::receive(self.control.as_raw_fd(), &mut bytes, &mut fds) {
+            Ok((wire::LENGTH, count)) if wire::unpack(&bytes)[0] == wire::READY => {
+                self.cpu_before = wire::unpack(&bytes)[2] as f64 * 1e-9;
+                self.listener = (count == 1).then(|| sys::adopt(fds[0]));
+                Ok(())
+            }
+            Ok((n, _)) => Err(format!("{n} bytes instead of READY")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Whether the process has not ended.
+    pub(crate) fn alive(&self) -> Result<bool, Error> {
+        let [dead] = sys::wait([self.pidfd.as_raw_fd()], Duration::ZERO)
+            .map_err(broken("poll the child"))?;
+        Ok(!dead)
+    }
+}

@@ -1,0 +1,141 @@
+//! A test's input, as every process that reads it gets it: a file of its own, read-only, nothing but this input in it.
+
+use std::ops::Deref;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::OnceLock;
+
+use crate::{sys, wire};
+
+/// From this size on an input is written to a file once, and every process opens that file anew; below it, copying
+/// into a file that the process already has is cheaper, and costs no descriptor between runs.
+const SHARED_FROM: usize = 256 << 10;
+
+/// One test's input: bytes, and for large ones the sealed file that all programs on all workers share.
+#[derive(Debug)]
+pub struct Input {
+    bytes: Vec<u8>,
+    file: OnceLock<OwnedFd>,
+}
+
+impl From<Vec<u8>> for Input {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            file: OnceLock::new(),
+        }
+    }
+}
+
+impl Deref for Input {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Input {
+    /// A descriptor of its own on the shared file; `None` for small inputs.
+    pub(crate) fn open(&self) -> sys::Sys<Option<OwnedFd>> {
+        if self.bytes.len() < SHARED_FROM {
+            return Ok(None);
+        }
+        if let Some(file) = self.file.get() {
+            return sys::reader(file).map(Some);
+        }
+        let file = sys::memfd(c"stdin")?;
+        sys::pwrite_all(&file, &self.bytes)?;
+        sys::seal(&file)?;
+        // Another worker may have been quicker; then its file is the one that stays.
+        sys::reader(self.file.get_or_init(|| file)).map(Some)
+    }
+}
+
+/// A child's own input file: written by the driver, between tests only; the child can read it and nothing else.
+#[derive(Debug)]
+pub(crate) struct OwnInput {
+    file: OwnedFd,
+    /// The open file that the child has, too: both move one position.
+    reader: OwnedFd,
+    length: usize,
+    /// The child has it.
+    handed_over: bool,
+}
+
+impl OwnInput {
+    pub(crate) fn new() -> sys::Sys<Self> {
+        let file = sys::memfd(c"stdin")?;
+        let reader = sys::reader(&file)?;
+        Ok(Self {
+            file,
+            reader,
+            length: 0,
+            handed_over: false,
+        })
+    }
+
+    /// Puts test `index`'s input where the child will find it, and sends the message that says where.
+    pub(crate) fn release(
+        &mut self,
+        control: &OwnedFd,
+        index: usize,
+        input: &Input,
+    ) -> sys::Sys<()> {
+        let shared = input.open()?;
+        let (which, fd) = if let Some(file) = &shared {
+            (wire::THIS_INPUT, Some(file.as_raw_fd()))
+        } else {
+            self.fill(input)?;
+            if std::mem::replace(&mut self.handed_over, true) {
+                (wire::OWN_INPUT, None)
+            } else {
+                (wire::NEW_INPUT, Some(self.reader.as_raw_fd()))
+            }
+        };
+        let next = wire::pack(wire::words([wire::NEXT, index as u64, which]));
+        // A child that has just died refuses it; the watching finds out.
+        sys::send(control.as_raw_fd(), &next, fd.as_slice()).or(Ok(()))
+    }
+
+    /// Replaces the content and goes back to its start.
+    fn fill(&mut self, bytes: &[u8]) -> sys::Sys<()> {
+        sys::pwrite_all(&self.file, bytes)?;
+        if bytes.len() < self.length {
+            sys::cut(&self.file, bytes.len() as u64)?;
+        }
+        self.length = bytes.len();
+        sys::rewind(&self.reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_inputs_are_shared_and_cannot_be_written() {
+        let input = Input::from(vec![7; SHARED_FROM]);
+        let (one, two) = (
+            input.open().unwrap().unwrap(),
+            input.open().unwrap().unwrap(),
+        );
+        assert!(sys::pwrite_all(&one, b"x").is_err());
+        assert_eq!(sys::pread(&two, 0, u64::MAX >> 40).unwrap(), *input);
+        assert!(
+            Input::from(vec![7; SHARED_FROM - 1])
+                .open()
+                .unwrap()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_shorter_input_leaves_nothing_of_the_longer_one() {
+        let mut own = OwnInput::new().unwrap();
+        for text in [b"long input".as_slice(), b"short", b"", b"longer than all"] {
+            own.fill(text).unwrap();
+            assert_eq!(sys::pread(&own.reader, 0, 100).unwrap(), text);
+        }
+        assert!(sys::pwrite_all(&own.reader, b"x").is_err());
+    }
+}
