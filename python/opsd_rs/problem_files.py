@@ -241,8 +241,13 @@ def _ours(value: problem_records.Value) -> Problem:
     if isinstance(value, bytes):
         return problem_lines.parse(value)
     # A table has every column in every row: an absent key is a null there.
-    present = {key: item for key, item in value.items() if item is not None}
-    return problem_lines.parse(json.dumps(present).encode())
+    return problem_lines.parse(json.dumps(_without_nulls(value)).encode())
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[problem_records.Record]]]:

@@ -130,16 +130,23 @@ def _past_space(text: str, position: int) -> int:
 
 
 def _rows(file: Path) -> Iterator[Record]:
-    start = 0
-    while batch := _batch(file, start):
+    stamp, start = _stamp(file), 0
+    while batch := _batch(file, stamp, start):
         for offset, row in enumerate(batch):
             index = start + offset
-            yield Record(f"{file}, row {index + 1}", index, row, partial(_row_again, file, index))
+            yield Record(f"{file}, row {index + 1}", index, row, partial(_row_again, file, stamp, index))
         start += len(batch)
 
 
+def _stamp(file: Path) -> tuple[int, int, int]:
+    """Changes with the file's content."""
+    about = file.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns
+
+
 @lru_cache(maxsize=1)
-def _batch(file: Path, start: int) -> list[dict[str, Any]]:
+def _batch(file: Path, stamp: tuple[int, int, int], start: int) -> list[dict[str, Any]]:
+    """Rows from ``start`` on; the last batch stays in memory, as its rows are read again one after the other."""
     import polars
 
     try:
@@ -149,9 +156,14 @@ def _batch(file: Path, start: int) -> list[dict[str, Any]]:
     return [_plain(row) for row in frame.to_dicts()]
 
 
-def _row_again(file: Path, index: int) -> Mapping[str, Any]:
+def _row_again(file: Path, stamp: tuple[int, int, int], index: int) -> Mapping[str, Any]:
     start = index - index % ROWS_AT_ONCE
-    return _batch(file, start)[index - start]
+    try:
+        if _stamp(file) == stamp:
+            return _batch(file, stamp, start)[index - start]
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror}") from error
+    raise BadInput(f"{file}: the file has changed since it was opened: start again")
 
 
 def _plain(value: Any) -> Any:
