@@ -91,7 +91,7 @@ def whole(folder: Path) -> Path:
 
 
 def test_programs_started_over_a_killed_run_and_its_successor(tmp_path: Path) -> None:
-    """Seen from outside: every program passes, so one process each; at most those in flight run twice."""
+    """Seen from outside: every program passes, so one process each; only those in flight run twice."""
     given(tmp_path, *[f"{BUSY}\n# {n}" for n in range(14)])
     results, started, place = tmp_path / "r.jsonl", 0, 0
     for attempt in range(2):
@@ -108,7 +108,8 @@ def test_programs_started_over_a_killed_run_and_its_successor(tmp_path: Path) ->
                     run.wait()
         started += len(watcher.seen)
         assert run.returncode == (0 if attempt else -9)
-    assert 14 <= started <= 14 + 2
+    # Two workers: each may have one program under way and one whose verdict was on its way to the killed process.
+    assert 14 <= started <= 14 + 4
     assert Counter(r["verdict"] for r in lines(tmp_path / "r.jsonl")) == {"accepted": 14}
 
 
