@@ -10,6 +10,7 @@ __all__ = [
     "Chat",
     "ContextTemplate",
     "Sandbox",
+    "climb",
     "extract_code",
     "probe",
     "same_output",
@@ -80,7 +81,10 @@ class Sandbox:
         python: str | Path,
         core: str | Path,
         *,
+        level: str = "S2",
         site_packages: Sequence[str | Path] = ...,
+        packages: Sequence[str | Path] = ...,
+        numpy: bool = False,
         without: Sequence[str] = ...,
     ) -> Sandbox: ...
     def run(
@@ -98,12 +102,18 @@ class Sandbox:
         stderr_kib: int = 64,
         threads: int = 32,
     ) -> list[dict[str, Any]]: ...
+    def prove(self) -> int: ...
     @property
     def pid(self) -> int: ...
     def describe(self) -> str: ...
 
+def climb(python: str | Path, core: str | Path) -> list[tuple[str, bool, str, str]]:
+    """Every level of isolation tried on this machine, best first: (level, holds, detail, policy)."""
+
 def probe() -> list[tuple[str, bool, bool, str]]:
     """What this machine offers: (name, required, available, detail)."""
 
-def sandbox_zygote(parent: int, without: int, site_packages: Sequence[str]) -> None:
+def sandbox_zygote(
+    parent: int, without: int, flavour: str, num_packages: int, folders: Sequence[str]
+) -> None:
     """Become a zygote; for the interpreter that `Sandbox` starts, and nobody else."""

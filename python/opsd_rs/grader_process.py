@@ -7,6 +7,7 @@ In: jobs with their problems. Out: replies as dictionaries, to whoever submitted
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -93,7 +94,7 @@ class Supervisor:
             raise OpsdError(f"the grader cannot start: {reason}")
         self.sandbox_level: str = reply["sandbox_level"]
         self.sandbox: str = reply["sandbox"]
-        self.policy_hash: str = reply.get("policy_hash", "")
+        self.policy_hash: str = hashlib.sha256(reply["policy"].encode()).hexdigest()
         for work, name in ((self._read, "opsd-grades"), (self._write, "opsd-jobs")):
             self._threads.append(threading.Thread(target=work, name=name, daemon=True))
             self._threads[-1].start()

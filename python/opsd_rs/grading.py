@@ -14,6 +14,7 @@ import platform
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -27,6 +28,18 @@ from opsd_rs.records import CaseResult, Grade, Solution
 Stop = Literal["never", "first-timeout", "first-failure"]
 Isolation = Literal["solution", "test"]
 Extract = Literal["last", "longest", "official"]
+Level = Literal["S3", "S2", "S2j", "S1", "S0"]
+LEVELS: tuple[Level, ...] = ("S3", "S2", "S2j", "S1", "S0")
+"""Levels of isolation, best first."""
+
+
+def _numpy() -> list[str]:
+    """Folders of the installed numpy, which programs may import: itself and its shared libraries, nothing beside."""
+    found = find_spec("numpy")  # looks, does not import
+    if found is None or not found.submodule_search_locations:
+        return []
+    folder = Path(next(iter(found.submodule_search_locations))).resolve()
+    return [str(path) for path in (folder, folder.with_name("numpy.libs")) if path.is_dir()]
 
 
 class Grader(Flow):
@@ -42,7 +55,11 @@ class Grader(Flow):
         ``idle_seconds`` (neither computing nor waiting for a core), ``wall_seconds`` (then the test is given up as
         starved, never counted against the program), ``memory_mib`` (address space, in place of the problem's),
         ``output_mib`` (standard output), ``threads`` (alive at once)
-    :param require: lowest level of isolation accepted; a machine that gives less is an error
+    :param level: exactly this level of isolation (S3, S2, S2j, S1 or S0, see ``docs/sandbox.md``); None: the best that
+        the machine gives. Either is proved by small hostile programs before the first one of yours
+    :param require: lowest level of isolation accepted; a machine that gives less is an error. None: S2, or ``level``
+        where that is named
+    :param allow_unsandboxed: accepts level S0, no isolation at all, where ``level`` or ``require`` names it
     :param extract: which block of a completion is the program: the last closed fence, the longest (SDPO), or the
         text between the last two fence lines (LiveCodeBench)
     :param site_packages: folders outside the standard library that programs may read and import from; whatever lies
@@ -68,7 +85,9 @@ class Grader(Flow):
         memory_mib: int | None = None,
         output_mib: int | None = None,
         threads: int | None = None,
-        require: str = "S2",
+        level: Level | None = None,
+        require: Level | None = None,
+        allow_unsandboxed: bool = False,
         feedback: bool = True,
         extract: Extract = "last",
         site_packages: Sequence[str | Path] = (),
@@ -79,10 +98,17 @@ class Grader(Flow):
             ("stop", stop, ("never", "first-timeout", "first-failure")),
             ("isolation", isolation, ("solution", "test")),
             ("extract", extract, ("last", "longest", "official")),
-            ("require", require, ("S1", "S2", "S3")),
+            ("level", level, (*LEVELS, None)),
+            ("require", require, (*LEVELS, None)),
         ):
             if value not in allowed:
-                raise BadInput(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
+                raise BadInput(f"{name} = {value!r}: must be one of {', '.join(map(str, allowed))}")
+        if "S0" in (level, require) and not allow_unsandboxed:
+            raise BadInput(
+                "level S0 runs programs without any isolation; only allow_unsandboxed=True accepts it"
+            )
+        if level is not None and require is not None and LEVELS.index(level) > LEVELS.index(require):
+            raise BadInput(f"level = {level!r} is below require = {require!r}; lower require or leave it out")
         self.workers = usable_cores() if workers is None else workers
         self._settings: dict[str, Any] = {
             "workers": self.workers,
@@ -96,10 +122,13 @@ class Grader(Flow):
                 "output_mib": output_mib,
                 "threads": threads,
             },
-            "require": require,
+            "level": level,
+            "require": require or level or "S2",
+            "allow_unsandboxed": allow_unsandboxed,
             "feedback": feedback,
             "extract": extract,
             "site_packages": [str(Path(folder).resolve()) for folder in site_packages],
+            "packages": _numpy(),
         }
         self._starting = threading.Lock()
         self._supervisor: Supervisor | None = None

@@ -95,8 +95,14 @@ pub struct Settings {
     pub isolation: Isolation,
     /// See [`Overrides`].
     pub limits: Overrides,
-    /// Lowest level of isolation accepted: `S2`.
+    /// Exactly this level of isolation, `S2`; None: the best that the machine gives.
+    #[serde(default)]
+    pub level: Option<String>,
+    /// Lowest level of isolation accepted.
     pub require: String,
+    /// Level S0, no isolation at all, is accepted where asked for.
+    #[serde(default)]
+    pub allow_unsandboxed: bool,
     /// Whether to write feedback texts.
     pub feedback: bool,
     /// How code is taken from completions.
@@ -109,4 +115,7 @@ pub struct Settings {
     pub core: PathBuf,
     /// Folders outside the standard library that programs may import from.
     pub site_packages: Vec<PathBuf>,
+    /// Folders of single packages that programs may import.
+    #[serde(default)]
+    pub packages: Vec<PathBuf>,
 }

@@ -119,6 +119,10 @@ fn verdict(problem: &Prepared, index: usize, run: &TestRun) -> (Verdict, String)
             ),
         },
         End::Violation { call } => (Verdict::SecurityViolation, call.clone().unwrap_or_default()),
+        End::ImportBlocked { module } => (
+            Verdict::InfraError,
+            format!("import blocked: {module} cannot be loaded at isolation level S1"),
+        ),
         End::Missing => {
             let name = match &problem.entry {
                 Entry::Function { entry_point } => entry_point.as_str(),

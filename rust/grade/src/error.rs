@@ -9,14 +9,12 @@ pub enum Error {
     /// The sandbox could not be set up at the level asked for.
     #[error(transparent)]
     Sandbox(#[from] opsd_sandbox::Error),
-    /// The caller wants more isolation than this machine or build gives.
-    #[error("isolation level {required} is required, this grader gives {level}; ask for {level}")]
-    Require {
-        /// Wanted.
-        required: String,
-        /// Given.
-        level: &'static str,
-    },
+    /// A word that names no level of isolation.
+    #[error("no isolation level {0:?}; there are S3, S2, S2j, S1 and S0")]
+    Level(String),
+    /// Level S0 was asked for without the second word that it takes.
+    #[error("level S0 runs programs without any isolation; only allow_unsandboxed=True accepts it")]
+    Unsandboxed,
     /// A job named a problem that is not on the shelf: a bug of the caller's side.
     #[error("job {job} names problem {key}, which was not sent")]
     UnknownProblem {

@@ -13,11 +13,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use opsd_sandbox::{End, Go, Limit, Options, Program, Sandbox, TestRun};
+use opsd_sandbox::{End, Go, Limit, Program, Sandboxes, TestRun};
 
 use crate::case::{Isolation, Settings, Solution, Stop};
 use crate::ending::{SIGKILL, outcome};
-use crate::error::Error;
 use crate::extract::{Rule, extract};
 use crate::feedback;
 use crate::prepare::Prepared;
@@ -32,8 +31,7 @@ const CONFIRMATIONS: u32 = 2;
 /// Grades solutions one after the other in a sandbox of its own. Lives and works on one thread.
 #[derive(Debug)]
 pub struct Judge {
-    options: Options,
-    sandbox: Option<Sandbox>,
+    sandboxes: Sandboxes,
     stop: Stop,
     isolation: Isolation,
     rule: Rule,
@@ -41,24 +39,15 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Start the sandbox.
-    pub fn start(options: Options, settings: &Settings) -> Result<Self, Error> {
-        let sandbox = Some(Sandbox::start(&options)?);
-        Ok(Self {
-            options,
-            sandbox,
+    /// With sandboxes that are up.
+    pub fn new(sandboxes: Sandboxes, settings: &Settings) -> Self {
+        Self {
+            sandboxes,
             stop: settings.stop,
             isolation: settings.isolation,
             rule: settings.extract,
             feedback: settings.feedback,
-        })
-    }
-
-    /// One line: which protections hold.
-    pub fn describe(&self) -> String {
-        self.sandbox
-            .as_ref()
-            .map_or_else(String::new, Sandbox::describe)
+        }
     }
 
     /// The whole way of one solution.
@@ -151,23 +140,12 @@ impl Judge {
             let done = trial.outcomes.len();
             let inputs = &trial.problem.inputs[done..];
             let limits = trial.problem.limits.clone();
-            let result = match self
-                .sandbox
-                .take()
-                .map_or_else(|| Sandbox::start(&self.options), Ok)
-            {
-                Ok(mut sandbox) => {
-                    sandbox.give_up_when(trial.cancelled);
-                    let result = sandbox.run(program, inputs, &limits, &mut |at, run| {
-                        trial.judge(done + at, run)
-                    });
-                    if result.is_ok() {
-                        self.sandbox = Some(sandbox); // a broken one is dropped
-                    }
-                    result
-                }
-                Err(error) => Err(error),
-            };
+            self.sandboxes.give_up_when(trial.cancelled);
+            let result = self
+                .sandboxes
+                .run(program, inputs, &limits, &mut |at, run| {
+                    trial.judge(done + at, run)
+                });
             let Err(error) = result else { return None };
             if trial.over {
                 return None; // it broke while clearing up; the verdicts were in

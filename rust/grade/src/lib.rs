@@ -12,6 +12,7 @@ mod ending;
 mod error;
 mod extract;
 mod feedback;
+mod isolation;
 mod judge;
 mod prepare;
 mod protocol;

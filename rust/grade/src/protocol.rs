@@ -54,6 +54,8 @@ pub(crate) enum Reply {
         sandbox_level: String,
         /// One line: which protections hold.
         sandbox: String,
+        /// The rules that hold, in words; equal words, equal rules.
+        policy: String,
     },
     /// The supervisor cannot go on; it ends after this.
     Fault {

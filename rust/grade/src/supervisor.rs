@@ -16,18 +16,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use opsd_sandbox::Options;
+use opsd_sandbox::{Options, Sandbox, Sandboxes};
 
 use crate::case::{Settings, Solution};
 use crate::error::Error;
+use crate::isolation;
 use crate::judge::Judge;
 use crate::prepare::Prepared;
 use crate::protocol::{Reply, Request, receive, send};
 
 /// How often the caller's life is looked at; its socket usually tells at once.
 const PARENT_CHECK: Duration = Duration::from_millis(500);
-/// What the sandbox guarantees when it starts at all: system-call filters, Landlock, limits, an outside supervisor.
-const LEVEL: &str = "S2";
 
 type Shelved = Arc<Result<Prepared, String>>;
 
@@ -66,19 +65,15 @@ fn serve(
     mut stream: UnixStream,
     replies: &Arc<Mutex<UnixStream>>,
 ) -> Result<(), Error> {
-    if settings.require != LEVEL {
-        return Err(Error::Require {
-            required: settings.require.clone(),
-            level: LEVEL,
-        });
-    }
+    let (options, rung, first) = isolation::ready(settings)?;
     let under_way = UnderWay::default();
-    let (jobs, sandbox) = start_workers(settings, replies, &under_way)?;
+    let jobs = start_workers(settings, &options, first, replies, &under_way)?;
     reply(
         replies,
         &Reply::Ready {
-            sandbox_level: LEVEL.to_owned(),
-            sandbox,
+            sandbox_level: rung.level.name().to_owned(),
+            sandbox: rung.detail,
+            policy: format!("{}overrides {:?}\n", rung.policy, settings.limits),
         },
     )?;
     let mut shelf: HashMap<u64, Shelved> = HashMap::new();
@@ -119,57 +114,62 @@ fn serve(
     Ok(())
 }
 
-/// All workers, each with its sandbox up, and what protects them. The first that fails to start one ends the attempt.
+/// All workers, each with its sandbox up; the first worker takes the one that was proved. The first that fails to start
+/// one ends the attempt.
 fn start_workers(
     settings: &Settings,
+    options: &Options,
+    first: Sandbox,
     replies: &Arc<Mutex<UnixStream>>,
     under_way: &UnderWay,
-) -> Result<(Sender<Job>, String), Error> {
+) -> Result<Sender<Job>, Error> {
     let (jobs, queue) = channel();
     let queue = Arc::new(Mutex::new(queue));
     let (started, starts) = channel();
+    let mut first = Some(first);
     for number in 0..settings.workers {
         let (settings, queue) = (settings.clone(), Arc::clone(&queue));
+        let (options, first) = (options.clone(), first.take());
         let (replies, started) = (Arc::clone(replies), started.clone());
         let under_way = Arc::clone(under_way);
         thread::Builder::new()
             .name(format!("grade-{number}"))
-            .spawn(move || work(&settings, &queue, &replies, &under_way, &started))
+            .spawn(move || {
+                let sandboxes = match first {
+                    Some(sandbox) => Ok(Sandboxes::adopt(options, sandbox)),
+                    None => Sandboxes::start(options),
+                };
+                match sandboxes {
+                    Ok(sandboxes) => {
+                        let _seen = started.send(Ok(()));
+                        let judge = Judge::new(sandboxes, &settings);
+                        work(judge, &queue, &replies, &under_way);
+                    }
+                    Err(error) => {
+                        let _seen = started.send(Err(error));
+                    }
+                }
+            })
             .map_err(|source| Error::Io {
                 step: "starting a worker thread",
                 source,
             })?;
     }
     drop(started);
-    let mut sandbox = String::new();
     for _ in 0..settings.workers {
-        sandbox = starts.recv().map_err(|_| Error::Workers)??;
+        starts.recv().map_err(|_| Error::Workers)??;
     }
-    Ok((jobs, sandbox))
+    Ok(jobs)
 }
 
-/// A worker's life: sandboxes are started on the thread that drives them, so that they die with it.
+/// A worker's life. Sandboxes are started on the thread that drives them, so that they die with it (the first one dies
+/// with the reading thread, which is this process's first).
 fn work(
-    settings: &Settings,
+    mut judge: Judge,
     queue: &Mutex<Receiver<Job>>,
     replies: &Mutex<UnixStream>,
     under_way: &UnderWay,
-    started: &Sender<Result<String, Error>>,
 ) {
-    let options = Options {
-        python: settings.python.clone(),
-        core: settings.core.clone(),
-        site_packages: settings.site_packages.clone(),
-        without: Vec::new(),
-    };
-    let mut judge = match Judge::start(options, settings) {
-        Ok(judge) => judge,
-        Err(error) => {
-            let _seen = started.send(Err(error));
-            return;
-        }
-    };
-    let _seen = started.send(Ok(judge.describe()));
     loop {
         let job = lock(queue).recv();
         let Ok(Job {

@@ -14,5 +14,5 @@ mod _core {
     #[pymodule_export]
     use crate::grade::{extract_code, same_output, same_value, supervise};
     #[pymodule_export]
-    use crate::sandbox::{PySandbox, probe, sandbox_zygote};
+    use crate::sandbox::{PySandbox, climb, probe, sandbox_zygote};
 }

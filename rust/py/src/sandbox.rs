@@ -4,7 +4,10 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use opsd_sandbox::{End, Entry, Error, Go, Input, Layer, Limit, Limits, Options, Program, TestRun};
+use opsd_sandbox::{
+    End, Entry, Error, Flavour, Go, Input, Layer, Level, Limit, Limits, Options, Program, Readable,
+    TestRun,
+};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -32,8 +35,24 @@ impl PyZygote {
         opsd_sandbox::REPORT_FD
     }
 
-    fn seal(&mut self, library: PathBuf, prefix: PathBuf, packages: Vec<PathBuf>) -> PyResult<()> {
-        let sealed = self.0.seal(&library, &prefix, &packages);
+    #[getter]
+    fn no_open(&self) -> bool {
+        self.0.has(Layer::NoOpen)
+    }
+
+    fn seal(
+        &mut self,
+        library: PathBuf,
+        prefix: PathBuf,
+        site_packages: Vec<PathBuf>,
+        packages: Vec<PathBuf>,
+    ) -> PyResult<()> {
+        let sealed = self.0.seal(&Readable {
+            library,
+            prefix,
+            site_packages,
+            packages,
+        });
         sealed.map_err(PyRuntimeError::new_err)
     }
 
@@ -63,7 +82,9 @@ pub(crate) fn sandbox_zygote(
     py: Python<'_>,
     parent: i32,
     without: u64,
-    site_packages: Vec<String>,
+    flavour: String,
+    num_packages: usize,
+    folders: Vec<String>,
 ) -> PyResult<()> {
     let zygote = opsd_sandbox::Zygote::new(parent, without).map_err(PyRuntimeError::new_err)?;
     let module = |source: &str, name: &str| {
@@ -71,10 +92,11 @@ pub(crate) fn sandbox_zygote(
         PyModule::from_code(py, &CString::new(source)?, &file, &name)
     };
     module(opsd_sandbox::SPELL, "opsd_spell")?;
+    module(opsd_sandbox::IMPORTING, "opsd_importing")?;
     let harness = module(opsd_sandbox::HARNESS, "opsd_harness")?;
-    harness
-        .call_method1("serve", (PyZygote(zygote), site_packages))
-        .map(drop)
+    let (packages, site_packages) = folders.split_at(num_packages.min(folders.len()));
+    let arguments = (PyZygote(zygote), site_packages, packages, flavour.trim());
+    harness.call_method1("serve", arguments).map(drop)
 }
 
 /// One warm interpreter whose programs are sealed off; the thread that made it drives it.
@@ -84,12 +106,19 @@ pub(crate) struct PySandbox(opsd_sandbox::Sandbox);
 #[pymethods]
 impl PySandbox {
     #[new]
-    #[pyo3(signature = (python, core, *, site_packages = Vec::new(), without = Vec::new()))]
+    #[pyo3(signature = (
+        python, core, *, level = "S2", site_packages = Vec::new(), packages = Vec::new(), numpy = false,
+        without = Vec::new()
+    ))]
+    #[expect(clippy::too_many_arguments)] // keyword arguments on the other side
     fn new(
         py: Python<'_>,
         python: PathBuf,
         core: PathBuf,
+        level: &str,
         site_packages: Vec<PathBuf>,
+        packages: Vec<PathBuf>,
+        numpy: bool,
         without: Vec<String>,
     ) -> Result<Self, Crossed> {
         let without = without
@@ -104,6 +133,9 @@ impl PySandbox {
             python,
             core,
             site_packages,
+            packages,
+            flavour: if numpy { Flavour::Numpy } else { Flavour::Std },
+            level: named(level)?,
             without,
         };
         crossing(py, || opsd_sandbox::Sandbox::start(&options)).map(Self)
@@ -166,6 +198,11 @@ impl PySandbox {
         }
     }
 
+    /// Let small hostile programs try what the level promises to stop: how many held, or the first breach.
+    fn prove(&mut self, py: Python<'_>) -> Result<usize, Crossed> {
+        crossing(py, || self.0.prove().map_err(Crossed::Fault))
+    }
+
     /// The zygote's process id.
     #[getter]
     fn pid(&self) -> u32 {
@@ -177,6 +214,33 @@ impl PySandbox {
     fn describe(&self) -> String {
         self.0.describe()
     }
+}
+
+fn named(level: &str) -> Result<Level, Crossed> {
+    let known = Level::ALL.map(Level::name).join(", ");
+    Level::parse(level)
+        .ok_or_else(|| Crossed::Bad(format!("no level {level:?}; there are {known}")))
+}
+
+/// Every level tried on this machine, best first: a list of (level, holds, detail, policy).
+#[pyfunction]
+pub(crate) fn climb(
+    py: Python<'_>,
+    python: PathBuf,
+    core: PathBuf,
+) -> Result<Vec<(&'static str, bool, String, String)>, Crossed> {
+    let options = Options {
+        python,
+        core,
+        site_packages: Vec::new(),
+        packages: Vec::new(),
+        flavour: Flavour::Std,
+        level: Level::S2,
+        without: Vec::new(),
+    };
+    let rungs = crossing(py, || Ok::<_, Crossed>(opsd_sandbox::climb(&options)))?;
+    let row = |rung: opsd_sandbox::Rung| (rung.level.name(), rung.holds, rung.detail, rung.policy);
+    Ok(rungs.into_iter().map(row).collect())
 }
 
 /// What this machine offers: a list of (name, required, available, detail).
@@ -241,6 +305,7 @@ fn convert<'py>(py: Python<'py>, index: usize, run: &TestRun) -> PyResult<Bound<
         }
         End::Violation { call } => end("violation", call.as_deref(), None, None)?,
         End::Missing => end("missing", None, None, None)?,
+        End::ImportBlocked { module } => end("blocked", Some(module), None, None)?,
     }
     result.set_item("stdout", PyBytes::new(py, &run.stdout))?;
     result.set_item("stderr", PyBytes::new(py, &run.stderr))?;

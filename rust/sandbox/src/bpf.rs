@@ -6,9 +6,9 @@
 use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
 use libc::{BPF_W, sock_filter};
 
-/// `AUDIT_ARCH_X86_64`: EM_X86_64 | 64 bit | little endian.
-pub(crate) const ARCH_X86_64: u32 = 0xC000_003E;
-/// x32 calls carry this bit.
+use crate::calls::Arch;
+
+/// x32 calls carry this bit; no other architecture has calls there.
 const X32: u32 = 0x4000_0000;
 
 /// What the kernel does with a call.
@@ -96,10 +96,10 @@ const fn arg_low(arg: u32) -> u32 {
 }
 
 /// The whole filter: architecture check, then the tree.
-pub(crate) fn compile(table: &Table) -> Vec<sock_filter> {
+pub(crate) fn compile(arch: Arch, table: &Table) -> Vec<sock_filter> {
     let mut code = vec![
         load(4),
-        insn(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, ARCH_X86_64),
+        insn(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, arch.audit()),
         ret(Action::Kill),
         load(0),
     ];
@@ -217,6 +217,8 @@ fn leaf(rule: &Rule) -> Vec<sock_filter> {
 pub(crate) mod tests {
     use super::*;
 
+    const X86: u32 = Arch::X86_64.audit();
+
     /// The kernel's side, as small as it can be: the slow plain twin that every filter is checked against.
     pub(crate) fn interpret(code: &[sock_filter], arch: u32, nr: u32, args: [u64; 6]) -> u32 {
         let mut data = Vec::new();
@@ -280,7 +282,7 @@ pub(crate) mod tests {
 
     #[test]
     fn tree_agrees_with_the_table_on_every_number() {
-        let code = compile(&sample());
+        let code = compile(Arch::X86_64, &sample());
         for nr in (0..1000).chain([X32 - 1, X32, X32 + 5, u32::MAX]) {
             let want = match nr {
                 7 => Action::Errno(13),
@@ -290,11 +292,7 @@ pub(crate) mod tests {
                 n if n < 300 && n % 2 == 0 => Action::Allow,
                 _ => Action::Errno(1),
             };
-            assert_eq!(
-                interpret(&code, ARCH_X86_64, nr, [0; 6]),
-                want.code(),
-                "call {nr}"
-            );
+            assert_eq!(interpret(&code, X86, nr, [0; 6]), want.code(), "call {nr}");
         }
         assert_eq!(
             interpret(&code, 0x4000_0003, 0, [0; 6]),
@@ -309,9 +307,8 @@ pub(crate) mod tests {
 
     #[test]
     fn argument_checks() {
-        let code = compile(&sample());
-        let seven =
-            |a1: u64, a2: u64, a4: u64| interpret(&code, ARCH_X86_64, 7, [9, a1, a2, 9, a4, 9]);
+        let code = compile(Arch::X86_64, &sample());
+        let seven = |a1: u64, a2: u64, a4: u64| interpret(&code, X86, 7, [9, a1, a2, 9, a4, 9]);
         for good in [3, 4, 5, 0xffff_ffff_0000_0003] {
             assert_eq!(seven(good, 0x82, 0), Action::Allow.code());
         }
@@ -328,7 +325,7 @@ pub(crate) mod tests {
                 "{a1} {a2} {a4}"
             );
         }
-        let nine = |a0: u64| interpret(&code, ARCH_X86_64, 9, [a0, 0, 0, 0, 0, 0]);
+        let nine = |a0: u64| interpret(&code, X86, 9, [a0, 0, 0, 0, 0, 0]);
         assert_eq!(nine(1), Action::Notify.code());
         assert_eq!(nine(0x801), Action::Notify.code());
         assert_eq!(nine(2), Action::Kill.code());
@@ -348,7 +345,7 @@ pub(crate) mod tests {
             unknown_from: 4,
             unknown: Action::Errno(38),
         };
-        let listing: Vec<_> = compile(&table)
+        let listing: Vec<_> = compile(Arch::X86_64, &table)
             .iter()
             .map(|i| (i.code, i.jt, i.jf, i.k))
             .collect();

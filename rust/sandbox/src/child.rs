@@ -43,7 +43,7 @@ impl Zygote {
             "die with the zygote",
             sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64),
         );
-        if sys::parent_pid() != self.pid {
+        if sys::parent_pid() != self.parent_id {
             sys::exit(wire::SETUP_FAILED); // it died before the line above
         }
         self.place_descriptors(&job);
@@ -62,11 +62,13 @@ impl Zygote {
         if !self.has(Layer::Seccomp) {
             return must("report ready", sys::send(CONTROL_FD, &ready(), &[]));
         }
-        policy::bind(&mut self.stage_two, sys::pid() as u32);
-        let listener = must(
-            "seccomp stage two",
-            sys::install(&self.stage_two, self.listen),
-        ) as RawFd;
+        let stage_two = if job.threads || self.listen {
+            &mut self.stage_two
+        } else {
+            &mut self.stage_two_single
+        };
+        policy::bind(stage_two, sys::pid() as u32);
+        let listener = must("seccomp stage two", sys::install(stage_two, self.listen)) as RawFd;
         if self.listen {
             must(
                 "send the listener",

@@ -1,39 +1,20 @@
 //! The outside of one sandbox: starts the zygote, asks it for processes, buries them.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Child as Process, Command, Stdio};
+use std::process::Child as Process;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use crate::calls::Arch;
 use crate::handle::{Child, Death};
 use crate::input::{Input, OwnInput};
+use crate::level::Level;
 use crate::limits::Limits;
-use crate::plan::{Entry, Error, Go, Layer, Options, Program, TestRun};
+use crate::plan::{End, Entry, Error, Facts, Go, Layer, Options, Program, TestRun};
+use crate::spawn::{may_start_threads, spawn};
 use crate::{sys, wire};
 
-/// What the zygote's interpreter runs: the extension by its path, then the harness inside it.
-const BOOT: &str = "import sys\n\
-    from importlib.machinery import ExtensionFileLoader, ModuleSpec\n\
-    path = sys.argv[1]\n\
-    loader = ExtensionFileLoader('_core', path)\n\
-    core = loader.create_module(ModuleSpec('_core', loader, origin=path))\n\
-    loader.exec_module(core)\n\
-    core.sandbox_zygote(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])\n";
-
-/// The zygote's whole environment. `-I` would ignore `PYTHONHASHSEED`; `-s -P` and this list amount to the same.
-const ENVIRONMENT: [(&str, &str); 6] = [
-    ("PYTHONHASHSEED", "0"),
-    ("TZ", "UTC"),
-    ("LC_ALL", "C.UTF-8"),
-    ("OMP_NUM_THREADS", "1"),
-    ("OPENBLAS_NUM_THREADS", "1"),
-    ("MALLOC_ARENA_MAX", "1"), // an arena per thread would use up the address space
-];
-
-/// `ADDR_NO_RANDOMIZE`, personality(2).
-pub(crate) const NO_RANDOM_ADDRESSES: u32 = 0x0004_0000;
 /// A zygote boots in about 60 ms on a quiet machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -52,6 +33,7 @@ pub struct Sandbox {
     uid: u64,
     thread_cap: bool,
     pub(crate) given_up: Arc<AtomicBool>,
+    level: Level,
 }
 
 pub(crate) fn broken<E: ToString>(step: &'static str) -> impl FnOnce(E) -> Error {
@@ -67,9 +49,9 @@ impl Sandbox {
     /// # Errors
     /// `Unavailable` when the machine lacks a required layer, `Start` when the interpreter does not come up.
     pub fn start(options: &Options) -> Result<Self, Error> {
-        if !cfg!(target_arch = "x86_64") {
+        if Arch::HERE.is_none() && options.has(Layer::Seccomp) {
             return Err(Error::Unavailable(
-                "the system-call tables are for x86-64 only".to_owned(),
+                "the system-call tables are for x86-64 and aarch64 only".to_owned(),
             ));
         }
         let failed = |cause: String| Error::Start {
@@ -87,6 +69,7 @@ impl Sandbox {
             uid: 0,
             thread_cap: false,
             given_up: Arc::default(),
+            level: options.level,
         };
         match sandbox.hear(wire::HELLO) {
             Ok([_, abi, uid, listen, ..]) => {
@@ -168,7 +151,8 @@ impl Sandbox {
                     self.fork(program, limits, inputs.len() - index, index, input)?
                 }
             };
-            let (run, survivor) = self.test(ready, index, limits, &program.entry)?;
+            let (mut run, survivor) = self.test(ready, index, limits, &program.entry)?;
+            self.doubt_block(&mut run.end, program);
             child = survivor;
             match judge(index, &run) {
                 Go::Next => index += 1,
@@ -193,21 +177,58 @@ impl Sandbox {
         self.zygote.id()
     }
 
+    /// A program may write any report about itself. That an import was blocked is believed only where imports are
+    /// blocked, of a module that the program names.
+    fn doubt_block(&self, end: &mut End, program: &Program) {
+        let End::ImportBlocked { module } = end else {
+            return;
+        };
+        let name = module.split('.').next().unwrap_or_default();
+        if self.level != Level::S1 || name.is_empty() || !program.code.contains(name) {
+            *end = End::Raised {
+                kind: "ImportError".to_owned(),
+                message: format!("No module named {module:?}"),
+                frames: Vec::new(),
+            };
+        }
+    }
+
+    /// The level whose layers are on.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// What `doctor` and the policy's fingerprint need to know about this machine.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            landlock_abi: self.landlock_abi,
+            thread_cap: self.thread_cap,
+        }
+    }
+
     /// One line for logs: which protections hold.
     pub fn describe(&self) -> String {
+        let files = match self.level {
+            Level::S3 | Level::S2 => format!("landlock ABI {}", self.landlock_abi),
+            Level::S2j => "mount jail".to_owned(),
+            Level::S1 => "nothing opened after start-up".to_owned(),
+            Level::S0 => return format!("no isolation, uid {}", self.uid),
+        };
+        let namespaces = if self.level == Level::S3 {
+            ", own user, pid, net, ipc and mount namespaces"
+        } else {
+            ""
+        };
         let threads = if self.thread_cap {
             "thread cap by notification"
         } else {
             "no thread cap"
         };
-        format!(
-            "seccomp, landlock ABI {}, uid {}, {threads}",
-            self.landlock_abi, self.uid
-        )
+        format!("seccomp, {files}{namespaces}, uid {}, {threads}", self.uid)
     }
 
     /// A sealed process with the program's text in its report file, on its first test.
-    fn fork(
+    pub(crate) fn fork(
         &mut self,
         program: &Program,
         limits: &Limits,
@@ -231,7 +252,9 @@ impl Sandbox {
         let cpu = (limits.cpu_seconds * tests as f64).ceil() as u64 + 1;
         let memory = limits.memory_mib << 20;
         let stack = 64 << 20;
-        let request = wire::words([wire::FORK, cpu, memory, limits.output_mib << 20, stack]);
+        let output = limits.output_mib << 20;
+        let threads = u64::from(may_start_threads(&program.code));
+        let request = wire::words([wire::FORK, cpu, memory, output, stack, threads]);
         let fds = [&stdout, &stderr, &theirs, &report].map(AsRawFd::as_raw_fd);
         sys::send(self.socket.as_raw_fd(), &wire::pack(request), &fds)
             .map_err(broken("ask for a process"))?;
@@ -331,41 +354,4 @@ impl Drop for Sandbox {
         self.zygote.kill().ok();
         self.zygote.wait().ok();
     }
-}
-
-/// posix_spawn, never fork: the parent may be large, threaded, or hold expected outputs.
-fn spawn(options: &Options, socket: OwnedFd, stderr: &OwnedFd) -> std::io::Result<Process> {
-    let without: u64 = options.without.iter().map(|layer| layer.bit()).sum();
-    let mut command = Command::new(std::path::absolute(&options.python)?);
-    command
-        .args(["-s", "-P", "-S", "-B", "-c", BOOT])
-        .arg(std::path::absolute(&options.core)?)
-        // Fixed width: the length of the arguments moves addresses.
-        .args([
-            format!("{:010}", std::process::id()),
-            format!("{without:04}"),
-        ])
-        .args(&options.site_packages)
-        .stdin(socket)
-        .stdout(Stdio::null())
-        .stderr(stderr.try_clone()?)
-        .current_dir("/")
-        .process_group(0);
-    if !options.without.contains(&Layer::CleanEnv) {
-        command.env_clear();
-    }
-    command.envs(ENVIRONMENT);
-    // Inherited over exec. Docker's default profile refuses it; then addresses differ from run to run.
-    let before = sys::personality(None)?;
-    let fixed = !options.without.contains(&Layer::Determinism)
-        && sys::personality(Some(before | NO_RANDOM_ADDRESSES)).is_ok();
-    let stack = sys::finite_stack()?; // an unlimited one would flip the new process's memory layout
-    let process = command.spawn();
-    if let Some(soft) = stack {
-        sys::soft_rlimit(libc::RLIMIT_STACK, soft)?;
-    }
-    if fixed {
-        sys::personality(Some(before))?;
-    }
-    process
 }

@@ -34,6 +34,7 @@ import traceback
 import types
 from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 
+import opsd_importing
 from opsd_spell import NoForm, TooLarge, encode
 
 # Programs get these for nothing: imported once, inherited by every fork.
@@ -126,7 +127,8 @@ def guarded(step):
         return OUT_OF_MEMORY
     except BaseException as error:
         show(error)
-        return describe(error)
+        module = opsd_importing.blocked(error)
+        return {"end": "blocked", "module": module} if module else describe(error)
 
 
 def wind_up():
@@ -349,12 +351,15 @@ def written(report, value):
     return header + b"\n" + value.encode() if value else header + b"\n"
 
 
-def serve(core, site_packages):
+def serve(core, site_packages, packages, flavour):
     """The zygote's life: warm up, seal, fork on request. A child never returns from here."""
     sys.path[:] = [p for p in sys.path if os.path.isdir(p)] + site_packages  # noqa: PTH112
     library = os.path.dirname(os.__file__)  # noqa: PTH120
-    for name in WARM:
+    opsd_importing.install(packages)
+    for name in WARM + (opsd_importing.EARLY if core.no_open else []):
         importlib.import_module(name)
+    if flavour == "numpy":
+        importlib.import_module("numpy")
     site.setquit()  # -S leaves out exit() and quit()
     for name in STARRED:
         exec(f"from {name} import *", PRELUDE)
@@ -362,10 +367,12 @@ def serve(core, site_packages):
         exec(f"import {name}", PRELUDE)
     del PRELUDE["__builtins__"]
     os.register_at_fork = _register_at_fork
-    for name in ("opsd_spell", "opsd_harness"):
+    if core.no_open:
+        opsd_importing.block(site_packages)
+    for name in ("opsd_spell", "opsd_importing", "opsd_harness"):
         del sys.modules[name]  # no program's business
     world = World()
-    core.seal(library, sys.base_prefix, site_packages)
+    core.seal(library, sys.base_prefix, site_packages, packages)
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page
     while True:

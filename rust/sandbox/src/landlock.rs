@@ -36,6 +36,11 @@ fn words(abi: i64) -> usize {
     }
 }
 
+/// What a version's rule sets take away altogether: rights to files, TCP, scopes.
+pub(crate) fn rights(abi: i64) -> Vec<u64> {
+    [file_rights(abi), TCP, SCOPES][..words(abi)].to_vec()
+}
+
 /// One path and what may be done beneath it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Grant {
@@ -43,6 +48,13 @@ pub(crate) enum Grant {
     List(PathBuf),
     /// Names and contents.
     Read(PathBuf),
+}
+
+impl Grant {
+    pub(crate) fn path(&self) -> &Path {
+        let (Self::List(path) | Self::Read(path)) = self;
+        path
+    }
 }
 
 /// `List` for the folder, `Read` for those of its entries whose name passes: a rule cannot take back what a rule
@@ -66,7 +78,7 @@ pub(crate) fn entries(folder: &Path, passes: impl Fn(&str) -> bool) -> Vec<Grant
 pub(crate) fn domain(abi: i64, grants: &[Grant]) -> Sys<OwnedFd> {
     let ruleset = sys::landlock_ruleset([file_rights(abi), TCP, SCOPES], words(abi))?;
     for grant in grants {
-        let (Grant::List(path) | Grant::Read(path)) = grant;
+        let path = grant.path();
         let Ok(metadata) = path.metadata() else {
             continue;
         };

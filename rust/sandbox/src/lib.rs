@@ -37,32 +37,51 @@
 //! program's world).
 
 mod bpf;
+mod calls;
 mod child;
 mod clocks;
 mod driver;
+mod fingerprint;
+mod flavours;
 mod handle;
 mod input;
+mod jail;
+mod ladder;
 mod landlock;
+mod level;
 mod limits;
+mod lists;
+mod namespaces;
 mod plan;
 mod policy;
 mod probe;
+mod proof;
+mod readable;
 mod report;
 mod run;
+mod spawn;
 mod sys;
 mod wire;
 mod zygote;
 
 pub use child::{REPORT_FD, next_test};
 pub use driver::Sandbox;
+pub use flavours::Sandboxes;
 pub use input::Input;
+pub use ladder::{Rung, choose, climb};
+pub use level::Level;
 pub use limits::Limits;
-pub use plan::{End, Entry, Error, Frame, Go, Layer, Limit, Options, Program, TestRun};
+pub use plan::{
+    End, Entry, Error, Facts, Flavour, Frame, Go, Layer, Limit, Options, Program, TestRun,
+};
 pub use probe::{LayerStatus, probe};
+pub use readable::Readable;
 pub use zygote::Zygote;
 
 /// A returned value's spelling, which the harness imports as `opsd_spell`.
 pub const SPELL: &str = include_str!("spell.py");
+/// Imports that go another way than through folders, which the harness imports as `opsd_importing`.
+pub const IMPORTING: &str = include_str!("importing.py");
 /// The Python half, run by the zygote's interpreter and inherited by every child; `serve(zygote, site_packages)` is
 /// the zygote's life.
 pub const HARNESS: &str = include_str!("harness.py");

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::level::Level;
+
 /// How the program is entered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
@@ -93,6 +95,11 @@ pub enum End {
     },
     /// The entry point does not exist.
     Missing,
+    /// The program imports a module that exists, but that this level (S1) cannot load any more: not its fault.
+    ImportBlocked {
+        /// Dotted name.
+        module: String,
+    },
 }
 
 /// What one test of one program did.
@@ -153,11 +160,17 @@ pub enum Layer {
     Privileges,
     /// No address randomisation, fixed hash seed: equal output in every run.
     Determinism,
+    /// User, pid, network, IPC and mount namespaces.
+    Namespaces,
+    /// A root folder of its own that holds only what may be read.
+    Jail,
+    /// Nothing is opened after the zygote has sealed itself.
+    NoOpen,
 }
 
 impl Layer {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
+    /// All of them; no level has all, see [`crate::Level::has`].
+    pub const ALL: [Self; 10] = [
         Self::Seccomp,
         Self::Landlock,
         Self::Rlimits,
@@ -165,6 +178,9 @@ impl Layer {
         Self::ThreadCap,
         Self::Privileges,
         Self::Determinism,
+        Self::Namespaces,
+        Self::Jail,
+        Self::NoOpen,
     ];
 
     /// Lower-case name, as tests and `doctor` spell it.
@@ -177,6 +193,9 @@ impl Layer {
             Self::ThreadCap => "thread_cap",
             Self::Privileges => "privileges",
             Self::Determinism => "determinism",
+            Self::Namespaces => "namespaces",
+            Self::Jail => "jail",
+            Self::NoOpen => "no_open",
         }
     }
 
@@ -198,16 +217,58 @@ pub struct Options {
     pub python: PathBuf,
     /// The extension module's shared object, loaded by absolute path: `-S` hides every site-packages.
     pub core: PathBuf,
-    /// Extra folders the programs may import from (numpy, ...), readable and on `sys.path`.
+    /// Extra folders the programs may import from, readable and on `sys.path`.
     pub site_packages: Vec<PathBuf>,
-    /// For tests of the tests: layers left out. Empty in every real run.
+    /// Folders of single packages (`.../numpy`, `.../numpy.libs`): importable by their names, their neighbours not.
+    pub packages: Vec<PathBuf>,
+    /// What the zygote imports beforehand.
+    pub flavour: Flavour,
+    /// Exactly its layers are put on.
+    pub level: Level,
+    /// For tests of the tests: layers of the level left out. Empty in every real run.
     pub without: Vec<Layer>,
+}
+
+impl Options {
+    /// Whether the layer is put on.
+    pub fn has(&self, layer: Layer) -> bool {
+        self.level.has(layer) && !self.without.contains(&layer)
+    }
+}
+
+/// What a started sandbox found out about its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// 0 without Landlock.
+    pub landlock_abi: u64,
+    /// The kernel asks the driver about threads and forbidden calls.
+    pub thread_cap: bool,
+}
+
+/// What a zygote has imported before it forks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Flavour {
+    /// Common modules of the standard library; kept small, because a fork costs by the page.
+    #[default]
+    Std,
+    /// numpy as well.
+    Numpy,
+}
+
+impl Flavour {
+    /// As the zygote is told.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Std => "std",
+            Self::Numpy => "numpy",
+        }
+    }
 }
 
 /// An infrastructure fault: never the program's doing, never a verdict. Retry with a fresh [`crate::Sandbox`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// This machine lacks a required layer.
+    /// This machine does not give the level of isolation that is asked for, and why.
     #[error("sandbox unavailable: {0}")]
     Unavailable(String),
     /// The interpreter did not come up.

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::bpf::Action;
+use crate::calls::Arch;
 use crate::sys;
 
 /// One mechanism and whether it works here.
@@ -20,8 +21,8 @@ pub struct LayerStatus {
 
 /// Asks the kernel for everything the sandbox is made of.
 pub fn probe() -> Vec<LayerStatus> {
-    let x86 = cfg!(target_arch = "x86_64");
-    let seccomp = x86 && sys::knows_action(Action::Kill.code());
+    let known = Arch::HERE.is_some();
+    let seccomp = known && sys::knows_action(Action::Kill.code());
     let abi = sys::landlock_abi();
     let pidfd = sys::pidfd(sys::pid());
     let notif = seccomp && sys::knows_action(Action::Notify.code());
@@ -34,8 +35,8 @@ pub fn probe() -> Vec<LayerStatus> {
             name: "seccomp",
             required: true,
             available: seccomp,
-            detail: match (x86, seccomp) {
-                (false, _) => "the system-call tables are for x86-64 only".to_owned(),
+            detail: match (known, seccomp) {
+                (false, _) => "the system-call tables are for x86-64 and aarch64 only".to_owned(),
                 (_, true) => "system-call filters with KILL_PROCESS".to_owned(),
                 _ => "needs Linux 4.14 with CONFIG_SECCOMP_FILTER".to_owned(),
             },
@@ -113,7 +114,7 @@ pub fn probe() -> Vec<LayerStatus> {
 fn can_fix_addresses() -> bool {
     std::thread::spawn(|| {
         let now = sys::personality(None)?;
-        sys::personality(Some(now | crate::driver::NO_RANDOM_ADDRESSES))
+        sys::personality(Some(now | crate::spawn::NO_RANDOM_ADDRESSES))
     })
     .join()
     .is_ok_and(|result| result.is_ok())

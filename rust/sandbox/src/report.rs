@@ -79,6 +79,9 @@ fn try_parse(bytes: &[u8]) -> Option<Report> {
         },
         "output" => End::Stopped { by: Limit::Output },
         "missing" => End::Missing,
+        "blocked" => End::ImportBlocked {
+            module: text("module")?,
+        },
         "bad_input" => {
             report.bad_input = Some(text("message")?);
             End::Missing

@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::calls::Arch;
 use crate::clocks::{Clocks, threads};
 use crate::driver::{Sandbox, broken};
 use crate::handle::{Child, Death};
@@ -20,6 +21,8 @@ enum Seen {
     Over(Limit),
     /// It said something no harness says.
     Forged,
+    /// It made a call that no honest program makes, of this number.
+    Forbidden(u32),
 }
 
 impl Sandbox {
@@ -53,6 +56,11 @@ impl Sandbox {
         let end = match seen {
             Seen::Over(by) => End::Stopped { by },
             Seen::Forged => End::Violation { call: None },
+            Seen::Forbidden(number) => End::Violation {
+                call: Arch::HERE
+                    .and_then(|arch| arch.name(number))
+                    .map(str::to_owned),
+            },
             _ if stdout_full => End::Stopped { by: Limit::Output },
             _ => name_death(death, cpu_seconds, limits, entry),
         };
@@ -102,8 +110,11 @@ fn watch(
         if given_up.load(Ordering::Relaxed) {
             return Ok(Seen::Over(Limit::Wall));
         }
-        if asks && let Some(listener) = &child.listener {
-            grant_thread(child.pid, listener, limits.threads)?;
+        if asks
+            && let Some(listener) = &child.listener
+            && let Some(number) = answer(child.pid, listener, limits.threads)?
+        {
+            return Ok(Seen::Forbidden(number));
         }
         match clocks
             .check(limits)
@@ -138,14 +149,18 @@ fn done(child: &Child, index: usize, message: &[u8], limits: &Limits) -> Result<
 }
 
 /// Answers one pending request for a thread. The call's flags were checked in registers by the filter, so that
-/// letting it continue cannot be raced.
-fn grant_thread(pid: i32, listener: &OwnedFd, most: u32) -> Result<(), Error> {
-    let Some(id) = sys::notification(listener).map_err(broken("hear a thread request"))? else {
-        return Ok(());
+/// letting it continue cannot be raced. Anything else asked for is a call that ends the program: its number; it stays
+/// unanswered and never runs.
+fn answer(pid: i32, listener: &OwnedFd, most: u32) -> Result<Option<u32>, Error> {
+    let Some((id, number)) = sys::notification(listener).map_err(broken("hear a request"))? else {
+        return Ok(None);
     };
+    if Arch::HERE.and_then(|arch| arch.number("clone")) != Some(number) {
+        return Ok(Some(number));
+    }
     let room = threads(pid) < most as usize;
     sys::answer(listener, id, (!room).then_some(libc::EAGAIN));
-    Ok(())
+    Ok(None)
 }
 
 /// Output and report of a test whose process lives on, and clean files for the next one.

@@ -3,32 +3,31 @@
 //! It holds no job data: code and inputs are read after the fork, in the child. It lives as long as its driver:
 //! end of file on its socket, or the death of the thread that started it, ends it.
 
-use std::fs::{File, read_dir};
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
 
 use libc::sock_filter;
 
 use crate::bpf::Action;
-use crate::landlock::{self, Grant};
+use crate::calls::Arch;
 use crate::plan::Layer;
-use crate::{policy, sys, wire};
+use crate::policy::{self, StageOne};
+use crate::readable::Readable;
+use crate::{jail, landlock, namespaces, sys, wire};
 
 /// Descriptors below this are a child's own; what the zygote keeps and receives lies at or above it.
 const FIRST_PRIVATE_FD: RawFd = 10;
 /// Unlikely to be anybody's: used when started by root and the interpreter stays readable.
 const UNUSED_UID: u32 = 1_999_999_999;
-/// Folders of shared libraries that lazily imported extension modules (ssl, zlib, ...) need.
-const LIBRARY_FOLDERS: &[&str] = &["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"];
-/// Single things that honest programs read.
-const READABLE: &[&str] = &[
-    "/etc/ld.so.cache",
-    "/dev/null",
-    "/dev/urandom",
-    "/dev/zero",
-    "/usr/share/zoneinfo",
-    "/etc/localtime",
+/// Limits that hold for the zygote and every program alike: name, resource, value.
+pub(crate) const RLIMITS: &[(&str, u32, u64)] = &[
+    ("core", libc::RLIMIT_CORE, 0),
+    ("memlock", libc::RLIMIT_MEMLOCK, 0),
+    ("msgqueue", libc::RLIMIT_MSGQUEUE, 0),
+    ("nice", libc::RLIMIT_NICE, 0),
+    ("rtprio", libc::RLIMIT_RTPRIO, 0),
+    ("sigpending", libc::RLIMIT_SIGPENDING, 256),
+    ("nofile", libc::RLIMIT_NOFILE, 64),
 ];
 
 /// A request to fork, as received: limits and where the child's descriptors are.
@@ -38,6 +37,8 @@ pub(crate) struct Job {
     pub(crate) address_space: u64,
     pub(crate) file_size: u64,
     pub(crate) stack: u64,
+    /// Starting threads is allowed where nobody counts them.
+    pub(crate) threads: bool,
     pub(crate) stdout: RawFd,
     pub(crate) stderr: RawFd,
     pub(crate) control: RawFd,
@@ -49,9 +50,12 @@ pub(crate) struct Job {
 pub struct Zygote {
     socket: RawFd,
     without: u64,
-    pub(crate) pid: i32,
+    /// What its children see as their parent's id.
+    pub(crate) parent_id: i32,
     pub(crate) scope: Option<RawFd>,
     pub(crate) stage_two: Vec<sock_filter>,
+    /// The same with threads refused.
+    pub(crate) stage_two_single: Vec<sock_filter>,
     pub(crate) listen: bool,
     pub(crate) job: Option<Job>,
 }
@@ -83,9 +87,10 @@ impl Zygote {
         let mut zygote = Self {
             socket,
             without,
-            pid: sys::pid(),
+            parent_id: sys::pid(),
             scope: None,
             stage_two: Vec::new(),
+            stage_two_single: Vec::new(),
             listen: false,
             job: None,
         };
@@ -95,28 +100,33 @@ impl Zygote {
         Ok(zygote)
     }
 
-    pub(crate) fn has(&self, layer: Layer) -> bool {
+    /// Whether the layer is put on.
+    pub fn has(&self, layer: Layer) -> bool {
         self.without & layer.bit() == 0
     }
 
     /// After the imports: gives up every right that no program needs, then says hello.
     ///
-    /// `library` is the standard library's folder, `prefix` the interpreter's, `packages` what programs may import
-    /// besides.
-    ///
     /// # Errors
     /// Which step failed.
-    pub fn seal(
-        &mut self,
-        library: &Path,
-        prefix: &Path,
-        packages: &[PathBuf],
-    ) -> Result<(), String> {
+    pub fn seal(&mut self, world: &Readable) -> Result<(), String> {
         std::fs::write("/proc/self/oom_score_adj", "1000").ok(); // the trainer is worth more; a stub in gVisor
         sys::step_back();
         self.limit_resources()?;
+        let grants = world.grants();
+        if self.has(Layer::Privileges) && sys::user() == 0 {
+            switch_user(world)?;
+        }
+        if self.has(Layer::Namespaces) {
+            namespaces::enter(namespaces::ALL)?;
+        } else if self.has(Layer::Jail) {
+            namespaces::enter(namespaces::MOUNTS)?;
+        }
+        if self.has(Layer::Jail) {
+            jail::enter(&grants)?;
+        }
         if self.has(Layer::Privileges) {
-            Self::drop_privileges(library, packages)?;
+            drop_privileges()?;
         }
         let abi = sys::landlock_abi().unwrap_or(0);
         if self.has(Layer::Landlock) {
@@ -127,19 +137,17 @@ impl Zygote {
             }
             let scope = step("Landlock scope", landlock::own_scope(abi))?;
             self.scope = scope.map(IntoRawFd::into_raw_fd);
-            let domain = step(
-                "Landlock rules",
-                landlock::domain(abi, &grants(library, prefix, packages)),
-            )?;
+            let domain = step("Landlock rules", landlock::domain(abi, &grants))?;
             step("enter Landlock", landlock::enter(&domain))?;
         }
+        let pair = step("socket pair", sys::socket_pair())?; // the filters allow no such pair
         if self.has(Layer::Seccomp) {
-            step(
-                "install seccomp stage one",
-                sys::install(&policy::stage_one(), false),
-            )?;
+            self.install_filters()?;
         }
-        self.reset_stage_two();
+        if self.has(Layer::Namespaces) {
+            step("init of the pid namespace", sys::fork_init(pair))?;
+            self.parent_id = 0; // a parent outside the namespace has no number inside
+        }
         let hello = wire::words([
             wire::HELLO,
             abi as u64,
@@ -149,58 +157,34 @@ impl Zygote {
         step("say hello", sys::send(self.socket, &wire::pack(hello), &[]))
     }
 
-    /// Builds the per-child filter once; each child only writes its pid into it.
-    fn reset_stage_two(&mut self) {
-        let threads = if self.listen {
-            Action::Notify
+    /// Stage one now; stage two is built once and each child only writes its pid into it.
+    fn install_filters(&mut self) -> Result<(), String> {
+        let arch = Arch::HERE.ok_or("no system-call table for this processor")?;
+        let (never, threads) = if self.listen {
+            (Action::Notify, Action::Notify)
         } else {
-            Action::Allow
+            (Action::Kill, Action::Allow)
         };
-        self.stage_two = policy::stage_two(threads);
+        let how = StageOne {
+            never,
+            no_open: self.has(Layer::NoOpen),
+        };
+        let stage_one = policy::stage_one(arch, how);
+        step("install seccomp stage one", sys::install(&stage_one, false))?;
+        self.stage_two = policy::stage_two(arch, threads, self.listen);
+        let refused = Action::Errno(libc::EAGAIN);
+        self.stage_two_single = policy::stage_two(arch, refused, self.listen);
+        Ok(())
     }
 
     fn limit_resources(&self) -> Result<(), String> {
         if !self.has(Layer::Rlimits) {
             return Ok(());
         }
-        for (name, resource, value) in [
-            ("core", libc::RLIMIT_CORE, 0),
-            ("memlock", libc::RLIMIT_MEMLOCK, 0),
-            ("msgqueue", libc::RLIMIT_MSGQUEUE, 0),
-            ("nice", libc::RLIMIT_NICE, 0),
-            ("rtprio", libc::RLIMIT_RTPRIO, 0),
-            ("sigpending", libc::RLIMIT_SIGPENDING, 256),
-            ("nofile", libc::RLIMIT_NOFILE, 64),
-        ] {
+        for &(name, resource, value) in RLIMITS {
             step(name, sys::rlimit(resource, value, value))?;
         }
         Ok(())
-    }
-
-    /// No new privileges, no capability, not dumpable; another user where the interpreter stays usable.
-    fn drop_privileges(library: &Path, packages: &[PathBuf]) -> Result<(), String> {
-        if sys::user() == 0 {
-            // An interpreter in root's home must stay root's: a lazy import would fail later, in one program of many.
-            let usable = || {
-                sys::become_user(UNUSED_UID).is_ok()
-                    && File::open(library.join("os.py")).is_ok()
-                    && read_dir(library.join("lib-dynload")).is_ok()
-                    && packages.iter().all(|folder| read_dir(folder).is_ok())
-            };
-            let user = step("try another user", sys::ask_a_fork(usable))?.then_some(UNUSED_UID);
-            step("drop capabilities", sys::drop_capabilities(user))?;
-        }
-        step(
-            "no new privileges",
-            sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1),
-        )?;
-        step("not dumpable", sys::prctl(libc::PR_SET_DUMPABLE, 0))?;
-        // A change of user clears it.
-        step(
-            "die with the driver",
-            sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64),
-        )
-        .map(drop)
     }
 
     /// Blocks until a program is to be forked. Reaps on request in between; end of file ends the process.
@@ -210,13 +194,25 @@ impl Zygote {
         loop {
             match sys::receive(self.socket, &mut bytes, &mut fds) {
                 Ok((wire::LENGTH, count)) => match (wire::unpack(&bytes), count) {
-                    ([wire::FORK, cpu_seconds, address_space, file_size, stack, ..], 4) => {
+                    (
+                        [
+                            wire::FORK,
+                            cpu_seconds,
+                            address_space,
+                            file_size,
+                            stack,
+                            threads,
+                            ..,
+                        ],
+                        4,
+                    ) => {
                         let [stdout, stderr, control, report] = fds;
                         self.job = Some(Job {
                             cpu_seconds,
                             address_space,
                             file_size,
                             stack,
+                            threads: threads == 1,
                             stdout,
                             stderr,
                             control,
@@ -262,37 +258,31 @@ impl Zygote {
     }
 }
 
-/// What programs may read. Never a folder of installed packages as a whole: this package's own problems, with their
-/// expected outputs, may lie there.
-fn grants(library: &Path, prefix: &Path, packages: &[PathBuf]) -> Vec<Grant> {
-    let shared = |name: &str| !name.starts_with("python");
-    let standard = |name: &str| !matches!(name, "site-packages" | "dist-packages");
-    let foreign = |name: &str| !name.starts_with("opsd_rs");
-    let mut folders: Vec<PathBuf> = LIBRARY_FOLDERS.iter().map(PathBuf::from).collect();
-    folders.push(prefix.join("lib")); // where conda keeps its shared libraries
-    // `/lib` is often `/usr/lib` by another name.
-    folders = folders
-        .iter()
-        .filter_map(|folder| folder.canonicalize().ok())
-        .collect();
-    folders.sort();
-    folders.dedup();
-    let mut all: Vec<Grant> = READABLE
-        .iter()
-        .map(|path| Grant::Read(PathBuf::from(path)))
-        .collect();
-    all.extend(
-        folders
-            .iter()
-            .flat_map(|folder| landlock::entries(folder, shared)),
-    );
-    all.extend(landlock::entries(library, standard));
-    all.extend(
-        packages
-            .iter()
-            .flat_map(|folder| landlock::entries(folder, foreign)),
-    );
-    all
+/// Becomes another user where the interpreter stays usable. One in root's home must stay root's: a lazy import would
+/// fail later, in one program of many.
+fn switch_user(world: &Readable) -> Result<(), String> {
+    let usable = || sys::become_user(UNUSED_UID).is_ok() && world.is_readable();
+    if step("try another user", sys::ask_a_fork(usable))? {
+        sys::drop_bounding_set(); // an ordinary user may not any more
+        step("become another user", sys::become_user(UNUSED_UID))?;
+    }
+    Ok(())
+}
+
+/// No capability, no new privileges, not dumpable.
+fn drop_privileges() -> Result<(), String> {
+    step("drop capabilities", sys::drop_capabilities())?;
+    step(
+        "no new privileges",
+        sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1),
+    )?;
+    step("not dumpable", sys::prctl(libc::PR_SET_DUMPABLE, 0))?;
+    // A change of user clears it.
+    step(
+        "die with the driver",
+        sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64),
+    )
+    .map(drop)
 }
 
 /// So that a rule set's number can be entered without owning it.

@@ -2,10 +2,11 @@
 //!
 //! Every `unsafe` of the crate lives in this folder. `files`: memory files and descriptors; `sockets`: messages with
 //! descriptors, and waiting; `process`: other processes, their clocks, their questions; `restrict`: what a process
-//! gives up.
+//! gives up; `namespaces`: what it no longer shares.
 #![allow(unsafe_code)]
 
 mod files;
+mod namespaces;
 mod process;
 mod restrict;
 mod sockets;
@@ -16,6 +17,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use libc::c_long;
 
 pub(crate) use files::*;
+pub(crate) use namespaces::*;
 pub(crate) use process::*;
 pub(crate) use restrict::*;
 pub(crate) use sockets::*;

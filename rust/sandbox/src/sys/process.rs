@@ -53,8 +53,8 @@ pub(crate) fn cpu_seconds(pid: i32) -> Sys<f64> {
 const NOTIF_RECV: u64 = 0xc050_2100;
 const NOTIF_SEND: u64 = 0xc018_2101;
 
-/// Takes one pending notification. `None`: it is gone again (its thread was killed).
-pub(crate) fn notification(listener: &OwnedFd) -> Sys<Option<u64>> {
+/// Takes one pending notification: its id and the call's number. `None`: it is gone again (its thread was killed).
+pub(crate) fn notification(listener: &OwnedFd) -> Sys<Option<(u64, u32)>> {
     // SAFETY: an all-zero request is what the kernel asks for; it outlives the call.
     unsafe {
         let mut request: libc::seccomp_notif = zeroed();
@@ -63,7 +63,7 @@ pub(crate) fn notification(listener: &OwnedFd) -> Sys<Option<u64>> {
             NOTIF_RECV as _,
             &raw mut request,
         ))) {
-            Ok(_) => Ok(Some(request.id)),
+            Ok(_) => Ok(Some((request.id, request.data.nr as u32))),
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => Ok(None),
             Err(e) => Err(e),
         }
@@ -176,4 +176,10 @@ pub(crate) fn own_peak_kib() -> u64 {
         libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
         usage.ru_maxrss as u64
     }
+}
+
+/// The effective group.
+pub(crate) fn group() -> u32 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::getegid() }
 }

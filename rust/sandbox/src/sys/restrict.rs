@@ -119,17 +119,19 @@ pub(crate) fn landlock_allow(ruleset: &OwnedFd, rights: u64, beneath: &OwnedFd) 
     .map(drop)
 }
 
-/// Gives up every capability of this process for good; on the way becomes `user` if given.
-pub(crate) fn drop_capabilities(user: Option<u32>) -> Sys<()> {
+/// No process after this one can regain a capability. Silently nothing without the right to do so.
+pub(crate) fn drop_bounding_set() {
     for capability in 0..64 {
         if prctl(libc::PR_CAPBSET_DROP, capability).is_err() {
             break; // past the last one, or not privileged: then there is nothing to drop
         }
     }
+}
+
+/// Gives up every capability of this process for good.
+pub(crate) fn drop_capabilities() -> Sys<()> {
+    drop_bounding_set();
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64).ok(); // absent before 4.3
-    if let Some(id) = user {
-        become_user(id)?;
-    }
     let header = [0x2008_0522u32, 0]; // _LINUX_CAPABILITY_VERSION_3, this thread
     let none = [0u32; 6];
     // SAFETY: header and data have the sizes of version 3 and outlive the call.

@@ -1,0 +1,129 @@
+//! A sandbox per flavour of zygote, started when first needed; a program's imports decide which one runs it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::driver::Sandbox;
+use crate::limits::Limits;
+use crate::plan::{Error, Flavour, Go, Options, Program, TestRun};
+
+/// The sandboxes of one thread. One that broke is dropped and replaced at the next run.
+#[derive(Debug)]
+pub struct Sandboxes {
+    options: Options,
+    std: Option<Sandbox>,
+    numpy: Option<Sandbox>,
+    given_up: Arc<AtomicBool>,
+}
+
+impl Sandboxes {
+    /// Starts the common flavour.
+    ///
+    /// # Errors
+    /// As [`Sandbox::start`].
+    pub fn start(mut options: Options) -> Result<Self, Error> {
+        options.flavour = Flavour::Std;
+        let std = Some(Sandbox::start(&options)?);
+        Ok(Self {
+            options,
+            std,
+            numpy: None,
+            given_up: Arc::default(),
+        })
+    }
+
+    /// With a sandbox of the common flavour that is up already.
+    pub fn adopt(mut options: Options, sandbox: Sandbox) -> Self {
+        options.flavour = Flavour::Std;
+        Self {
+            options,
+            std: Some(sandbox),
+            numpy: None,
+            given_up: Arc::default(),
+        }
+    }
+
+    /// As [`Sandbox::give_up_when`].
+    pub fn give_up_when(&mut self, flag: &Arc<AtomicBool>) {
+        self.given_up = Arc::clone(flag);
+    }
+
+    /// As [`Sandbox::run`], in a fresh sandbox where the last one broke.
+    ///
+    /// # Errors
+    /// Infrastructure faults only.
+    pub fn run(
+        &mut self,
+        program: &Program,
+        inputs: &[Vec<u8>],
+        limits: &Limits,
+        judge: &mut dyn FnMut(usize, &TestRun) -> Go,
+    ) -> Result<(), Error> {
+        let flavour = self.flavour(&program.code);
+        let place = match flavour {
+            Flavour::Std => &mut self.std,
+            Flavour::Numpy => &mut self.numpy,
+        };
+        let mut sandbox = match place.take() {
+            Some(sandbox) => sandbox,
+            None => Sandbox::start(&Options {
+                flavour,
+                ..self.options.clone()
+            })?,
+        };
+        sandbox.give_up_when(&self.given_up);
+        sandbox.run(program, inputs, limits, judge)?;
+        *place = Some(sandbox);
+        Ok(())
+    }
+
+    fn flavour(&self, code: &str) -> Flavour {
+        let has_numpy = self.options.packages.iter().any(|p| p.ends_with("numpy"));
+        if has_numpy && imports(code, "numpy") {
+            Flavour::Numpy
+        } else {
+            Flavour::Std
+        }
+    }
+}
+
+/// Whether the source imports the package, by a look at its lines. A wrong guess costs time, nothing else: the common
+/// zygote's children can import it too.
+fn imports(code: &str, package: &str) -> bool {
+    let mut statements = code.lines().flat_map(|line| line.split(';')).map(str::trim);
+    statements.any(|statement| {
+        let mut words = statement.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        match words.next() {
+            Some("from") => words.find(|word| !word.is_empty()) == Some(package),
+            Some("import") => words.any(|word| word == package),
+            _ => false,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::imports;
+
+    #[test]
+    fn imports_are_seen_and_mere_mentions_are_not() {
+        for code in [
+            "import numpy",
+            "import numpy as np",
+            "import sys, numpy as np",
+            "x = 1; import numpy.linalg",
+            "if 1:\n    from numpy import array",
+            "from numpy.linalg import det",
+        ] {
+            assert!(imports(code, "numpy"), "{code}");
+        }
+        for code in [
+            "# numpy",
+            "print('import numpy')",
+            "from x import numpyish",
+            "numpy = 1",
+        ] {
+            assert!(!imports(code, "numpy"), "{code}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The two lists at the heart of the policy: calls that every program may make, and calls that end one.
+//!
+//! What stands in neither is refused with EPERM, or has rules about its arguments in `policy`.
+
+/// Harmless whatever their arguments, given Landlock, rlimits and the descriptors at hand.
+#[rustfmt::skip]
+pub(crate) const ALLOWED: &[&str] = &[
+    // descriptors that are already open
+    "read", "write", "close", "fstat", "lseek", "pread64",
+    "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2",
+    "pwritev2", "dup", "dup2", "dup3", "close_range", "fsync",
+    "fdatasync", "ftruncate", "fadvise64", "getdents", "getdents64",
+    // names and metadata, read only
+    "stat", "lstat", "newfstatat", "statx", "access", "faccessat",
+    "faccessat2", "readlink", "readlinkat", "getcwd", "statfs", "fstatfs",
+    // memory
+    "mmap", "mprotect", "munmap", "mremap", "brk", "madvise",
+    "mincore", "msync", "membarrier",
+    // waiting
+    "poll", "ppoll", "select", "pselect6", "epoll_create",
+    "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2",
+    "eventfd2", "pipe", "pipe2", "pause", "nanosleep", "clock_nanosleep",
+    "futex", "sched_yield", "restart_syscall",
+    // own signals and timers
+    "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending",
+    "rt_sigtimedwait", "rt_sigsuspend", "sigaltstack", "alarm", "getitimer",
+    "setitimer", "timer_create", "timer_settime", "timer_gettime",
+    "timer_getoverrun", "timer_delete", "kill", "tgkill",
+    // who and when am I
+    "getpid", "gettid", "getppid", "getpgrp", "getpgid", "getsid",
+    "getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid",
+    "getgroups", "uname", "sysinfo", "times", "time", "gettimeofday",
+    "clock_gettime", "clock_getres", "getrusage", "getrlimit", "setrlimit",
+    "getpriority", "sched_getaffinity", "sched_getparam", "sched_getscheduler",
+    "sched_get_priority_max", "sched_get_priority_min", "getcpu", "getrandom",
+    // threads and the end
+    "set_tid_address", "set_robust_list", "rseq", "wait4", "waitid",
+    "exit", "exit_group",
+    // socketpair ends
+    "recvfrom", "shutdown", "getsockname", "getpeername", "getsockopt",
+    // the child's own set-up; stage two closes these
+    "recvmsg", "sendmsg", "seccomp", "landlock_create_ruleset",
+    "landlock_add_rule", "landlock_restrict_self",
+];
+
+/// No program that solves a problem makes these: ending it at once says so loudly.
+#[rustfmt::skip]
+pub(crate) const KILLED: &[&str] = &[
+    "ptrace", "process_vm_readv", "process_vm_writev", "kexec_load",
+    "kexec_file_load", "init_module", "finit_module", "delete_module", "reboot",
+    "swapon", "swapoff", "mount", "umount2", "pivot_root", "chroot",
+    "setns", "unshare", "bpf", "perf_event_open", "open_by_handle_at",
+    "iopl", "ioperm", "acct", "quotactl", "userfaultfd", "keyctl",
+    "add_key", "request_key", "io_uring_setup",
+];
