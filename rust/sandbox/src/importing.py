@@ -11,13 +11,14 @@ import sys
 # Where nothing can be opened later, these are imported beforehand besides the usual ones.
 # fmt: off
 EARLY = [
-    "asyncio", "base64", "binascii", "bz2", "cProfile", "cmd", "codecs", "colorsys", "concurrent.futures.thread", "contextvars",
-    "csv", "difflib", "email", "encodings.ascii", "encodings.latin_1", "encodings.idna", "errno", "fileinput", "fnmatch",
-    "getopt", "glob", "graphlib", "gzip", "hmac", "html", "ipaddress", "keyword", "linecache", "locale", "logging",
-    "lzma", "marshal", "multiprocessing", "optparse", "argparse", "pathlib", "pickle", "platform", "pprint", "secrets",
-    "select", "shlex", "shutil", "stat", "subprocess", "tempfile", "timeit", "token", "tokenize", "tracemalloc",
-    "unicodedata", "unittest", "urllib.parse", "uuid", "warnings", "weakref", "xml.etree.ElementTree", "zipfile", "zlib",
-    "zoneinfo",
+    "asyncio", "base64", "binascii", "bz2", "cProfile", "cmd", "codecs", "colorsys",
+    "concurrent.futures.thread", "contextvars", "csv", "difflib", "email", "encodings.ascii",
+    "encodings.latin_1", "encodings.idna", "errno", "fileinput", "fnmatch", "getopt", "glob", "graphlib",
+    "gzip", "hmac", "html", "ipaddress", "keyword", "linecache", "locale", "logging", "lzma", "marshal",
+    "multiprocessing", "optparse", "argparse", "pathlib", "pickle", "platform", "pprint", "secrets", "select",
+    "shlex", "shutil", "stat", "subprocess", "tempfile", "timeit", "token", "tokenize", "tracemalloc",
+    "unicodedata", "unittest", "urllib.parse", "uuid", "warnings", "weakref", "xml.etree.ElementTree",
+    "zipfile", "zlib", "zoneinfo",
 ]
 # fmt: on
 

@@ -12,151 +12,75 @@ use crate::level::Level;
 use crate::limits::Limits;
 use crate::plan::{End, Entry, Go, Limit, Program, TestRun};
 
-/// What must come of a probe.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Held {
-    /// The attempt raised an exception.
-    Refused,
-    /// The process was ended for it.
-    Killed,
-    /// A limit ended it.
-    Stopped(Limit),
-}
-
-/// What the probe is called, what it does, what must come of it. `CANARY` and `FOLDER` stand for paths.
-const PROBES: &[(&str, &str, Held)] = &[
-    ("read a file", "open(CANARY).read()", Held::Refused),
-    ("write a file", "open(CANARY, 'w')", Held::Refused),
+/// What the attempt is called, and what it does: it must raise an exception. `CANARY` and `FOLDER` stand for paths. All
+/// of them run in one process, one after the other.
+const REFUSED: &[(&str, &str)] = &[
+    ("read a file", "open(CANARY).read()"),
+    ("write a file", "open(CANARY, 'w')"),
     (
         "append to a file",
         "os.open(CANARY, os.O_RDWR | os.O_APPEND)",
-        Held::Refused,
     ),
-    ("create a file", "open(FOLDER + '/new', 'x')", Held::Refused),
-    (
-        "create a folder",
-        "os.mkdir(FOLDER + '/folder')",
-        Held::Refused,
-    ),
-    ("remove a file", "os.unlink(CANARY)", Held::Refused),
-    (
-        "rename a file",
-        "os.rename(CANARY, FOLDER + '/other')",
-        Held::Refused,
-    ),
-    (
-        "link to a file",
-        "os.symlink(CANARY, FOLDER + '/link')",
-        Held::Refused,
-    ),
-    (
-        "change a file's mode",
-        "os.chmod(CANARY, 0o777)",
-        Held::Refused,
-    ),
-    (
-        "change a file's times",
-        "os.utime(CANARY, (1, 1))",
-        Held::Refused,
-    ),
-    ("list a folder", "os.listdir(FOLDER)", Held::Refused),
+    ("create a file", "open(FOLDER + '/new', 'x')"),
+    ("create a folder", "os.mkdir(FOLDER + '/folder')"),
+    ("remove a file", "os.unlink(CANARY)"),
+    ("rename a file", "os.rename(CANARY, FOLDER + '/other')"),
+    ("link to a file", "os.symlink(CANARY, FOLDER + '/link')"),
+    ("change a file's mode", "os.chmod(CANARY, 0o777)"),
+    ("change a file's times", "os.utime(CANARY, (1, 1))"),
+    ("list a folder", "os.listdir(FOLDER)"),
     (
         "read another's environment",
         "open(f'/proc/{os.getppid() or 1}/environ').read(1)",
-        Held::Refused,
     ),
     (
         "read another's memory",
         "open(f'/proc/{os.getppid() or 1}/mem', 'rb').read(1)",
-        Held::Refused,
     ),
-    ("fork", "os.fork()", Held::Refused),
-    (
-        "run a command",
-        "os.posix_spawn('/bin/true', ['true'], {})",
-        Held::Refused,
-    ),
-    (
-        "become a command",
-        "os.execv('/bin/true', ['true'])",
-        Held::Refused,
-    ),
-    ("signal everybody", "os.kill(-1, 0)", Held::Refused),
-    (
-        "signal the parent",
-        "os.kill(os.getppid() or 1, 0)",
-        Held::Refused,
-    ),
-    (
-        "open a network socket",
-        "import socket; socket.socket()",
-        Held::Refused,
-    ),
+    ("run a command", "os.posix_spawn('/bin/true', ['true'], {})"),
+    ("become a command", "os.execv('/bin/true', ['true'])"),
+    ("signal everybody", "os.kill(-1, 0)"),
+    ("signal the parent", "os.kill(os.getppid() or 1, 0)"),
+    ("open a network socket", "import socket; socket.socket()"),
     (
         "open a local socket",
         "import socket; socket.socket(socket.AF_UNIX)",
-        Held::Refused,
     ),
     (
         "open a kernel socket",
         "import socket; socket.socket(socket.AF_NETLINK, 3, 0)",
-        Held::Refused,
     ),
-    (
-        "make a file in memory",
-        "os.memfd_create('x')",
-        Held::Refused,
-    ),
+    ("make a file in memory", "os.memfd_create('x')"),
     (
         "raise a limit",
         "resource.setrlimit(resource.RLIMIT_NOFILE, (9999, 9999))",
-        Held::Refused,
     ),
     (
         "reach another's limits",
         "resource.prlimit(os.getppid() or 1, resource.RLIMIT_CPU)",
-        Held::Refused,
     ),
-    (
-        "gain priority",
-        "os.setpriority(os.PRIO_PROCESS, 0, -5)",
-        Held::Refused,
-    ),
-    (
-        "hoard descriptors",
-        "[os.dup(1) for _ in range(200)]",
-        Held::Refused,
-    ),
-    ("hoard memory", "bytearray(2 << 30)", Held::Refused),
-    ("change the root folder", "os.chroot('/')", Held::Killed),
+    ("gain priority", "os.setpriority(os.PRIO_PROCESS, 0, -5)"),
+    ("hoard memory", "bytearray(2 << 30)"),
+    ("inherit an environment", "assert len(os.environ) > 7"),
+    ("fork", "os.fork()"),
+    ("hoard descriptors", "[os.dup(1) for _ in range(200)]"), // after it nothing could be opened
+];
+const THREADS: (&str, &str) = (
+    "start threads without end",
+    "e = threading.Event(); [threading.Thread(target=e.wait, daemon=True).start() for _ in range(40)]",
+);
+const OTHER_PIDS: (&str, &str) = ("see its parent", "assert os.getppid()");
+/// What ends the process, and how.
+const ENDED: &[(&str, &str, Option<Limit>)] = &[
+    ("change the root folder", "os.chroot('/')", None),
     (
         "write without end",
         "os.write(1, b'x' * (3 << 20))",
-        Held::Stopped(Limit::Output),
+        Some(Limit::Output),
     ),
-    (
-        "compute without end",
-        "\n    while True: pass",
-        Held::Stopped(Limit::Cpu),
-    ),
-    (
-        "sleep without end",
-        "time.sleep(99)",
-        Held::Stopped(Limit::Idle),
-    ),
-    (
-        "inherit an environment",
-        "assert set(os.environ) - set('PYTHONHASHSEED TZ LC_ALL OMP_NUM_THREADS \
-        OPENBLAS_NUM_THREADS MALLOC_ARENA_MAX'.split())",
-        Held::Refused,
-    ),
+    ("compute without end", "while True: pass", Some(Limit::Cpu)),
+    ("sleep without end", "time.sleep(99)", Some(Limit::Idle)),
 ];
-const THREADS: (&str, &str, Held) = (
-    "start threads without end",
-    "e = threading.Event(); [threading.Thread(target=e.wait, daemon=True).start() for _ in range(40)]",
-    Held::Refused,
-);
-const OTHER_PIDS: (&str, &str, Held) = ("see its parent", "assert os.getppid()", Held::Refused);
 
 /// Proofs so far in this process; names their folders.
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -200,39 +124,54 @@ impl Sandbox {
     pub fn prove(&mut self) -> Result<usize, String> {
         let canary = Canary::place().map_err(|error| format!("placing a canary: {error}"))?;
         let level = self.level();
-        let mut probes = PROBES.to_vec();
+        let mut refused = REFUSED.to_vec();
         if self.facts().thread_cap {
-            probes.push(THREADS);
+            refused.push(THREADS);
         }
         if level == Level::S3 {
-            probes.push(OTHER_PIDS);
+            refused.push(OTHER_PIDS);
         }
-        for &(name, attempt, held) in &probes {
-            let run = attack(self, attempt, &canary)
-                .map_err(|error| format!("the probe \"{name}\" did not run: {error}"))?;
-            let as_it_must = match held {
-                Held::Refused => run.end == End::Finished && run.stdout == b"held\n",
-                Held::Killed => matches!(run.end, End::Violation { .. }),
-                Held::Stopped(by) => run.end == End::Stopped { by },
+        let attempts: Vec<String> = refused
+            .iter()
+            .map(|(name, attempt)| {
+                let name = name.replace('\'', "\\'");
+                format!(
+                    "try:\n    {attempt}\n    print('{name}')\nexcept REFUSALS: num_held += 1\n"
+                )
+            })
+            .collect();
+        let run = attack(
+            self,
+            &format!("{}print(num_held)", attempts.concat()),
+            &canary,
+        )?;
+        let said = String::from_utf8_lossy(&run.stdout).into_owned();
+        if run.end != End::Finished || said != format!("{}\n", refused.len()) {
+            let first = said.lines().next().unwrap_or_default();
+            return Err(format!("a program can {first} ({:?})", run.end));
+        }
+        for &(name, attempt, limit) in ENDED {
+            let run = attack(self, attempt, &canary)?;
+            let as_it_must = match limit {
+                None => matches!(run.end, End::Violation { .. }),
+                Some(by) => run.end == End::Stopped { by },
             };
-            if !as_it_must || !canary.is_untouched() {
-                return Err(format!(
-                    "a program can {name}: {:?}, it said {:?}",
-                    run.end,
-                    String::from_utf8_lossy(&run.stdout[..run.stdout.len().min(80)])
-                ));
+            if !as_it_must {
+                return Err(format!("a program can {name} ({:?})", run.end));
             }
         }
+        if !canary.is_untouched() {
+            return Err("a program changed the canary".to_owned());
+        }
         let outside = look_from_outside(self, level)?;
-        Ok(probes.len() + outside)
+        Ok(refused.len() + ENDED.len() + outside)
     }
 }
 
-fn attack(sandbox: &mut Sandbox, attempt: &str, canary: &Canary) -> Result<TestRun, crate::Error> {
+fn attack(sandbox: &mut Sandbox, attempt: &str, canary: &Canary) -> Result<TestRun, String> {
     let code = format!(
-        "import os, resource, threading, time\nCANARY, FOLDER = {:?}, {:?}\ntry:\n    {attempt}\n\
-         except (OSError, ValueError, RuntimeError, MemoryError, AssertionError):\n    print('held')\n\
-         else:\n    print('done')\n",
+        "import os, resource, threading, time\nnum_held = 0\nCANARY, FOLDER = {:?}, {:?}\n\
+         REFUSALS = OSError, ValueError, RuntimeError, MemoryError, AssertionError\n{attempt}\n",
         canary.file.display().to_string(),
         canary.folder.display().to_string(),
     );
@@ -241,12 +180,12 @@ fn attack(sandbox: &mut Sandbox, attempt: &str, canary: &Canary) -> Result<TestR
         entry: Entry::Stdin,
     };
     let limits = Limits {
-        cpu_seconds: if attempt.contains("while True") {
+        cpu_seconds: if attempt.starts_with("while") {
             0.02
         } else {
             2.0
         },
-        idle_seconds: if attempt.contains("sleep") {
+        idle_seconds: if attempt.starts_with("time") {
             0.05
         } else {
             10.0
@@ -256,14 +195,12 @@ fn attack(sandbox: &mut Sandbox, attempt: &str, canary: &Canary) -> Result<TestR
         ..Limits::default()
     };
     let mut seen = None;
-    sandbox.run(&program, &[Vec::new()], &limits, &mut |_, run| {
+    let result = sandbox.run(&program, &[Vec::new()], &limits, &mut |_, run| {
         seen = Some(run.clone());
         Go::Stop
-    })?;
-    seen.ok_or(crate::Error::Broken {
-        step: "probe",
-        cause: "no test was run".to_owned(),
-    })
+    });
+    result.map_err(|error| format!("a probe did not run: {error}"))?;
+    seen.ok_or_else(|| "a probe did not run".to_owned())
 }
 
 /// What `/proc` says about a program's process before its first line.
