@@ -269,9 +269,13 @@ def test_bad_input_is_named(grader: Grader) -> None:
     assert one(grader, ADD, RIGHT).passed
 
 
-def test_a_level_this_machine_lacks_is_refused() -> None:
-    with pytest.raises(OpsdError, match="level S3 is required"):
-        Grader(workers=1, require="S3").__enter__()
+def test_levels_that_cannot_be_are_refused() -> None:
+    with pytest.raises(BadInput, match="level = 'S1' is below require = 'S2'"):
+        Grader(workers=1, level="S1", require="S2")
+    with pytest.raises(BadInput, match="allow_unsandboxed"):
+        Grader(workers=1, level="S0")
+    with pytest.raises(BadInput, match="require = 'S4'"):
+        Grader(workers=1, require="S4")  # type: ignore[arg-type]
 
 
 def test_a_closed_grader_says_so() -> None:

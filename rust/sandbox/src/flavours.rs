@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::driver::Sandbox;
+use crate::input::Input;
 use crate::limits::Limits;
 use crate::plan::{Error, Flavour, Go, Options, Program, TestRun};
 
@@ -55,7 +56,7 @@ impl Sandboxes {
     pub fn run(
         &mut self,
         program: &Program,
-        inputs: &[Vec<u8>],
+        inputs: &[Input],
         limits: &Limits,
         judge: &mut dyn FnMut(usize, &TestRun) -> Go,
     ) -> Result<(), Error> {

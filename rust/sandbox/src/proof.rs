@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::driver::Sandbox;
+use crate::input::Input;
 use crate::level::Level;
 use crate::limits::Limits;
 use crate::plan::{End, Entry, Go, Limit, Program, TestRun};
@@ -195,10 +196,15 @@ fn attack(sandbox: &mut Sandbox, attempt: &str, canary: &Canary) -> Result<TestR
         ..Limits::default()
     };
     let mut seen = None;
-    let result = sandbox.run(&program, &[Vec::new()], &limits, &mut |_, run| {
-        seen = Some(run.clone());
-        Go::Stop
-    });
+    let result = sandbox.run(
+        &program,
+        &[Input::from(Vec::new())],
+        &limits,
+        &mut |_, run| {
+            seen = Some(run.clone());
+            Go::Stop
+        },
+    );
     result.map_err(|error| format!("a probe did not run: {error}"))?;
     seen.ok_or_else(|| "a probe did not run".to_owned())
 }
@@ -210,7 +216,7 @@ fn look_from_outside(sandbox: &mut Sandbox, level: Level) -> Result<usize, Strin
         entry: Entry::Stdin,
     };
     let child = sandbox
-        .fork(&program, &Limits::default(), 1)
+        .fork(&program, &Limits::default(), 1, 0, &Input::from(Vec::new()))
         .map_err(|error| error.to_string())?;
     let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", child.pid));
     let (status, network) = (read("status"), read("net/dev"));
