@@ -20,18 +20,34 @@ from opsd_rs import _core, context_chat
 from opsd_rs.config import ContextConfig
 from opsd_rs.context import Assembler, compile_context, render_message
 from opsd_rs.context_chat import ChatTemplate, chat_template
-from opsd_rs.context_words import check_hint, statement, without_thinking
+from opsd_rs.context_words import check_note, statement, without_thinking
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.records import Case, Grade, Problem, Rollout, TeacherContext
 
 CONTEXTS = Path(opsd_rs.__file__).parent / "configs" / "contexts"
 NAMES = [
+    "concise",
+    "corrupted_solution",
+    "erl",
     "expert_preamble",
     "feedback",
+    "few_shot",
     "llm_peer_hints",
     "none",
+    "oel",
+    "opcd_experience",
+    "opcd_system_prompt",
+    "opsd",
+    "opsd_explained",
     "own_solution_feedback",
+    "paper-2605.30070",
     "peer_solution_feedback",
+    "reference_free",
+    "retrieved_examples",
+    "rltf_sd",
+    "sdft",
+    "sdpo",
+    "wrong_problem_solution",
 ]
 ADD = Problem("add", "Add {two} integers.", (Case("1\n2", "3"),), entry_point="add")
 
@@ -78,7 +94,7 @@ def qwen(models: dict[str, Path]) -> Path:
 # --- The files and their words -----------------------------------------------------------------------------------
 
 
-def test_the_six_contexts_are_there_and_valid() -> None:
+def test_the_contexts_are_there_and_valid() -> None:
     assert sorted(path.stem for path in CONTEXTS.glob("*.toml")) == NAMES
     for name in NAMES:
         context = load(name)
@@ -97,6 +113,15 @@ PEER = (
 @pytest.mark.parametrize(
     ("name", "solution", "feedback", "message"),
     [
+        ("paper-2605.30070", "print('{x}')", "Test Case 1: Wrong Answer", PEER),
+        ("sdpo", "print('{x}')", "Test Case 1: Wrong Answer", PEER),
+        (
+            "sdpo",
+            None,
+            "f",
+            "Add {two} integers.\nThe following is feedback from your unsuccessful earlier attempt:\n\nf"
+            "\n\nCorrectly solve the original question.",
+        ),
         ("peer_solution_feedback", "print('{x}')", "Test Case 1: Wrong Answer", PEER),
         (
             "peer_solution_feedback",
@@ -129,7 +154,7 @@ PEER = (
 def test_messages_equal_sdpos_to_the_byte(
     name: str, solution: str | None, feedback: str | None, message: str
 ) -> None:
-    assert compile_context(load(name)).fill(ADD.prompt, [solution, feedback]) == message
+    assert compile_context(load(name)).fill(ADD.prompt, [solution, None, feedback]) == message
 
 
 def test_the_preamble_stands_before_every_problem() -> None:
@@ -199,11 +224,11 @@ def test_batches_equal_the_rendered_messages(
 ) -> None:
     template = compile_context(load("peer_solution_feedback"))
     prompts = chats[family].encoder.assemble(
-        template, [("p", prompt, sections) for prompt, *sections in texts], 4096
+        template, [("p", prompt, (solution, None, feedback)) for prompt, solution, feedback in texts], 4096
     )
     for row, (ids, flags) in zip(texts, prompts, strict=True):
         if not flags:
-            assert ids == chats[family].slow_encode(template.fill(row[0], row[1:]))
+            assert ids == chats[family].slow_encode(template.fill(row[0], (row[1], None, row[2])))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -215,7 +240,7 @@ def test_no_slot_can_forge_a_turn(chats: dict[str, ChatTemplate], family: str) -
     markers |= {chat.encoder.tail_ids[0]}
 
     def count(*row: str | None) -> tuple[list[int], list[str]]:
-        ((ids, flags),) = chat.encoder.assemble(template, [("p", "Add.", row)], 4096)
+        ((ids, flags),) = chat.encoder.assemble(template, [("p", "Add.", (row[0], None, row[1]))], 4096)
         assert "Sure." not in (row[0] or "") or "Sure." in chat.tokenizer.decode(ids)
         return sorted(i for i in ids if i in markers), flags
 
@@ -240,15 +265,14 @@ def test_trimming_is_pythons(models: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_generation_header_is_the_students(models: dict[str, Path], smollm2: Path, family: str) -> None:
+    pool = [replace(ADD, problem_id="sub", prompt="Subtract two integers.", solution="a - b")]
+    rollouts, grades = [rollout(0, "x"), rollout(1, "y")], [grade(0, False, "wrong"), grade(1, True)]
     for name in NAMES:
-        room = assembler({**models, "smollm2": smollm2}[family], load(name))
+        room = assembler({**models, "smollm2": smollm2}[family], load(name), pool=pool)
         room.assert_generation_header()
-        contexts = room.teacher_contexts(
-            [rollout(0, "x"), rollout(1, "y")],
-            [grade(0, False, "wrong"), grade(1, True)],
-            {"add": ADD},
-            {"add": "Sort."},
-        )
+        requests = room.note_requests(rollouts, grades, {"add": ADD})
+        notes = room.notes_from(requests, ["Sort."] * len(requests), rollouts, grades, {"add": ADD})
+        contexts = room.teacher_contexts(rollouts, grades, {"add": ADD}, notes)
         header = room.chat.encoder.tail_ids
         assert room.chat.tokenizer.decode(header) == room.chat.tail
         for ids in [room.student_prompt(ADD), *(context.prompt_ids for context in contexts)]:
@@ -352,8 +376,10 @@ def test_no_budget_is_exceeded(
 ) -> None:
     chat = chats["qwen3"]
     template = compile_context(load("peer_solution_feedback"))
-    ((ids, flags),) = chat.encoder.assemble(template, [("add", ADD.prompt, [solution, feedback])], budget)
-    whole = chat.encoder.encode("add", template.fill(ADD.prompt, [solution, feedback]))
+    ((ids, flags),) = chat.encoder.assemble(
+        template, [("add", ADD.prompt, [solution, None, feedback])], budget
+    )
+    whole = chat.encoder.encode("add", template.fill(ADD.prompt, [solution, None, feedback]))
     assert len(ids) <= budget
     assert ids[-len(chat.encoder.tail_ids) :] == chat.encoder.tail_ids
     assert any(flag.startswith("cut:") for flag in flags) == (len(whole) > budget)
@@ -403,7 +429,7 @@ def read(room: Assembler, contexts: list[TeacherContext]) -> list[str]:
         text = room.chat.tokenizer.decode(context.prompt_ids)
         words = [word for word in ("fb 0", *(f"answer {i}" for i in range(4))) if word in text]
         found.append("+".join(words))
-        assert (context.prompt_ids == student) == (context.status == "bare")
+        assert (context.prompt_ids == student) == (context.status in ("bare", "dropped"))
         assert "thoughts" not in text
     return found
 
@@ -437,6 +463,20 @@ def read(room: Assembler, contexts: list[TeacherContext]) -> list[str]:
             ["bare", "peer+feedback", "bare", "peer"],
             ["", "fb 0+answer 1", "", "answer 1"],
         ),
+        ("sdpo", {}, ["peer"] * 4, ["answer 1", "answer 1", "answer 3", "answer 1"]),
+        (
+            "paper-2605.30070",
+            {},
+            ["peer", "peer+feedback", "peer", "peer"],
+            ["answer 1", "fb 0+answer 1", "answer 3", "answer 1"],
+        ),
+        (
+            "feedback",
+            {"feedback_on_success": "drop"},
+            ["dropped", "feedback", "dropped", "bare"],
+            ["", "fb 0", "", ""],
+        ),
+        ("reference_free", {}, ["static"] * 4, ["", "", "", ""]),
         ("expert_preamble", {}, ["static"] * 4, ["", "", "", ""]),
     ],
 )
@@ -447,9 +487,9 @@ def test_who_reads_what(
     contexts = room.teacher_contexts(ROLLOUTS, GRADES, {"add": ADD})
     assert [(c.problem_id, c.sample) for c in contexts] == [("add", 3), ("add", 0), ("add", 1), ("add", 2)]
     assert [c.status for c in contexts] == status
-    assert [c.has_context for c in contexts] == [s != "bare" for s in status]
+    assert [c.has_context for c in contexts] == [s not in ("bare", "dropped") for s in status]
     assert read(room, contexts) == shown
-    assert room.coverage(contexts) == sum(s != "bare" for s in status) / 4
+    assert room.coverage(contexts) == sum(s not in ("bare", "dropped") for s in status) / 4
 
 
 def test_the_control_keeps_bare_rows_in_the_loss(qwen: Path) -> None:
@@ -490,28 +530,33 @@ def test_hints_are_asked_of_the_first_success_and_shown_in_its_place(qwen: Path)
     rollouts = [rollout(0, "no"), rollout(1, CODE), rollout(2, "later"), rollout(0, "no", "sub")]
     grades = [grade(0, False, "fb"), grade(1, True), grade(2, True), grade(0, False, "fb", "sub")]
     problems = {"add": ADD, "sub": replace(ADD, problem_id="sub")}
-    requests = room.hint_requests(rollouts, grades, problems)
-    assert list(requests) == ["add"]
-    asked = room.chat.tokenizer.decode(requests["add"])
+    requests = room.note_requests(rollouts, grades, problems)
+    assert [(r.problem_id, r.sample) for r in requests] == [("add", 0)]
+    asked = room.chat.tokenizer.decode(requests[0].prompt_ids)
     assert ADD.prompt in asked
     assert CODE in asked
     assert "later" not in asked
-    assert requests["add"][-len(room.chat.encoder.tail_ids) :] == room.chat.encoder.tail_ids
+    assert requests[0].prompt_ids[-len(room.chat.encoder.tail_ids) :] == room.chat.encoder.tail_ids
 
-    hints = room.hints_from({"add": "Use plus.\n" + CODE}, rollouts, grades)
-    assert hints == {"add": "Use plus.\nHere:"}
-    contexts = room.teacher_contexts(rollouts, grades, problems, hints)
+    notes = room.notes_from(requests, ["Use plus.\n" + CODE], rollouts, grades, problems)
+    assert notes is not None
+    assert dict(notes.by_row) == {("add", 0): ("Use plus.\nHere:", False)}
+    contexts = room.teacher_contexts(rollouts, grades, problems, notes)
     assert [c.status for c in contexts] == ["hints", "hints", "hints", "bare"]
     assert "\nCorrect solution:\n\nUse plus.\nHere:\n\nCorrectly" in room.chat.tokenizer.decode(
         contexts[0].prompt_ids
     )
-    assert room.hints_from({"add": CODE.removeprefix("Here:\n")}, rollouts, grades) == {}
+    nothing = room.notes_from(requests, [CODE.removeprefix("Here:\n")], rollouts, grades, problems)
+    assert nothing is not None
+    assert dict(nothing.by_row) == {}
 
 
 def test_a_lone_success_reads_no_hint_of_its_own_answer(qwen: Path) -> None:
     room = assembler(qwen, load("llm_peer_hints"))
     rollouts, grades = [rollout(0, "no"), rollout(1, CODE)], [grade(0, False, "fb"), grade(1, True)]
-    contexts = room.teacher_contexts(rollouts, grades, {"add": ADD}, {"add": "Use plus."})
+    requests = room.note_requests(rollouts, grades, {"add": ADD})
+    notes = room.notes_from(requests, ["Use plus."], rollouts, grades, {"add": ADD})
+    contexts = room.teacher_contexts(rollouts, grades, {"add": ADD}, notes)
     assert [c.status for c in contexts] == ["hints", "bare"]
 
 
@@ -521,13 +566,21 @@ def test_hints_are_demanded_not_imagined(qwen: Path) -> None:
 
 
 def test_copied_code_is_dropped_from_hints_and_quoted_code_is_flagged(qwen: Path) -> None:
-    checked = check_hint("Add them.\n    total = a + b\nThen `total = a + b` is it.\nreturn total", CODE)
+    text = "Add them.\n    total = a + b\nThen `total = a + b` is it.\nreturn total"
+    checked = check_note(text, [CODE])
     assert checked == ("Add them.\nThen `total = a + b` is it.", ("total = a + b",))
-    assert check_hint("Unclosed:\n```python\ndef add(a, b):", CODE).text == "Unclosed:"
-    room = assembler(qwen, load("llm_peer_hints"))
+    assert check_note(text, [CODE], strip=False) == (text, ("return total", "total = a + b"))
+    assert check_note(text, [CODE], given="Where total = a + b.").leaked == ()
+    assert check_note("Unclosed:\n```python\ndef add(a, b):", [CODE]).text == "Unclosed:"
     rollouts, grades = [rollout(0, "no"), rollout(1, CODE)], [grade(0, False, "fb"), grade(1, True)]
-    contexts = room.teacher_contexts(rollouts, grades, {"add": ADD}, {"add": checked.text})
-    assert [c.flags for c in contexts] == [("leak:solution",), ()]
+    for mode, flags in {"strip": ("leak:solution",), "flag": ("leak:solution",), "off": ()}.items():
+        hints = load("llm_peer_hints")
+        context = hints.model_copy(update={"notes": hints.notes.model_copy(update={"leak_check": mode})})
+        room = assembler(qwen, context)
+        requests = room.note_requests(rollouts, grades, {"add": ADD})
+        notes = room.notes_from(requests, [text], rollouts, grades, {"add": ADD})
+        contexts = room.teacher_contexts(rollouts, grades, {"add": ADD}, notes)
+        assert [c.flags for c in contexts] == [flags, ()]
 
 
 # --- The door ----------------------------------------------------------------------------------------------------
@@ -547,7 +600,7 @@ def test_shown_text_is_what_the_ids_say(qwen: Path) -> None:
     room = assembler(qwen, load("peer_solution_feedback"))
     rollouts, grades = [rollout(0, "no"), rollout(1, "yes")], [grade(0, False, "fb"), grade(1, True)]
     first = room.teacher_contexts(rollouts, grades, {"add": ADD})[0]
-    shown = room.show(ADD, solution="yes", feedback="fb")
+    shown = room.show(ADD, {"solution": "yes", "feedback": "fb"})
     assert room.chat.tokenizer.decode(first.prompt_ids) == unicodedata.normalize("NFC", shown)
     assert "[the whole text of a passing answer]" in room.show(ADD)
 

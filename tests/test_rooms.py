@@ -18,8 +18,8 @@ import pytest
 PACKAGE = Path(opsd_rs.__file__).parent
 
 FLOOR = {
-    "records", "config", "config_checks", "config_files", "config_text", "toml_lines", "errors", "journal",
-    "progress", "launch", "cores", "ranks", "show", "statistics",
+    "records", "config", "config_section", "config_context", "config_checks", "config_files", "config_text",
+    "toml_lines", "errors", "journal", "note_cache", "progress", "launch", "cores", "ranks", "show", "statistics",
 }  # fmt: skip
 
 ROOMS = {
@@ -32,7 +32,10 @@ ROOMS = {
         "grading", "grading_flow", "grader_process", "grade_inputs", "grade_keys", "grade_journal", "grade_results",
         "grade_run", "grade_report", "grade_official", "grading_ray", "grading_cluster", "grading_node",
     },
-    "context": {"context", "context_chat", "context_words"},
+    "context": {
+        "context", "context_chat", "context_words", "context_sections", "context_notes", "context_examples",
+        "context_controls",
+    },
     "student": {"student"},
     "teacher": {"teacher"},
     "loss": {"loss", "kernels"},
@@ -51,7 +54,7 @@ CORRIDORS = {
 
 HEAVY = {
     "click": {"cli", "cli_grade", "cli_options"},
-    "pydantic": {"config", "config_files", "config_text", "problem_lines"},
+    "pydantic": {"config", "config_section", "config_context", "config_files", "config_text", "problem_lines"},
     "rich": {"show", "progress"},
     "polars": {"journal", "law_table", "law_runs", "problem_records", "grade_results"},
     "matplotlib": {"figures"},

@@ -10,20 +10,15 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from opsd_rs.config_context import ContextConfig, ExamplesConfig, NotesConfig
+from opsd_rs.config_section import Fraction, NaturalInt, PositiveInt, Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-NaturalInt = Annotated[int, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A table of the configuration: frozen, strict types, unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+__all__ = ["Config", "ContextConfig", "ExamplesConfig", "Key", "NotesConfig", "Section", "keys"]
 
 
 class RunConfig(Section):
@@ -121,53 +116,6 @@ class EvalConfig(Section):
     """An ``eval.parquet`` whose step 0 is taken as this run's baseline instead of measuring it again."""
     teacher: bool = False
     """Also validate the self-teacher (its context built from fresh training-decoding rollouts)."""
-
-
-class HintsConfig(Section):
-    """How peer hints are written."""
-
-    generator: Literal["current"] = "current"
-    """The sampler's present weights write them (at step 0, and so for the gap, the initial ones)."""
-    scope: Literal["per_problem"] = "per_problem"
-    """One text of hints for all rollouts of a problem."""
-    max_tokens: PositiveInt = 256
-    """Longest text of hints."""
-    temperature: Annotated[float, Field(ge=0.0)] = 0.0
-    """0 is greedy."""
-    prompt: str = ""
-    """What the generator is asked; slots: problem, solution."""
-
-
-class ContextConfig(Section):
-    """One privileged context, as data: ``configs/contexts/*.toml``."""
-
-    name: str = "none"
-    """What tables and the law call it."""
-    template: str = "{prompt}"
-    """Slots: prompt, solution, feedback, preamble."""
-    solution_template: str = "\nCorrect solution:\n\n{solution}"
-    """The solution slot, where there is a solution; else the slot is empty."""
-    feedback_template: str = (
-        "\nThe following is feedback from your unsuccessful earlier attempt:\n\n{feedback}"
-    )
-    """The feedback slot, where there is feedback; else the slot is empty."""
-    bare_template: str = "{prompt}"
-    """What the teacher reads where no section applies."""
-    solution: Literal["none", "peer", "own", "hints"] = "none"
-    """What fills the solution slot: another rollout that passed, this one if it passed, or hints."""
-    feedback: Literal["none", "own"] = "none"
-    """What fills the feedback slot: what this rollout's failed tests said."""
-    feedback_with_solution: Literal["always", "never"] = "always"
-    """``never`` is SDPO's default: a peer's solution suppresses the feedback."""
-    on_own_success: Literal["other_peer", "bare"] = "other_peer"
-    """What a rollout that passed sees in the solution slot of a peer context."""
-    static: bool = False
-    """The template itself is the context: every row has one."""
-    preamble: str = ""
-    """Fills the preamble slot."""
-    strip_think: bool = True
-    """Leave ``<think>`` blocks out of solutions that are shown."""
-    hints: HintsConfig = HintsConfig()
 
 
 class ControlConfig(Section):

@@ -113,9 +113,11 @@ def _unlikely(config: Config) -> Iterator[Finding]:
             f"{teacher.rate} is the share of the student taken over per step, not a decay; "
             f"did you mean {1.0 - teacher.rate:.4g}?",
         )
-    if context.solution in ("peer", "hints") and config.rollout.n < 2:
+    from_peers = "{solution}" in context.notes.prompt and context.notes.solution == "peer"
+    if (context.solution == "peer" or from_peers) and config.rollout.n < 2:
         yield Finding("rollout.n", f'1 rollout has no peer, and the context "{context.name}" asks for one')
-    privileged = context.static or context.solution != "none" or context.feedback != "none"
+    kinds = (context.solution, context.feedback, context.notes.kind, context.examples.kind)
+    privileged = context.static or bool(context.function) or any(kind != "none" for kind in kinds)
     if not privileged and config.control.mask == "zero":
         yield Finding(
             "control.mask",

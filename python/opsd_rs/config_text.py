@@ -1,7 +1,7 @@
 """The configuration as text for people: resolved TOML with origins, who set one key, the list of all keys.
 
 In: a ``Resolved`` tree, or the tree's own definition. Out: text. The meaning of each key is the string
-below its field in ``config.py``, read here from the source, so that it is written once.
+below its field in ``config.py`` or ``config_context.py``, read here from the source, so that it is written once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from opsd_rs import config
+from opsd_rs import config, config_context
 from opsd_rs.config_files import Resolved, near
 from opsd_rs.errors import BadInput
 
@@ -139,8 +139,9 @@ def _words(schema: Mapping[str, Any]) -> str:
 
 @cache
 def _classes() -> dict[str, ast.ClassDef]:
-    tree = ast.parse(Path(config.__file__).read_text(encoding="utf-8"))
-    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    files = [Path(file).read_text(encoding="utf-8") for file in (config.__file__, config_context.__file__)]
+    nodes = [node for text in files for node in ast.parse(text).body]
+    return {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
 
 
 def _meanings() -> dict[str, str]:

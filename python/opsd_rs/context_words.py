@@ -1,12 +1,13 @@
-"""The words around a problem, and what a hint may say: pure text, no tokenizer.
+"""The words around a problem, and what the model may say about it: pure text, no tokenizer.
 
-In: a ``Problem``, or a model-written hint and the solution it was written from. Out: the user's message for the
-student (also the ``{prompt}`` slot of every context), or the hint without the code it gave away.
+In: a ``Problem``, or a text of the model's and the solutions it must not copy. Out: the user's message for the
+student (also the ``{prompt}`` slot of every context), or the text without the code it gave away.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from opsd_rs.records import Problem
@@ -25,7 +26,7 @@ SDPO_SIGNATURE = "\n\nYour solution should have the following signature: ```pyth
 _THINK = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _TELLING_CHARACTERS = 12
-"""A line of code shorter than this (``return x``) may well stand in a hint by chance."""
+"""A line of code shorter than this (``return x``) may well stand in a note by chance."""
 
 
 def statement(problem: Problem, style: PromptStyle) -> str:
@@ -58,27 +59,44 @@ def without_thinking(text: str) -> str:
     return after.lstrip() if closing else text
 
 
-class CheckedHint(NamedTuple):
-    """A hint after the leak check."""
+def as_answer(code: str) -> str:
+    """A solution written as code, in the form of an answer: fenced, unless it holds a fence.
+
+    >>> as_answer("print(1)\\n")
+    '```python\\nprint(1)\\n```'
+    """
+    return code if "```" in code else f"```python\n{code.strip()}\n```"
+
+
+class CheckedNote(NamedTuple):
+    """A text of the model's after the leak check."""
 
     text: str
-    """Without fenced code and without lines that are lines of the solution."""
     leaked: tuple[str, ...]
-    """Lines of the solution that still stand, verbatim, inside its sentences."""
+    """Lines of a solution that stand in it, verbatim."""
 
 
-def check_hint(hint: str, solution: str) -> CheckedHint:
-    """Take the code out of a hint: advice is wanted, not a copy of the solution.
+def check_note(note: str, solutions: Sequence[str], *, given: str = "", strip: bool = True) -> CheckedNote:
+    """Find lines of ``solutions`` in what the model wrote: advice is wanted, not a copy.
 
-    >>> check_hint("Sort first.\\n```\\nx.sort()\\n```\\nThen scan.", "x.sort()").text
+    Lines that stand in ``given``, the statement, give nothing away. ``strip`` takes out fenced code and lines that are lines of a solution; what stands inside sentences stays.
+
+    >>> check_note("Sort first.\\n```\\nx.sort()\\n```\\nThen scan.", ["x.sort()"]).text
     'Sort first.\\n\\nThen scan.'
     """
     telling = {
-        line.strip() for line in _code_of(solution).splitlines() if len(line.strip()) >= _TELLING_CHARACTERS
+        line.strip()
+        for solution in solutions
+        for line in _code_of(solution).splitlines()
+        if len(line.strip()) >= _TELLING_CHARACTERS
+        and not line.strip().startswith("```")
+        and line.strip() not in given
     }
-    lines = _FENCE.sub("", without_thinking(hint)).splitlines()
-    kept = "\n".join(line for line in lines if line.strip(" \t`") not in telling).strip()
-    return CheckedHint(kept, tuple(sorted(line for line in telling if line in kept)))
+    kept = without_thinking(note).strip()
+    if strip:
+        lines = _FENCE.sub("", kept).splitlines()
+        kept = "\n".join(line for line in lines if line.strip(" \t`") not in telling).strip()
+    return CheckedNote(kept, tuple(sorted(line for line in telling if line in kept)))
 
 
 def _code_of(solution: str) -> str:

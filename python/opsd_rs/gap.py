@@ -11,16 +11,20 @@ In: the rooms' functions as arguments. Out: one row per context, for ``gap.parqu
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from opsd_rs import evaluate
+from opsd_rs.config import ContextConfig
 from opsd_rs.records import Ask, Grade, Problem, Rollout, TeacherContext
 
 
 class Assembles(Protocol):
     """What the gap asks of a context assembler."""
+
+    context: ContextConfig
 
     def student_prompt(self, problem: Problem) -> tuple[int, ...]: ...
 
@@ -29,15 +33,15 @@ class Assembles(Protocol):
         rollouts: Sequence[Rollout],
         grades: Sequence[Grade],
         problems: Mapping[str, Problem],
-        hints: Mapping[str, str] | None = None,
+        notes: Any = None,
     ) -> list[TeacherContext]: ...
 
 
 Draw = Callable[[Sequence[Ask], str], list[Rollout]]
 """(asks, purpose) -> rollouts, with the training decoding."""
 GradeAll = Callable[[Sequence[Rollout], Mapping[str, Problem]], list[Grade]]
-Hints = Callable[[Any, Sequence[Rollout], Sequence[Grade], Mapping[str, Problem]], Mapping[str, str] | None]
-"""(assembler, rollouts, grades, problems) -> hint per problem, None for contexts without hints."""
+Write = Callable[[Any, Sequence[Rollout], Sequence[Grade], Mapping[str, Problem]], Any]
+"""(assembler, rollouts, grades, problems) -> what the model wrote for its teacher, None for contexts without notes."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,14 @@ class GapRow:
     truncated: int
     tokens_teacher: float
     """Mean length of the teacher's prompt."""
+    context_cut: int = 0
+    """Teacher prompts that had a section cut to the budget."""
+    context_leaks: int = 0
+    """Teacher prompts in which a line of a solution stands that the model copied into its notes."""
+    seconds: float = math.nan
+    """Wall time of notes, teacher answers and their grading; the student's arms, shared by all contexts, left out."""
+    context_sha256: str = ""
+    """Which context it was, whatever its name: first 16 digits of the hash of all its keys."""
 
     def note(self) -> str:
         """What a reader must be told about this row; empty when nothing."""
@@ -89,7 +101,7 @@ def measure(
     baseline: str,
     draw: Draw,
     grade: GradeAll,
-    hints: Hints,
+    write: Write,
     report: Callable[[GapRow], None] = lambda row: None,
 ) -> list[GapRow]:
     """Measure each context of ``assemblers`` on the same student rollouts.
@@ -108,11 +120,14 @@ def measure(
     student = evaluate.rows(0, "student", "", scored, grade(scored, full_problems))
     found = []
     for name, assembler in assemblers.items():
+        started = time.monotonic()
         contexts = assembler.teacher_contexts(
-            built_from, grades, train_problems, hints(assembler, built_from, grades, train_problems)
+            built_from, grades, train_problems, write(assembler, built_from, grades, train_problems)
         )
         answers = draw([Ask(c.problem_id, c.sample, c.prompt_ids) for c in contexts], f"gap-T-{name}")
-        row = _row(name, n, student, contexts, answers, grade(answers, full_problems))
+        graded = grade(answers, full_problems)
+        seconds = time.monotonic() - started
+        row = _row(name, n, student, contexts, answers, graded, assembler.context.sha256, seconds)
         report(row)
         found.append(row)
     return found
@@ -125,11 +140,13 @@ def _row(
     contexts: list[TeacherContext],
     answers: list[Rollout],
     grades: list[Grade],
+    context_sha256: str,
+    seconds: float,
 ) -> GapRow:
     teacher = evaluate.rows(0, "teacher", name, answers, grades)
     s, t = evaluate.accuracy(student), evaluate.accuracy(teacher)
     gap, se_conditional, se_super = evaluate.paired(student, teacher)
-    helped = [c.status != "bare" for c in contexts]
+    helped = [c.status not in ("bare", "dropped") for c in contexts]
     counted = [g.passed for g, h in zip(grades, helped, strict=True) if h and g.passed is not None]
     return GapRow(
         context=name,
@@ -147,6 +164,10 @@ def _row(
         nulls=s.num_nulls + t.num_nulls,
         truncated=sum(row.truncated for row in teacher),
         tokens_teacher=sum(len(c.prompt_ids) for c in contexts) / len(contexts),
+        context_cut=sum(any(f.startswith("cut:") for f in c.flags) for c in contexts),
+        context_leaks=sum(any(f.startswith("leak:") for f in c.flags) for c in contexts),
+        seconds=seconds,
+        context_sha256=context_sha256,
     )
 
 

@@ -6,7 +6,7 @@ grader before anything touches a GPU for training, and closes them on the way ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,16 @@ from opsd_rs import model as models
 from opsd_rs import problems as problem_room
 from opsd_rs.config import Config, ContextConfig
 from opsd_rs.context import Assembler
+from opsd_rs.context_notes import Memory, NoteRequest, Notes
 from opsd_rs.grading import Grader
 from opsd_rs.journal import Clock
+from opsd_rs.note_cache import NoteCache, key
 from opsd_rs.progress import Progress
 from opsd_rs.ranks import Ranks
 from opsd_rs.records import Ask, Grade, Problem, Rollout, Solution, TeacherContext
 from opsd_rs.rollout import Sampling, make_engine
 from opsd_rs.sampler import Sampler
-from opsd_rs.student import device_of_rank, join_ranks, leave_ranks
+from opsd_rs.student import device_of_rank, initial_weights, join_ranks, leave_ranks
 
 Problems = Mapping[str, Problem]
 
@@ -53,7 +55,7 @@ class House:
 
     def assembler_of(self, context: ContextConfig) -> Assembler:
         """An assembler for another context, with the run's tokenizer and budgets."""
-        return _assembler(self.config, self.model_dir, context)
+        return _assembler(self.config, self.model_dir, context, self.train_problems)
 
     def draw(self, step: int) -> list[Problem]:
         """The problems of a step: shuffled epochs without replacement, a function of (seed, step)."""
@@ -110,29 +112,84 @@ class House:
         step: int,
     ) -> list[TeacherContext]:
         """What the teacher reads before each rollout, in order."""
-        hints = self.hints(assembler, rollouts, grades, problems, step)
+        notes = self.notes(assembler, rollouts, grades, problems, step)
         with self.progress.phase("assemble", step):
-            return assembler.teacher_contexts(rollouts, grades, problems, hints)
+            return assembler.teacher_contexts(rollouts, grades, problems, notes)
 
-    def hints(
+    def notes(
         self,
         assembler: Assembler,
         rollouts: Sequence[Rollout],
         grades: Sequence[Grade],
         problems: Problems,
         step: int,
-    ) -> Mapping[str, str] | None:
-        """Hints written by the sampler's present weights from a success of each group; None without hints."""
-        context = assembler.context
-        if context.solution != "hints":
+        *,
+        remember: bool = True,
+    ) -> Notes | None:
+        """What the model writes for its teacher about these rollouts; None where the context has no notes.
+
+        ``remember``: experience joins the run's memory, and older experience is read too.
+        """
+        context, cache = assembler.context, NoteCache(self.run_dir)
+        if context.notes.kind == "none":
             return None
-        requests = assembler.hint_requests(rollouts, grades, problems)
-        asks = [Ask(problem_id, 0, prompt_ids) for problem_id, prompt_ids in requests.items()]
-        sampling = Sampling(
-            context.hints.temperature, 1.0, context.hints.max_tokens, tuple(self.assembler.eos_ids)
-        )
-        answers = self.sample(asks, sampling, purpose="hints", step=step, phase="hints")
-        return assembler.hints_from({answer.problem_id: answer.text for answer in answers}, rollouts, grades)
+        requests = assembler.note_requests(rollouts, grades, problems)
+        texts = self._written(requests, context, step)
+        remember = remember and context.notes.kind == "experience"
+        memory = Memory(self._of_first(cache.remembered, context.name, step) if remember else {})
+        notes = assembler.notes_from(requests, texts, rollouts, grades, problems, memory)
+        if remember and notes is not None and self.ranks.first:
+            cache.remember(context.name, step, {name: note.text for (name, _), note in notes.by_row.items()})
+        return notes
+
+    def _written(self, requests: Sequence[NoteRequest], context: ContextConfig, step: int) -> list[str]:
+        """The texts of ``requests``, from the run's cache or by the weights that ``notes.generator`` names."""
+        settings, cache = context.notes, NoteCache(self.run_dir)
+        initial = settings.generator == "initial"
+        keys = [
+            key(
+                prompt_ids=request.prompt_ids,
+                decoding=[settings.temperature, settings.max_tokens],
+                seed=[self.config.seed, request.problem_id, request.sample],
+                weights=[self.model_dir, self.config.model.dtype, 0 if initial else step],
+            )
+            for request in requests
+        ]
+        known = self._of_first(cache.texts, context.name, step)
+        new = {name: request for name, request in zip(keys, requests, strict=True) if name not in known}
+        if new:
+            if initial and step > 0:
+                # Nothing samples between here and the end of the step, which syncs the student again.
+                engine = self.sampler.engine
+                engine.load(initial_weights(self.model_dir, self.config.model.dtype), engine.version + 1)
+            answers = self.sample(
+                [Ask(r.problem_id, r.sample, r.prompt_ids) for r in new.values()],
+                Sampling(settings.temperature, 1.0, settings.max_tokens, tuple(self.assembler.eos_ids)),
+                purpose=f"notes-{context.name}",
+                step=step,
+                phase="notes",
+            )
+            lines = [
+                {
+                    "key": name,
+                    "step": step,
+                    "problem_id": a.problem_id,
+                    "sample": a.sample,
+                    "kind": settings.kind,
+                }
+                | {"truncated": a.truncated, "text": a.text}
+                for name, a in zip(new, answers, strict=True)
+            ]
+            if self.ranks.first:
+                cache.add(context.name, step, lines)
+            known = known | {name: a.text for name, a in zip(new, answers, strict=True)}
+        return [known[name] for name in keys]
+
+    def _of_first(
+        self, read: Callable[[str, int], dict[str, str]], context: str, step: int
+    ) -> dict[str, str]:
+        """What the first rank reads, on every rank: it alone writes, so another could read too early."""
+        return self.ranks.gather([read(context, step) if self.ranks.first else {}])[0]
 
 
 @contextmanager
@@ -141,7 +198,7 @@ def open_house(config: Config, run_dir: Path) -> Iterator[House]:
     device = device_of_rank()
     model_dir = models.resolve(config.model.path)
     problem_set = problem_room.from_config(config.problems, config.seed)
-    assembler = _assembler(config, model_dir, config.context)
+    assembler = _assembler(config, model_dir, config.context, problem_set.train)
     assembler.assert_generation_header()
     full = {problem.problem_id: problem for problem in (*problem_set.full, *problem_set.held_out)}
     validated = problem_set.held_out if config.eval.problems == "held_out" else problem_set.full
@@ -180,7 +237,7 @@ def open_house(config: Config, run_dir: Path) -> Iterator[House]:
         )
 
 
-def _assembler(config: Config, model_dir: str, context: ContextConfig) -> Assembler:
+def _assembler(config: Config, model_dir: str, context: ContextConfig, pool: Sequence[Problem]) -> Assembler:
     return Assembler(
         model_dir,
         context,
@@ -188,4 +245,5 @@ def _assembler(config: Config, model_dir: str, context: ContextConfig) -> Assemb
         max_context_tokens=config.teacher.max_context_tokens,
         prompt_style=config.problems.prompt,
         control_mask=config.control.mask,
+        pool=pool,
     )

@@ -76,8 +76,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def cut_lines(path: Path, num_steps: int) -> None:
     """Keep only the lines of steps before ``num_steps``: what lies past a checkpoint is done again."""
-    kept = [line for line in read_lines(path) if line["step"] < num_steps]
-    write_whole(path, b"".join(json.dumps(line).encode() + b"\n" for line in kept))
+    write_lines(path, [line for line in read_lines(path) if line["step"] < num_steps])
+
+
+def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write JSON lines as one file, whole or not at all."""
+    write_whole(path, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
 
 
 def every(interval: int, step: int) -> bool:

@@ -181,8 +181,9 @@ class TeacherContext:
     prompt_ids: tuple[int, ...]
     """Ends with the same generation header as the student's prompt; the completion ids follow verbatim."""
     status: str
-    """Which sections it holds: bare, static, peer, own, hints, feedback, or two joined by ``+``."""
+    """Which sections it holds, joined by ``+`` (``peer+feedback``, ``attempt+reflection``, ``static``); ``bare``
+    without any; ``dropped`` where the row leaves the batch altogether."""
     has_context: bool
     """False: nothing privileged was available, so the row leaves the loss (``control.mask`` may keep it)."""
     flags: tuple[str, ...] = ()
-    """``cut:solution``, ``cut:feedback``, ``special:solution`` and the like."""
+    """``cut:solution``, ``special:feedback``, ``leak:notes`` and the like."""

@@ -102,6 +102,10 @@ def run_row(config: Config, run_dir: Path, model_dir: str) -> dict[str, Any]:
         "gap_baseline_shared": config.gap.baseline == "paper",
         "ckpt_rule": "last",
         "kl_final": metrics[-1]["kl"] if metrics else None,
+        "context_sha256": config.context.sha256,
+        "preamble": f"{config.context.preamble_id or 'unnamed'}:{config.context.preamble_sha256}"
+        if config.context.preamble
+        else None,
         "code_version": __version__,
     }
 

@@ -99,6 +99,13 @@ def load_model(model_dir: str, dtype: str) -> nn.Module:
     return model.eval()
 
 
+def initial_weights(model_dir: str, dtype: str) -> Iterator[tuple[str, Tensor]]:
+    """The weights on disk by name, in the compute type, for a sampler that answers as the model did at first."""
+    yield from (
+        (name, parameter.detach()) for name, parameter in load_model(model_dir, dtype).named_parameters()
+    )
+
+
 def device_of_rank() -> torch.device:
     """This rank's GPU, or the CPU where there is none."""
     if torch.cuda.is_available():

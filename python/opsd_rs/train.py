@@ -59,7 +59,8 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
                 _stop_if(asked_to_stop, house)
                 house.updating = True
                 with house.progress.phase("update", step) as tick:
-                    rows = [Row(r, c) for r, c in zip(rollouts, contexts, strict=True)]
+                    paired = zip(rollouts, contexts, strict=True)
+                    rows = [Row(r, c) for r, c in paired if c.status != "dropped"]
                     numbers = distill(student, teacher, rows, config, house.ranks, tick)
                 with house.progress.phase("follow", step):
                     teacher.follow(student.fp32_parts())
@@ -119,8 +120,8 @@ def measure_gap(house: House, contexts: Sequence[ContextConfig]) -> list[dict[st
                 asks, house.train_sampling(), purpose=purpose, step=0, phase="gap rollout"
             ),
             grade=lambda rollouts, problems: house.grade(rollouts, problems, step=0, phase="gap grade"),
-            hints=lambda assembler, rollouts, grades, problems: house.hints(
-                assembler, rollouts, grades, problems, step=0
+            write=lambda assembler, rollouts, grades, problems: house.notes(
+                assembler, rollouts, grades, problems, step=0, remember=False
             ),
             report=report,
         )
