@@ -79,7 +79,8 @@ class CheckedNote(NamedTuple):
 def check_note(note: str, solutions: Sequence[str], *, given: str = "", strip: bool = True) -> CheckedNote:
     """Find lines of ``solutions`` in what the model wrote: advice is wanted, not a copy.
 
-    Lines that stand in ``given``, the statement, give nothing away. ``strip`` takes out fenced code and lines that are lines of a solution; what stands inside sentences stays.
+    Lines that stand in ``given``, the statement, give nothing away. ``strip`` takes out fenced code and lines that
+    are lines of a solution; what stands inside sentences stays.
 
     >>> check_note("Sort first.\\n```\\nx.sort()\\n```\\nThen scan.", ["x.sort()"]).text
     'Sort first.\\n\\nThen scan.'
