@@ -33,8 +33,8 @@ ROOMS = {
         "grade_run", "grade_report", "grade_official", "grading_ray", "grading_cluster", "grading_node",
     },
     "context": {
-        "context", "context_chat", "context_words", "context_sections", "context_notes", "context_examples",
-        "context_controls",
+        "context", "context_api", "context_chat", "context_words", "context_sections", "context_notes",
+        "context_examples", "context_controls", "context_preview", "context_lint",
     },
     "student": {"student"},
     "teacher": {"teacher"},
@@ -53,7 +53,7 @@ CORRIDORS = {
 }  # fmt: skip
 
 HEAVY = {
-    "click": {"cli", "cli_grade", "cli_options"},
+    "click": {"cli", "cli_context", "cli_grade", "cli_options"},
     "pydantic": {"config", "config_section", "config_context", "config_files", "config_text", "problem_lines"},
     "rich": {"show", "progress"},
     "polars": {"journal", "law_table", "law_runs", "problem_records", "grade_results"},

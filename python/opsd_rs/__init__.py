@@ -18,23 +18,41 @@ from opsd_rs.records import (
 )
 
 if TYPE_CHECKING:
+    from opsd_rs.context import Assembler as Assembler
+    from opsd_rs.context_api import Context as Context
     from opsd_rs.grading import Grader as Grader
 
 __version__ = "0.1.0"
-__all__ = ["Case", "CaseResult", "Grade", "Grader", "Problem", "Rollout", "Solution", "TeacherContext"]
+__all__ = [
+    "Assembler",
+    "Case",
+    "CaseResult",
+    "Context",
+    "Grade",
+    "Grader",
+    "Problem",
+    "Rollout",
+    "Solution",
+    "TeacherContext",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Load ``opsd_rs.Grader`` (and the rooms, as attributes) at first use."""
+    """Load ``Grader``, ``Context`` and ``Assembler`` (and the rooms, as attributes) at first use."""
     from importlib import import_module
 
-    if name == "Grader":
-        return import_module("opsd_rs.grading").Grader
+    if name in _AT_FIRST_USE:
+        return getattr(import_module(_AT_FIRST_USE[name]), name)
     if not name.startswith("_") and name in _ROOMS:
         return import_module(f"opsd_rs.{name}")
     raise AttributeError(f"module 'opsd_rs' has no attribute {name!r}")
 
 
+_AT_FIRST_USE = {
+    "Assembler": "opsd_rs.context",
+    "Context": "opsd_rs.context_api",
+    "Grader": "opsd_rs.grading",
+}
 _ROOMS = frozenset(
     {"config", "context", "gap", "grading", "law", "loss", "model", "problems", "rollout", "teacher"}
 )

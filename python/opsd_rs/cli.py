@@ -10,11 +10,12 @@ load torch. A corridor, like ``train``: it opens rooms and holds no logic of the
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from opsd_rs import __version__
+from opsd_rs.cli_context import context
 from opsd_rs.cli_grade import grade
 from opsd_rs.cli_options import format_option as _format
 from opsd_rs.cli_options import path_type as _path
@@ -158,9 +159,10 @@ def _prepare(obj: Mapping[str, Any]) -> None:
         launch.restart_on_cpu()
 
 
-# ---- grading, problems, contexts, models ---------------------------------------------------------
+# ---- grading, problems, models -------------------------------------------------------------------
 
 
+main.add_command(context)
 main.add_command(grade)
 
 
@@ -193,49 +195,6 @@ def data_fetch_lcb(release: str, out: Path | None) -> None:
     from opsd_rs import problems
 
     click.echo(problems.fetch_lcb(release, out, progress=lambda line: click.echo(line, err=True)))
-
-
-@main.group()
-def context() -> None:
-    """Privileged contexts: list them, show what the teacher reads."""
-
-
-@context.command("list")
-@_format
-def context_list(form: str) -> None:
-    """The built-in contexts."""
-    from opsd_rs.config_files import load_context, names
-
-    rows = []
-    for name in names("contexts"):
-        loaded = load_context(name.removeprefix("contexts/"))
-        rows.append(
-            {
-                "context": loaded.name,
-                "solution": loaded.solution,
-                "feedback": loaded.feedback,
-                "static": loaded.static,
-            }
-        )
-    _show(rows, form)
-
-
-@context.command("show")
-@click.argument("name")
-@click.option("--problems", "path", default="primer", show_default=True, metavar="P", help="Problems file.")
-@click.option("--problem", "problem_id", metavar="ID", help="Which problem; default: the first.")
-@click.option("--prompt", type=click.Choice(["plain", "sdpo"]), default="plain", show_default=True)
-def context_show(name: str, path: str, problem_id: str | None, prompt: Literal["plain", "sdpo"]) -> None:
-    """What the teacher reads of a problem under the context NAME, stand-ins in the slots it would fill."""
-    from opsd_rs import problems
-    from opsd_rs.config_files import load_context
-    from opsd_rs.context import render_message
-
-    loaded = load_context(name)
-    found = [problem for problem in problems.load(path) if problem_id in (None, problem.problem_id)]
-    if not found:
-        raise BadInput(f"{path}: no problem {problem_id}; `opsd-rs data show` counts what is there")
-    click.echo(render_message(loaded, found[0], prompt))
 
 
 @main.group()

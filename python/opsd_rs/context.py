@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from opsd_rs import _core, context_notes
-from opsd_rs.config import ContextConfig
+from opsd_rs.config import ContextConfig, TeacherConfig
 from opsd_rs.config_context import SECTIONS
+from opsd_rs.context_api import Context
 from opsd_rs.context_chat import chat_template
 from opsd_rs.context_notes import Memory, NoteRequest, Notes
-from opsd_rs.context_sections import ContextFunction, Filled, Rules, groups_of
+from opsd_rs.context_sections import Filled, Rules, groups_of
 from opsd_rs.context_words import PromptStyle, statement
 from opsd_rs.errors import BadInput
 from opsd_rs.records import Case, Grade, Problem, Rollout, TeacherContext
@@ -45,26 +46,26 @@ class Assembler:
     :param max_context_tokens: bound of every teacher prompt (``teacher.max_context_tokens``)
     :param control_mask: ``one`` keeps rows without context in the loss
     :param pool: problems of the training split, for examples and other problems' solutions
-    :param function: fills the sections in the place of the context's rules
     :raises BadInput: a tokenizer, chat template or context that cannot be used
     """
 
     def __init__(
         self,
         tokenizer_dir: str | Path,
-        context: ContextConfig,
+        context: ContextConfig | Context,
         *,
-        enable_thinking: bool,
-        max_context_tokens: int,
-        prompt_style: PromptStyle,
+        enable_thinking: bool = False,
+        max_context_tokens: int = TeacherConfig().max_context_tokens,
+        prompt_style: PromptStyle = "plain",
         control_mask: Literal["zero", "one"] = "zero",
         pool: Sequence[Problem] = (),
-        function: ContextFunction | None = None,
     ) -> None:
-        self.context = context
+        if isinstance(context, ContextConfig):
+            context = Context.with_function(context)
+        self.context = context.config
         self.chat = chat_template(str(tokenizer_dir), enable_thinking)
-        self._template = compile_context(context, function=function is not None)
-        self._rules = Rules(context, pool, function)
+        self._template = compile_context(self.context)
+        self._rules = Rules(self.context, pool, context.function)
         self._max_context_tokens = max_context_tokens
         self._prompt_style: PromptStyle = prompt_style
         self._control_mask = control_mask
@@ -83,6 +84,10 @@ class Assembler:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of completion ids, special tokens left out."""
         return self.chat.decode(ids)
+
+    def student_message(self, problem: Problem) -> str:
+        """The user's message that the student reads."""
+        return statement(problem, self._prompt_style)
 
     def student_text(self, problem: Problem) -> str:
         """The student's prompt as text, generation header included."""
@@ -138,10 +143,7 @@ class Assembler:
         if settings.kind == "none" or settings.generator == "file":
             return []
         found = context_notes.wanted(self.context, groups_of(rollouts, grades), problems)
-        template = _compile(
-            template=settings.prompt,
-            sections=[(slot, f"{{{slot}}}") for slot in context_notes.PROMPT_SLOTS],
-        )
+        template = compile_prompt(self.context)
         rows = [(w.problem_id, problems[w.problem_id].prompt, w.texts) for w in found]
         prompts = self.chat.encoder.assemble(template, rows, self._max_context_tokens)
         return [NoteRequest(w.problem_id, w.sample, ids) for w, (ids, _) in zip(found, prompts, strict=True)]
@@ -197,11 +199,7 @@ class Assembler:
 
     def show(self, problem: Problem, texts: Mapping[str, str] | None = None) -> str:
         """The teacher's prompt for ``problem`` as text, as ``render_message`` fills it."""
-        return self.chat.encoder.render(
-            render_message(
-                self.context, problem, self._prompt_style, texts, function=bool(self._rules.function)
-            )
-        )
+        return self.chat.encoder.render(render_message(self.context, problem, self._prompt_style, texts))
 
     @staticmethod
     def coverage(contexts: Sequence[TeacherContext]) -> float:
@@ -240,29 +238,25 @@ def render_message(
     problem: Problem,
     style: PromptStyle,
     texts: Mapping[str, str] | None = None,
-    *,
-    function: bool = False,
 ) -> str:
     """The teacher's user message for ``problem``: no chat template, no tokenizer, nothing cut.
 
     Without ``texts`` (by section), stand-ins show where the context's sections go.
     """
     if texts is None:
-        texts = {
-            name: STAND_INS[name] for name in SECTIONS if name in filled_slots(context, function=function)
-        }
+        texts = {name: STAND_INS[name] for name in SECTIONS if name in filled_slots(context)}
         if context.notes.kind != "none" and context.notes.slot in texts:
             texts[context.notes.slot] = f"[{context.notes.kind} that the model wrote]"
         # A passing answer has no feedback, and SDPO's peer suppresses it.
         if "solution" in texts and (context.solution == "own" or context.feedback_with_solution == "never"):
             texts.pop("feedback", None)
     sections = [texts.get(name) for name in SECTIONS]
-    return compile_context(context, function=function).fill(statement(problem, style), sections)
+    return compile_context(context).fill(statement(problem, style), sections)
 
 
-def filled_slots(context: ContextConfig, *, function: bool = False) -> frozenset[str]:
+def filled_slots(context: ContextConfig) -> frozenset[str]:
     """The slots that a context's rules (or its function) may fill."""
-    if function or context.function:
+    if context.function:
         return context_notes.slots(context.template) & frozenset(SECTIONS)
     kinds = {
         "solution": context.solution,
@@ -274,14 +268,14 @@ def filled_slots(context: ContextConfig, *, function: bool = False) -> frozenset
     return frozenset(found | ({context.notes.slot} if context.notes.kind != "none" else set()))
 
 
-def compile_context(context: ContextConfig, *, function: bool = False) -> _core.ContextTemplate:
+def compile_context(context: ContextConfig) -> _core.ContextTemplate:
     """Parse a context's templates; every slot that its rules fill must be there.
 
     :raises BadInput: naming the key of the template
     """
     needed = {
         "prompt",
-        *filled_slots(context, function=function),
+        *filled_slots(context),
         *(["preamble"] if context.preamble else []),
     }
     for slot in ("prompt", "preamble", *SECTIONS):
@@ -290,8 +284,10 @@ def compile_context(context: ContextConfig, *, function: bool = False) -> _core.
                 f'context "{context.name}": context.template lacks the slot {{{slot}}}, which its rules fill'
             )
     notes = context.notes
-    if notes.kind != "none" and notes.generator != "file" and "{problem}" not in notes.prompt:
-        raise BadInput(f'context "{context.name}": context.notes.prompt lacks the slot {{problem}}')
+    if notes.kind != "none" and notes.generator != "file":
+        if "{problem}" not in notes.prompt:
+            raise BadInput(f'context "{context.name}": context.notes.prompt lacks the slot {{problem}}')
+        compile_prompt(context)
     return _compile(
         template=context.template,
         sections=[(name, getattr(context, f"{name}_template")) for name in SECTIONS],
@@ -299,6 +295,20 @@ def compile_context(context: ContextConfig, *, function: bool = False) -> _core.
         preamble=context.preamble,
         is_static=context.static,
     )
+
+
+def compile_prompt(context: ContextConfig) -> _core.ContextTemplate:
+    """Parse what the model is asked to write.
+
+    :raises BadInput: naming ``context.notes.prompt``
+    """
+    try:
+        return _compile(
+            template=context.notes.prompt,
+            sections=[(slot, f"{{{slot}}}") for slot in context_notes.PROMPT_SLOTS],
+        )
+    except BadInput as error:
+        raise BadInput(str(error).replace("context.template", "context.notes.prompt", 1)) from None
 
 
 def _compile(

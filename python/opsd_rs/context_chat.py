@@ -67,6 +67,15 @@ class ChatTemplate:
         )
         return tuple(encoded["input_ids"])
 
+    def text_of(self, ids: Sequence[int]) -> str:
+        """Text of prompt ids, special tokens spelled out."""
+        text: str = self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+        return text
+
+    def count(self, text: str) -> int:
+        """How many tokens ``text`` is when it stands alone."""
+        return len(self.tokenizer.encode(text, add_special_tokens=False))
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of completion ids, special tokens left out, nothing tidied up."""
         text: str = self.tokenizer.decode(
