@@ -48,7 +48,7 @@ DOORS = {("gap", "evaluate")}
 """The room-to-room edges there are: (who imports, what)."""
 
 CORRIDORS = {
-    "train", "house", "distill", "sync", "checkpoint", "cli", "cli_grade", "cli_options", "doctor",
+    "train", "house", "distill", "sync", "checkpoint", "cli", "cli_context", "cli_grade", "cli_options", "doctor",
     "compat.shared", "compat.verl", "compat.trl",
 }  # fmt: skip
 
