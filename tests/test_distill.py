@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import tiny_models
 import torch
+from engines import CPU, pair
 from opsd_rs import problems
 from opsd_rs.config import Config, LossConfig, ModelConfig, OptimConfig, TeacherConfig, TrainConfig
 from opsd_rs.config_files import load_context
@@ -17,22 +18,10 @@ from opsd_rs.errors import Stopped
 from opsd_rs.ranks import Ranks
 from opsd_rs.records import Grade, Rollout, TeacherContext
 from opsd_rs.rollout import HFEngine, Request, Sampling, request_seed
-from opsd_rs.student import CompletionLogits, Student, device_of_rank, join_ranks, load_model
 from opsd_rs.teacher import Teacher
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-CPU = torch.device("cpu")
-
-
-def pair(config: Config, model_dir: str) -> tuple[Student, Teacher]:
-    join_ranks(device_of_rank())
-    student = Student(config, model_dir, CPU)
-    names = {parameter: name for name, parameter in student.parameters_by_name().items()}
-    module = CompletionLogits(load_model(model_dir, config.model.dtype))
-    parts, groups = student.fp32_parts(), student.part_parameters()
-    return student, Teacher(config.teacher, module, parts, groups, names, sharded_parameters=False)
 
 
 @pytest.mark.model

@@ -175,6 +175,22 @@ def test_sigterm_and_a_dead_sampler_stop_with_a_checkpoint(tmp_path: Path, model
     assert [line["step"] for line in metrics(run_dir)] == [0]
 
 
+@pytest.mark.timeout(600)
+def test_weights_out_of_range_stop_with_one_line(tmp_path: Path, model_dir: Path) -> None:
+    run_dir = tmp_path / "run"
+    # The first update throws the weights out of range, the next mini-batch meets them.
+    process = start(run_dir, *SETTINGS, "optim.lr=1e30", f"model.path={model_dir}", f"run.dir={run_dir}")
+    log = tmp_path / "run.log"
+    assert process.wait(PATIENCE_SECONDS) == 3, log.read_text()[-2000:]
+    said = log.read_text()
+    assert "Traceback" not in said
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("error: step 0: ")
+    assert "nothing past the last checkpoint is kept; lower optim.lr" in last
+    assert f"--resume {run_dir}" in last
+    assert metrics(run_dir) == [], "a step with such a loss must not be written down as done"
+
+
 def wait_for_phase(process: subprocess.Popen[bytes], run_dir: Path, step: int, phase: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     wanted = f'{{"step": {step}, "phase": "{phase}", '.encode()

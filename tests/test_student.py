@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 import tiny_models
 import torch
+from engines import CPU, pair
 from opsd_rs.config import Config, DeepSpeedConfig, ModelConfig, OptimConfig, TeacherConfig
-from opsd_rs.student import Batch, CompletionLogits, Student, device_of_rank, join_ranks, load_model
+from opsd_rs.student import Batch, CompletionLogits, Student, load_model
 from opsd_rs.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 CASES = [(1, "float32"), (1, "bfloat16"), (2, "float32"), (2, "bfloat16"), (3, "float32"), (3, "bfloat16")]
 ROWS = [((1, 2, 3), (4, 5, 6)), ((1, 2), (7, 8, 9, 10)), ((3,), (11,)), ((5, 6, 7, 8), (12, 13))]
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +31,6 @@ def config_of(stage: int, dtype: str, kind: str = "ema") -> Config:
         optim=OptimConfig(lr=1e-3, eps=1e-2),  # a large eps: no rounding error becomes a full step
         teacher=TeacherConfig.model_validate({"kind": kind, "rate": 0.25}),
     )
-
-
-def pair(config: Config, model_dir: str) -> tuple[Student, Teacher]:
-    join_ranks(device_of_rank())
-    student = Student(config, model_dir, CPU)
-    names = {parameter: name for name, parameter in student.parameters_by_name().items()}
-    teacher = Teacher(
-        config.teacher,
-        CompletionLogits(load_model(model_dir, config.model.dtype)),
-        student.fp32_parts(),
-        student.part_parameters(),
-        names,
-        sharded_parameters=config.deepspeed.stage == 3,
-    )
-    return student, teacher
 
 
 def update(student: Student, micro_batch_rows: int) -> float:

@@ -18,7 +18,7 @@ RUNS = {
     "peer_solution_feedback": (Path("runs/reference"), []),
     "none (control)": (
         Path("runs/reference-control"),
-        ["contexts/none", "control.mask=one", "eval.from=runs/reference/eval.parquet"],
+        ["contexts/none", "control.mask=one", "eval.from=runs/reference/eval.parquet", "eval.teacher=false"],
     ),
 }
 
