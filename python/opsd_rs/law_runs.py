@@ -27,6 +27,8 @@ RUNS_SCHEMA: dict[str, type] = {
     "size_b": float,
     "base_model": str,
     "context": str,
+    "context_sha256": str,
+    "preamble": str,
     "recipe_id": str,
     "horizon_steps": int,
     "opt_updates": int,
