@@ -21,6 +21,12 @@ def grader() -> Iterator[Grader]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def sdpo() -> Iterator[Grader]:
+    with Grader(workers=1, feedback="sdpo") as found:
+        yield found
+
+
 @pytest.mark.parametrize(
     ("problem", "code", "verdict"),
     [
@@ -116,8 +122,12 @@ def test_a_wrong_program_that_keeps_state_is_judged_test_by_test(grader: Grader)
 
 def test_first_failure_stops_and_never_runs_on() -> None:
     code = "a, b = map(int, input().split())\nprint(a + b if a != 4 else 0)"
+    problem = Problem("add", "Add.", (*ADD.tests, *ADD.tests[:2]))
     with Grader(workers=1, stop="first-failure") as stopping:
-        assert verdicts(one(stopping, ADD, code)) == ["accepted", "wrong_answer", "not_run"]
+        # The smallest input runs first, the largest second, the others as given.
+        grade = one(stopping, problem, code)
+        assert verdicts(grade) == ["accepted", "wrong_answer", "accepted", "not_run", "not_run"]
+        assert grade.verdict == "wrong_answer"
     with Grader(workers=1) as running:
         assert verdicts(one(running, ADD, code)) == ["accepted", "wrong_answer", "accepted"]
 
@@ -129,7 +139,7 @@ def test_after_a_failure_a_slow_solution_has_a_budget(grader: Grader) -> None:
     assert grade.verdict == "idle_limit"
 
 
-def test_feedback_of_a_real_traceback(grader: Grader) -> None:
+def test_feedback_of_a_real_traceback(sdpo: Grader) -> None:
     code = textwrap.dedent(
         """\
         # Adds.
@@ -139,7 +149,16 @@ def test_feedback_of_a_real_traceback(grader: Grader) -> None:
         print(solve(*map(int, input().split())))
         """
     )
-    assert one(grader, ADD, code).feedback == (
+    raises = Problem("add", "Add.", (Case("9 3", "2"), *ADD.tests[1:]))
+    assert one(sdpo, raises, code).metadata["reason"] == {
+        "test": 1,
+        "verdict": "runtime_error",
+        "exception": "ZeroDivisionError",
+        "message": "ZeroDivisionError: integer division or modulo by zero",
+        "line": 3,
+        "function": "solve",
+    }
+    assert one(sdpo, ADD, code).feedback == (
         "Runtime Error\n"
         "ZeroDivisionError: integer division or modulo by zero\n"
         "  return 12 // (a - 4)\n"
@@ -152,10 +171,10 @@ def test_feedback_of_a_real_traceback(grader: Grader) -> None:
     )
 
 
-def test_feedback_of_real_wrong_answers(grader: Grader) -> None:
+def test_feedback_of_real_wrong_answers(sdpo: Grader) -> None:
     code = "import sys\na, b = map(int, input().split())\nprint('a is', a, file=sys.stderr)\nprint(a * b)"
     problem = Problem("add", "Add.", (*ADD.tests[1:], Case("2 2", "4"), Case("0 1", "1")))
-    assert one(grader, problem, code).feedback == (
+    assert one(sdpo, problem, code).feedback == (
         "Test Case 4: Wrong Answer\n\nInput\n0 1\n\nOutput\n0\n\nExpected\n1\n\nDebug Output\na is 0\n"
         "\n"
         "Test Case 1: Wrong Answer\n\nInput\n4 5\n\nOutput\n20\n\nExpected\n9\n\nDebug Output\na is 4"

@@ -255,11 +255,12 @@ def test_two_loops_in_two_threads_share_a_grader(grader: Grader) -> None:
 
 
 def test_no_test_runs_after_the_first_timeout() -> None:
-    late = "import sys\nn = int(input().split()[0])\nif n == 4:\n    while True: pass\nprint(0 if n == 1 else 30)"
+    # The smallest input runs first, then the largest.
+    late = "import sys\nn = int(input().split()[0])\nif n == 10:\n    while True: pass\nprint(0 if n == 1 else 9)"
     problem = Problem("add", "", ADD.tests, time_limit_seconds=0.3)
-    with Grader(workers=1, stop="first-timeout", idle_seconds=0.3) as grader:
+    with Grader(workers=1, stop="first-timeout", idle_seconds=0.3, feedback="sdpo") as grader:
         grade = one(grader, problem, late)
-        assert verdicts(grade) == ["wrong_answer", "time_limit", "not_run"], "a wrong answer stops nothing"
+        assert verdicts(grade) == ["wrong_answer", "not_run", "time_limit"], "a wrong answer stops nothing"
         assert (grade.verdict, grade.flags) == ("wrong_answer", ())
         assert grade.feedback.startswith("Time Limit Exceeded"), "as with all tests run"
         assert verdicts(one(grader, problem, "import time\ntime.sleep(9)")) == [
@@ -268,7 +269,7 @@ def test_no_test_runs_after_the_first_timeout() -> None:
             "not_run",
         ]
         assert verdicts(one(grader, QUICK, RIGHT)) == ["accepted", "accepted"]
-    with Grader(workers=1) as running:
+    with Grader(workers=1, feedback="sdpo") as running:
         whole = one(running, problem, late)
-        assert verdicts(whole) == ["wrong_answer", "time_limit", "accepted"]
+        assert verdicts(whole) == ["wrong_answer", "accepted", "time_limit"]
         assert whole.feedback == grade.feedback

@@ -29,8 +29,9 @@ ROOMS = {
     "model": {"model"},
     "rollout": {"rollout", "sampler", "vllm_engine", "vllm_server", "weight_sync"},
     "grading": {
-        "grading", "grading_flow", "grader_process", "grade_inputs", "grade_keys", "grade_journal", "grade_results",
-        "grade_run", "grade_report", "grade_official", "grading_ray", "grading_cluster", "grading_node",
+        "grading", "grading_options", "grading_flow", "grader_process", "feedback", "grade_inputs", "grade_keys",
+        "grade_journal", "grade_results", "grade_run", "grade_report", "grade_official", "grading_ray",
+        "grading_cluster", "grading_node",
     },
     "context": {
         "context", "context_api", "context_chat", "context_words", "context_sections", "context_notes",
@@ -58,7 +59,7 @@ HEAVY = {
     "rich": {"show", "progress"},
     "polars": {"journal", "law_table", "law_runs", "problem_records", "grade_results"},
     "matplotlib": {"figures"},
-    "_core": {"grading", "context", "context_chat", "doctor"},
+    "_core": {"grading", "grading_options", "context", "context_chat", "doctor"},
     "torch": {
         "ranks", "model", "rollout", "vllm_engine", "weight_sync", "student", "teacher", "loss", "house", "distill",
         "sync", "checkpoint",

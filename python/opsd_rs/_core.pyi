@@ -61,13 +61,13 @@ class ContextTemplate:
     def fill(self, prompt: str, sections: Sequence[str | None]) -> str: ...
 
 def extract_code(text: str, rule: str = "last") -> str | None:
-    """The code inside a completion by rule "last", "longest" or "official"; None where there is none."""
+    """The code inside a completion by an extraction rule of ``Grader(extract=...)``; None where there is none."""
 
-def same_output(actual: bytes, expected: bytes) -> bool:
-    """Whether a standard output answers the expected one (LiveCodeBench's comparison)."""
+def same_output(actual: bytes, expected: bytes, compare: str = "official") -> bool:
+    """Whether a standard output answers the expected one, by a rule of ``Grader(compare=...)``."""
 
-def same_value(actual: bytes, expected: bytes) -> bool:
-    """Whether two JSON texts are equal under Python's ``==``; a text that is no JSON equals nothing."""
+def same_value(actual: bytes, expected: bytes, compare: str = "official") -> bool:
+    """Whether two JSON texts are equal by a rule of ``Grader(compare=...)``; one that is no JSON equals nothing."""
 
 def supervise() -> None:
     """Serve the process at the other end of the socket on descriptor 0; for the grader's supervisor only."""

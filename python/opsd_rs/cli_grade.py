@@ -65,11 +65,25 @@ _seconds = click.FloatRange(min=0, min_open=True)
     "--memory-mib", type=click.IntRange(min=1), metavar="M", help="Address space; default: the problem's."
 )
 @click.option(
+    "--compare",
+    metavar="C",
+    default="official",
+    show_default=True,
+    help="official, exact, tokens, tokens_ci, float[:1e-6] or float:abs=X,rel=Y, checker:PATH.",
+)
+@click.option(
     "--extract",
-    type=click.Choice(["last", "longest", "official"]),
+    metavar="E",
     default="last",
     show_default=True,
-    help="Which block of a completion is the program.",
+    help="Which part of a completion is the program: last, first, longest, official[:STYLE], after-think:RULE.",
+)
+@click.option(
+    "--feedback",
+    type=click.Choice(["leetcode", "sdpo", "lcb", "none"]),
+    default="leetcode",
+    show_default=True,
+    help="Style of the text about failures.",
 )
 @format_option
 def grade(

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from opsd_rs.grading_options import comparator
 from opsd_rs.records import Problem, Solution
 
 
@@ -20,9 +21,12 @@ def grader_digest(identity: Mapping[str, Any]) -> str:
 
 
 def problem_digest(problem: Problem) -> str:
-    """Of what a problem gives to grading: how it is called, its limits, its tests in their order."""
+    """Of what a problem gives to grading: how it is called, its limits, its comparator, its tests in order."""
     tests = [[test.input, test.output, test.public] for test in problem.tests]
-    return _digest([problem.entry_point, problem.time_limit_seconds, problem.memory_limit_mib, tests])
+    compare = None if problem.compare is None else comparator(problem.compare)
+    return _digest(
+        [problem.entry_point, problem.time_limit_seconds, problem.memory_limit_mib, compare, tests]
+    )
 
 
 def program_key(grader: str, problem: str, solution: Solution, extract: str) -> str:

@@ -24,6 +24,7 @@ from typing import Any
 
 from opsd_rs.errors import OpsdError
 from opsd_rs.grading_flow import Mailbox
+from opsd_rs.grading_options import comparator
 from opsd_rs.records import Problem, Solution
 
 START_SECONDS = 120.0
@@ -164,6 +165,7 @@ class Supervisor:
                 "tests": [{"input": test.input, "output": test.output} for test in problem.tests],
                 "time_limit_seconds": problem.time_limit_seconds,
                 "memory_limit_mib": problem.memory_limit_mib,
+                "compare": None if problem.compare is None else comparator(problem.compare),
             }
             self._send({"kind": "shelve", "key": key, "problem": record})
             self._shelf_chars += num_chars

@@ -23,11 +23,11 @@ from opsd_rs.cores import usable_cores
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.grader_process import Supervisor
 from opsd_rs.grading_flow import Flow
+from opsd_rs.grading_options import FeedbackStyle, comparator, extraction, feedback_text
 from opsd_rs.records import CaseResult, Grade, Solution
 
 Stop = Literal["never", "first-timeout", "first-failure"]
 Isolation = Literal["solution", "test"]
-Extract = Literal["last", "longest", "official"]
 Level = Literal["S3", "S2", "S2j", "S1", "S0"]
 LEVELS: tuple[Level, ...] = ("S3", "S2", "S2j", "S1", "S0")
 """Levels of isolation, best first."""
@@ -46,7 +46,8 @@ class Grader(Flow):
     """A pool of sandboxes; a context manager, started when entered or at first use. Safe to share between threads.
 
     :param workers: programs running at the same time; None: one per usable core
-    :param stop: ``first-failure`` leaves the tests after a solution's first failure out (``not_run``);
+    :param stop: tests run smallest input first, then the largest, then the others as given; results keep the order
+        given. ``first-failure`` leaves those that would run after a solution's first failure out (``not_run``);
         ``first-timeout`` those after the first ``time_limit`` or ``idle_limit``, the failures that are dear. ``never``
         runs all, but after a failure only within ``min(tests x time limit, 30 s)`` of CPU time for the whole solution
     :param isolation: ``solution`` runs a program's tests one after the other in one process, state reset in between
@@ -60,8 +61,21 @@ class Grader(Flow):
     :param require: lowest level of isolation accepted; a machine that gives less is an error. None: S2, or ``level``
         where that is named
     :param allow_unsandboxed: accepts level S0, no isolation at all, where ``level`` or ``require`` names it
-    :param extract: which block of a completion is the program: the last closed fence, the longest (SDPO), or the
-        text between the last two fence lines (LiveCodeBench)
+    :param compare: which answers count as the expected one. For a program's output: ``official`` (LiveCodeBench's:
+        stripped lines, exact decimal numbers), ``exact`` (bytes but for one last newline), ``tokens`` (words),
+        ``tokens_ci`` (words in any case), ``float`` (words, numbers within 1e-6 absolute or relative; ``float:1e-9``,
+        ``float:abs=1e-9,rel=1e-6``), ``checker:PATH`` (a Python program of yours decides). For a function's result:
+        ``float`` holds numbers at any depth to its tolerance, ``checker`` sees JSON, all others mean ``==``. A
+        problem's own ``compare`` comes first. A checker runs in a sandbox of its own; ``sys.argv[1:4]`` are three
+        files to be read with ``open``: input, expected output, the program's output (standard input, too). It accepts
+        by exit code 0 or 42, rejects by 1 or 43; anything else, an uncaught exception too, is ``infra_error``
+    :param extract: which part of a completion is the program: the ``last`` closed fence or the ``first`` (in what
+        follows ``</think>``), the ``longest`` (SDPO's rule), ``official`` (LiveCodeBench's: between the last two fence
+        lines; ``official:GenericBase`` is the whole text, ``official:CodeLLaMaInstruct`` finds none, as the official
+        code does). ``after-think:RULE`` cuts thoughts off first, for any rule; thoughts without an end hold no code
+    :param feedback: style of the text about failures: ``leetcode`` (also True), ``sdpo`` (what the self-teacher
+        reads), ``lcb`` (self-repair), ``none`` (also False)
+    :param feedback_chars: its longest length; :func:`opsd_rs.feedback.fit_tokens` cuts by tokens
     :param site_packages: folders outside the standard library that programs may read and import from; whatever lies
         in them is open to the programs
 
@@ -88,8 +102,10 @@ class Grader(Flow):
         level: Level | None = None,
         require: Level | None = None,
         allow_unsandboxed: bool = False,
-        feedback: bool = True,
-        extract: Extract = "last",
+        compare: str = "official",
+        extract: str = "last",
+        feedback: bool | FeedbackStyle = True,
+        feedback_chars: int = 2000,
         site_packages: Sequence[str | Path] = (),
     ) -> None:
         if workers is not None and workers < 1:
@@ -97,7 +113,6 @@ class Grader(Flow):
         for name, value, allowed in (
             ("stop", stop, ("never", "first-timeout", "first-failure")),
             ("isolation", isolation, ("solution", "test")),
-            ("extract", extract, ("last", "longest", "official")),
             ("level", level, (*LEVELS, None)),
             ("require", require, (*LEVELS, None)),
         ):
@@ -125,8 +140,9 @@ class Grader(Flow):
             "level": level,
             "require": require or level or "S2",
             "allow_unsandboxed": allow_unsandboxed,
-            "feedback": feedback,
-            "extract": extract,
+            "compare": comparator(compare),
+            "extract": extraction(extract),
+            "feedback": feedback_text(feedback, feedback_chars),
             "site_packages": [str(Path(folder).resolve()) for folder in site_packages],
             "packages": _numpy(),
         }
@@ -188,8 +204,10 @@ class Grader(Flow):
                 "sandbox": supervisor.sandbox,
                 "python_version": platform.python_version(),
                 "stop": self._settings["stop"],
+                "compare": self._settings["compare"]["rule"],
                 "extract": None if solution.code is not None else self._settings["extract"],
                 "message": found["message"],
+                "reason": found["reason"],
             },
             isolation=self._settings["isolation"],
             sandbox_level=supervisor.sandbox_level,

@@ -211,6 +211,7 @@ def open_house(config: Config, run_dir: Path) -> Iterator[House]:
                 workers=config.grader.workers or None,
                 require=config.grader.require,
                 stop=config.grader.stop,
+                feedback="sdpo",
             )
         )
         engine = make_engine(

@@ -199,6 +199,7 @@ def _entries(path: str | Path) -> Iterator[tuple[Entry, Callable[[], tuple[Case,
                 form = form or _form(record.value)
                 head, card = _head(form, record, release)
             tests = partial(_tests, form, record.value)
+            head = _beside(head, file)
             yield Entry(record.where, head, card, partial(_again, form, record)), tests
 
 
@@ -248,6 +249,14 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _beside(problem: Problem, file: Path) -> Problem:
+    """A checker program is named from the folder of the problem file that names it."""
+    rule, colon, program = (problem.compare or "").partition(":")
+    if rule != "checker" or not colon:
+        return problem
+    return dataclasses.replace(problem, compare=f"checker:{file.parent / program}")
 
 
 def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[problem_records.Record]]]:

@@ -64,6 +64,8 @@ class Problem:
     time_limit_seconds: float = 6.0
     """CPU seconds per test."""
     memory_limit_mib: int = 1024
+    compare: str | None = None
+    """Which answers count as the expected one; None: as the grader is told. See ``Grader(compare=...)``."""
 
     @property
     def kind(self) -> Literal["stdin", "function"]:

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::comparator::Spelled;
 use crate::extract::Rule;
+use crate::feedback::Feedback;
 
 /// One test. For function calls `input` holds one JSON value per line and `output` one JSON value.
 #[derive(Debug, Clone, Deserialize)]
@@ -28,6 +30,9 @@ pub struct Problem {
     pub time_limit_seconds: f64,
     /// Address space of the program.
     pub memory_limit_mib: u64,
+    /// In place of the grader's comparator.
+    #[serde(default)]
+    pub compare: Option<Spelled>,
 }
 
 /// A candidate: `code` as it stands, else what the extraction rule finds in `completion`.
@@ -51,7 +56,7 @@ pub enum Stop {
     Never,
     /// The first test that is stopped for its time, computing or idle, is the last: the failures that are dear.
     FirstTimeout,
-    /// The first test that fails, in input order, is the last.
+    /// The first test that fails, in the order in which they run (see [`crate::Prepared`]), is the last.
     FirstFailure,
 }
 
@@ -103,8 +108,10 @@ pub struct Settings {
     /// Level S0, no isolation at all, is accepted where asked for.
     #[serde(default)]
     pub allow_unsandboxed: bool,
-    /// Whether to write feedback texts.
-    pub feedback: bool,
+    /// Which answers count as the expected one, unless a problem says otherwise.
+    pub compare: Spelled,
+    /// What feedback texts are written.
+    pub feedback: Feedback,
     /// How code is taken from completions.
     pub extract: Rule,
     /// Process that the supervisor serves; its end is the supervisor's end.

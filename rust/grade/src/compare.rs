@@ -41,7 +41,7 @@ const SPACES: [&[u8]; 29] = [
 ];
 
 /// Whether standard output `actual` answers `expected`. Never fails, whatever the bytes.
-pub fn same_output(actual: &[u8], expected: &[u8]) -> bool {
+pub(crate) fn same_output(actual: &[u8], expected: &[u8]) -> bool {
     let (actual, expected) = (strip(actual), strip(expected));
     if actual == expected {
         return true;
@@ -97,7 +97,7 @@ fn leading_space(text: &[u8]) -> Option<usize> {
 }
 
 /// Python's `text.split()`.
-struct Tokens<'a>(&'a [u8]);
+pub(crate) struct Tokens<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Tokens<'a> {
     type Item = &'a [u8];

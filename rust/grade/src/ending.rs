@@ -2,7 +2,8 @@
 
 use opsd_sandbox::{End, Entry, Frame, Limit, TestRun};
 
-use crate::feedback;
+use crate::checker::Judged;
+use crate::feedback::Feedback;
 use crate::prepare::Prepared;
 use crate::verdict::{Outcome, Verdict};
 
@@ -11,18 +12,23 @@ const MEMORY_SHARE: f64 = 0.95;
 /// A program cannot send it to itself, and our own kills have other ends.
 pub(crate) const SIGKILL: i32 = 9;
 
-/// The outcome of test `index`; what only the feedback needs is kept if there will be one.
+/// The outcome of a test; what only the feedback needs is kept if there will be one. `judge` compares an answer.
 pub(crate) fn outcome(
     problem: &Prepared,
-    index: usize,
     run: &TestRun,
-    with_feedback: bool,
+    feedback: Feedback,
+    judge: &mut dyn FnMut(&[u8]) -> Judged,
 ) -> Outcome {
-    let (verdict, message) = verdict(problem, index, run);
+    let (verdict, message) = verdict(problem, run, judge);
     let mut outcome = Outcome::bare(verdict, message);
     outcome.cpu_seconds = Some(run.cpu_seconds);
     outcome.wall_seconds = Some(run.wall_seconds);
     outcome.memory_mib = Some(run.memory_mib);
+    outcome.exception = match &run.end {
+        End::Raised { kind, .. } | End::Compile { kind, .. } => Some(kind.clone()),
+        End::Missing => Some("NameError".to_owned()),
+        _ => None,
+    };
     outcome.frames = match &run.end {
         End::Raised { frames, .. } => frames.clone(),
         End::Compile {
@@ -35,13 +41,13 @@ pub(crate) fn outcome(
         }
         _ => Vec::new(),
     };
-    if with_feedback && verdict == Verdict::WrongAnswer {
+    if feedback.wanted() && verdict == Verdict::WrongAnswer {
         let shown = answer(problem, run);
-        outcome.actual = feedback::answer(shown);
+        outcome.actual = feedback.answer(shown);
         outcome.actual_bytes = shown.len();
     }
-    if with_feedback && matches!(verdict, Verdict::WrongAnswer | Verdict::TimeLimit) {
-        outcome.debug = feedback::debug_output(&run.stderr);
+    if feedback.wanted() && matches!(verdict, Verdict::WrongAnswer | Verdict::TimeLimit) {
+        outcome.debug = feedback.debug_output(&run.stderr);
     }
     outcome
 }
@@ -58,27 +64,32 @@ fn answer<'r>(problem: &Prepared, run: &'r TestRun) -> &'r [u8] {
     }
 }
 
-fn verdict(problem: &Prepared, index: usize, run: &TestRun) -> (Verdict, String) {
+fn verdict(
+    problem: &Prepared,
+    run: &TestRun,
+    judge: &mut dyn FnMut(&[u8]) -> Judged,
+) -> (Verdict, String) {
+    let late = run.cpu_seconds >= problem.limits.cpu_seconds;
     let near_memory = run.memory_mib >= MEMORY_SHARE * problem.limits.memory_mib as f64;
     match &run.end {
         _ if run.starved => (
             Verdict::InfraError,
             "starved: the machine gave the program no time".to_owned(),
         ),
+        // A test may run a little past its limit, so that what is near it can be told from what is not (see `judge`).
+        End::Finished | End::Raised { .. } | End::Exited { .. } if late => {
+            (Verdict::TimeLimit, String::new())
+        }
         End::Finished => {
             let answer = match &problem.entry {
                 Entry::Stdin => Some(&run.stdout),
                 Entry::Function { .. } => run.value.as_ref(),
             };
-            let right = answer.is_some_and(|answer| problem.accepts(index, answer));
-            (
-                if right {
-                    Verdict::Accepted
-                } else {
-                    Verdict::WrongAnswer
-                },
-                String::new(),
-            )
+            match answer.map_or(Judged::plain(false), |answer| judge(answer)) {
+                Judged::Right => (Verdict::Accepted, String::new()),
+                Judged::Wrong { remark } => (Verdict::WrongAnswer, remark),
+                Judged::Unknown { cause } => (Verdict::InfraError, cause),
+            }
         }
         End::Raised { kind, message, .. } => {
             let verdict = if kind == "MemoryError" {
@@ -133,6 +144,22 @@ fn verdict(problem: &Prepared, index: usize, run: &TestRun) -> (Verdict, String)
                 format!("NameError: name '{name}' is not defined"),
             )
         }
+    }
+}
+
+/// An end that is no answer, in a few words.
+pub(crate) fn end_in_words(end: &End) -> String {
+    match end {
+        End::Finished => "finished".to_owned(),
+        End::Raised { kind, message, .. } | End::Compile { kind, message, .. } => {
+            exception(kind, message)
+        }
+        End::Exited { code } => format!("exit code {code}"),
+        End::Signaled { signal } => signal_name(*signal),
+        End::Stopped { by } => format!("stopped by its {by:?} limit").to_lowercase(),
+        End::Violation { .. } => "a system call that is not allowed".to_owned(),
+        End::Missing => "no entry point".to_owned(),
+        End::ImportBlocked { .. } => "an import that this level of isolation refuses".to_owned(),
     }
 }
 

@@ -1,11 +1,16 @@
 //! A problem made ready to be run and judged many times: inputs as bytes, results parsed, limits checked.
 //!
 //! Everything that can be wrong with the user's problem is found here, once, and named.
+//!
+//! Tests are kept in the order in which they run: the smallest input first (most failures show there, at once), then the
+//! largest (a program too slow shows there), then the rest as given. Results are reported in the order given.
 
 use opsd_sandbox::{Entry, Input, Limits};
 
-use crate::case::{Overrides, Problem};
-use crate::compare;
+use crate::case::{Case, Overrides, Problem};
+use crate::checker::{CheckerRoom, Judged};
+use crate::comparator::Comparator;
+use crate::compare::strip;
 use crate::error::Error;
 use crate::feedback::Shown;
 use crate::value::Value;
@@ -15,11 +20,14 @@ use crate::value::Value;
 pub struct Prepared {
     /// How programs are entered.
     pub entry: Entry,
-    /// One per test, in order.
+    /// One per test, in the order in which they run.
     pub inputs: Vec<Input>,
+    /// The place in the problem of the test that runs as the n-th.
+    pub order: Vec<usize>,
     /// Per test.
     pub limits: Limits,
     outputs: Vec<Expected>,
+    comparator: Comparator,
 }
 
 #[derive(Debug)]
@@ -32,13 +40,18 @@ struct Expected {
 impl Prepared {
     /// Check and convert. Fails on a problem without tests, on limits out of range, and on function arguments or
     /// results that are no JSON.
-    pub fn new(problem: Problem, overrides: &Overrides) -> Result<Self, Error> {
+    pub fn new(
+        problem: Problem,
+        overrides: &Overrides,
+        comparator: &Comparator,
+    ) -> Result<Self, Error> {
         let Problem {
             problem_id,
             entry_point,
             tests,
             time_limit_seconds,
             memory_limit_mib,
+            compare,
         } = problem;
         let bad = |what: String| Error::BadProblem(format!("problem {problem_id}: {what}"));
         if tests.is_empty() {
@@ -54,9 +67,18 @@ impl Prepared {
             ..own
         };
         limits.check().map_err(&bad)?;
+        let comparator = match compare {
+            Some(own) => Comparator::new(&own).map_err(&bad)?,
+            None => comparator.clone(),
+        };
         let entry = entry_point.map_or(Entry::Stdin, |entry_point| Entry::Function { entry_point });
+        let order = running_order(&tests);
+        let mut tests: Vec<Option<Case>> = tests.into_iter().map(Some).collect();
+        let in_order = order
+            .iter()
+            .filter_map(|&index| Some((index, tests[index].take()?)));
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
-        for (index, case) in tests.into_iter().enumerate() {
+        for (index, case) in in_order {
             if entry == Entry::Stdin {
                 inputs.push(case.input.into_bytes().into());
                 outputs.push(Expected {
@@ -65,7 +87,7 @@ impl Prepared {
                 });
                 continue;
             }
-            let input = compare::strip(case.input.as_bytes());
+            let input = strip(case.input.as_bytes());
             let wrong = (!input.is_empty())
                 .then(|| {
                     input
@@ -90,33 +112,78 @@ impl Prepared {
         Ok(Self {
             entry,
             inputs,
+            order,
             limits,
             outputs,
+            comparator,
         })
     }
 
-    /// Whether `stdout` (or, for a function, its result as JSON text) is the answer to test `index`.
-    pub fn accepts(&self, index: usize, answer: &[u8]) -> bool {
-        let expected = &self.outputs[index];
-        match &expected.value {
-            None => compare::same_output(answer, expected.text.as_bytes()),
-            Some(value) => Value::parse(answer).is_some_and(|answer| answer.same_value(value)),
+    /// Whether `answer` (standard output, or a function's result as JSON text) is right for the test that runs as the
+    /// `position`-th.
+    pub(crate) fn judge(&self, position: usize, answer: &[u8], room: &mut CheckerRoom) -> Judged {
+        let expected = &self.outputs[position];
+        let right = match &expected.value {
+            None => self
+                .comparator
+                .same_output(answer, expected.text.as_bytes()),
+            Some(value) => match Value::parse(answer) {
+                Some(answer) => self.comparator.same_value(&answer, value),
+                None => Some(false),
+            },
+        };
+        match (right, self.comparator.checker()) {
+            (None, Some(checker)) => room.check(
+                checker,
+                &self.inputs[position],
+                expected.text.as_bytes(),
+                answer,
+            ),
+            (right, _) => Judged::plain(right == Some(true)),
         }
     }
 
-    /// The texts of test `index` for the feedback.
+    /// The texts of test `index` of the problem, for the feedback.
     pub fn shown(&self, index: usize) -> Shown<'_> {
+        let position = self.position(index);
         Shown {
-            input: &self.inputs[index],
-            expected: self.outputs[index].text.as_bytes(),
+            input: &self.inputs[position],
+            expected: self.outputs[position].text.as_bytes(),
         }
     }
+
+    fn position(&self, index: usize) -> usize {
+        let found = self.order.iter().position(|&test| test == index);
+        found.unwrap_or(index) // it is a permutation, so it is found
+    }
+}
+
+/// Places of the tests in the order in which they run. Of equal ones the first goes first.
+fn running_order(tests: &[Case]) -> Vec<usize> {
+    let size = |&index: &usize| tests[index].input.len();
+    let smallest = (0..tests.len()).min_by_key(size);
+    let largest = (0..tests.len()).rev().max_by_key(size);
+    let mut order: Vec<usize> = smallest
+        .into_iter()
+        .chain(largest)
+        .chain(0..tests.len())
+        .collect();
+    let mut seen = vec![false; tests.len()];
+    order.retain(|&index| !std::mem::replace(&mut seen[index], true));
+    order
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Prepared;
+    use super::{Prepared, running_order};
     use crate::case::{Case, Overrides, Problem};
+    use crate::comparator::{Comparator, Spelled};
+    use crate::value::Value;
+
+    fn prepare(problem: Problem) -> Result<Prepared, String> {
+        Prepared::new(problem, &Overrides::default(), &Comparator::Official)
+            .map_err(|error| error.to_string())
+    }
 
     fn problem(entry_point: Option<&str>, input: &str, output: &str) -> Problem {
         Problem {
@@ -128,28 +195,54 @@ mod tests {
             }],
             time_limit_seconds: 6.0,
             memory_limit_mib: 1024,
+            compare: None,
         }
     }
 
     #[test]
     fn functions_are_judged_by_value_and_programs_by_text() {
-        let function = Prepared::new(
-            problem(Some("f"), "[1, 2]\n3\n", "[1, 2.0]"),
-            &Overrides::default(),
-        )
-        .unwrap();
-        assert!(function.accepts(0, b"[1.0,2]") && !function.accepts(0, b"[1, 2"));
-        let program = Prepared::new(problem(None, "", "[1, 2]"), &Overrides::default()).unwrap();
-        assert!(program.accepts(0, b"[1, 2]\n") && !program.accepts(0, b"[1,2]"));
+        let function = prepare(problem(Some("f"), "[1, 2]\n3\n", "[1, 2.0]")).unwrap();
+        let value = |text: &[u8]| Value::parse(text).unwrap();
+        let expected = function.outputs[0].value.as_ref().unwrap();
+        assert!(value(b"[1.0,2]").same_value(expected));
+        assert_eq!(&*function.inputs[0], b"[1, 2]\n3");
+        let program = prepare(problem(None, "", "[1, 2]")).unwrap();
+        assert!(program.outputs[0].value.is_none());
+    }
+
+    #[test]
+    fn small_then_large_then_the_rest() {
+        let order = |inputs: &[&str]| {
+            let case = |input: &&str| Case {
+                input: (*input).to_owned(),
+                output: String::new(),
+            };
+            running_order(&inputs.iter().map(case).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            order(&["bb", "a", "dddd", "ccc", "e", "ffff"]),
+            [1, 2, 0, 3, 4, 5]
+        );
+        assert_eq!(order(&["same", "same", "same"]), [0, 1, 2]);
+        assert_eq!(order(&["one"]), [0]);
+        let mut three = problem(None, "22", "b");
+        for (input, output) in [("333", "c"), ("1", "a")] {
+            three.tests.push(Case {
+                input: input.to_owned(),
+                output: output.to_owned(),
+            });
+        }
+        let three = prepare(three).unwrap();
+        let inputs: Vec<&[u8]> = three.inputs.iter().map(|input| &**input).collect();
+        assert_eq!(inputs, [b"1".as_slice(), b"333", b"22"]);
+        for (index, expected) in [b"b", b"c", b"a"].into_iter().enumerate() {
+            assert_eq!(three.shown(index).expected, expected);
+        }
     }
 
     #[test]
     fn what_is_wrong_with_a_problem_is_named() {
-        let message = |problem| {
-            Prepared::new(problem, &Overrides::default())
-                .unwrap_err()
-                .to_string()
-        };
+        let message = |problem| prepare(problem).unwrap_err();
         assert_eq!(
             message(problem(Some("f"), "1\nx", "1")),
             "problem p: test 0, input line 2: not a JSON value"
@@ -164,5 +257,11 @@ mod tests {
         let mut empty = problem(None, "", "");
         empty.tests.clear();
         assert!(message(empty).contains("no tests"));
+        let mut odd = problem(None, "", "");
+        odd.compare = Some(Spelled {
+            rule: "loose".to_owned(),
+            checker: None,
+        });
+        assert!(message(odd).starts_with("problem p: compare = \"loose\": must be official"));
     }
 }

@@ -19,11 +19,13 @@ use std::time::Duration;
 use opsd_sandbox::{Options, Sandbox, Sandboxes};
 
 use crate::case::{Settings, Solution};
+use crate::comparator::Comparator;
 use crate::error::Error;
 use crate::isolation;
 use crate::judge::Judge;
 use crate::prepare::Prepared;
 use crate::protocol::{Reply, Request, receive, send};
+use crate::quiet::Turnstile;
 
 /// How often the caller's life is looked at; its socket usually tells at once.
 const PARENT_CHECK: Duration = Duration::from_millis(500);
@@ -65,6 +67,7 @@ fn serve(
     mut stream: UnixStream,
     replies: &Arc<Mutex<UnixStream>>,
 ) -> Result<(), Error> {
+    let comparator = Comparator::new(&settings.compare).map_err(Error::BadProblem)?;
     let (options, rung, first) = isolation::ready(settings)?;
     let under_way = UnderWay::default();
     let jobs = start_workers(settings, &options, first, replies, &under_way)?;
@@ -80,8 +83,8 @@ fn serve(
     while let Some(request) = receive::<Request>(&mut stream)? {
         match request {
             Request::Shelve { key, problem } => {
-                let prepared =
-                    Prepared::new(problem, &settings.limits).map_err(|error| error.to_string());
+                let prepared = Prepared::new(problem, &settings.limits, &comparator)
+                    .map_err(|error| error.to_string());
                 shelf.insert(key, Arc::new(prepared));
             }
             Request::Unshelve { key } => {
@@ -125,16 +128,19 @@ fn start_workers(
 ) -> Result<Sender<Job>, Error> {
     let (jobs, queue) = channel();
     let queue = Arc::new(Mutex::new(queue));
+    let turnstile = Arc::new(Turnstile::default());
     let (started, starts) = channel();
     let mut first = Some(first);
     for number in 0..settings.workers {
         let (settings, queue) = (settings.clone(), Arc::clone(&queue));
         let (options, first) = (options.clone(), first.take());
         let (replies, started) = (Arc::clone(replies), started.clone());
+        let turnstile = Arc::clone(&turnstile);
         let under_way = Arc::clone(under_way);
         thread::Builder::new()
             .name(format!("grade-{number}"))
             .spawn(move || {
+                let for_checkers = options.clone();
                 let sandboxes = match first {
                     Some(sandbox) => Ok(Sandboxes::adopt(options, sandbox)),
                     None => Sandboxes::start(options),
@@ -142,7 +148,7 @@ fn start_workers(
                 match sandboxes {
                     Ok(sandboxes) => {
                         let _seen = started.send(Ok(()));
-                        let judge = Judge::new(sandboxes, &settings);
+                        let judge = Judge::new(sandboxes, for_checkers, &settings, turnstile);
                         work(judge, &queue, &replies, &under_way);
                     }
                     Err(error) => {

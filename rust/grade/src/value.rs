@@ -71,6 +71,48 @@ impl Value {
             _ => false,
         }
     }
+
+    /// As [`Self::same_value`], but two numbers are equal where `close` says so, too. Truth values are no numbers.
+    pub(crate) fn same_but_for_numbers(
+        &self,
+        other: &Self,
+        close: &dyn Fn(f64, f64) -> bool,
+    ) -> bool {
+        use Value::{Dict, List};
+        match (self, other) {
+            (List(left), List(right)) => {
+                left.len() == right.len()
+                    && left
+                        .iter()
+                        .zip(right)
+                        .all(|(left, right)| left.same_but_for_numbers(right, close))
+            }
+            (Dict(left), Dict(right)) => {
+                left.len() == right.len()
+                    && left.iter().all(|(key, value)| {
+                        right
+                            .get(key)
+                            .is_some_and(|found| value.same_but_for_numbers(found, close))
+                    })
+            }
+            _ => {
+                self.same_value(other)
+                    || match (self.number(), other.number()) {
+                        (Some(left), Some(right)) => close(left, right),
+                        _ => false,
+                    }
+            }
+        }
+    }
+
+    fn number(&self) -> Option<f64> {
+        match self {
+            Self::Float(float) => Some(*float),
+            // Beyond the range of floats only equality counts.
+            Self::Int(text) => text.parse().ok().filter(|float: &f64| float.is_finite()),
+            _ => None,
+        }
+    }
 }
 
 /// The exact decimal text of a float that is a whole number.

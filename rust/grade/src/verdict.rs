@@ -3,6 +3,8 @@
 use opsd_sandbox::Frame;
 use serde::Serialize;
 
+use crate::reason::Reason;
+
 /// Verdict on a test or a solution. `NotRun` is for tests only, `NoCode` for solutions only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -57,8 +59,10 @@ pub struct Outcome {
     pub actual_bytes: usize,
     /// Standard error as the feedback shows it.
     pub debug: String,
-    /// `ZeroDivisionError: division by zero`, or what our own fault was.
+    /// `ZeroDivisionError: division by zero`, the checker's remark, or what our own fault was.
     pub message: String,
+    /// Class of the uncaught exception, or of what the compiler said.
+    pub exception: Option<String>,
     /// In the user's own source, outermost first.
     pub frames: Vec<Frame>,
 }
@@ -75,6 +79,7 @@ impl Outcome {
             actual_bytes: 0,
             debug: String::new(),
             message: message.into(),
+            exception: None,
             frames: Vec::new(),
         }
     }
@@ -106,8 +111,11 @@ pub struct Grade {
     pub tests: Vec<CaseResult>,
     /// What a teacher may read about the failure; empty when every test passed.
     pub feedback: String,
+    /// The same for programs; None when every test passed.
+    pub reason: Option<Reason>,
     /// What happened on the way: `state_leak` (a failure vanished in a fresh process), `budget` (tests left out after
-    /// a failure), `starved`, `killed` (a test was run again), `retried` (a sandbox was replaced).
+    /// a failure), `starved`, `killed` (a test was run again), `retried` (a sandbox was replaced), `confirmed` (a time limit was
+    /// run a second time), `near_limit` (a test took 0.85 to 1.3 times its CPU limit).
     pub flags: Vec<String>,
     /// Words for `infra_error` and `runtime_error`, machine-readable enough for a log.
     pub message: String,

@@ -1,23 +1,31 @@
 //! The feedback text, word for word: what a teacher reads must not change unseen.
 
-use opsd_grade::{Outcome, Shown, Verdict, answer, feedback, no_code};
+use opsd_grade::{Feedback, Outcome, Shown, Style, Verdict};
 use opsd_sandbox::Frame;
 
 const SOURCE: &str =
     "import sys\n\ndef solve(n):\n    return 10 // n\n\nprint(solve(int(input())))\n";
 
-/// Tests as (input, expected), one outcome each.
+fn sdpo() -> Feedback {
+    Feedback::new(Style::Sdpo, 2000)
+}
+
+/// Tests as (input, expected), one outcome each, in SDPO's layout.
 fn text(cases: &[(&str, &str)], outcomes: &[Outcome]) -> String {
+    in_style(sdpo(), cases, outcomes)
+}
+
+fn in_style(feedback: Feedback, cases: &[(&str, &str)], outcomes: &[Outcome]) -> String {
     let case = |index: usize| Shown {
         input: cases[index].0.as_bytes(),
         expected: cases[index].1.as_bytes(),
     };
-    feedback(&case, outcomes, SOURCE)
+    feedback.text(&case, outcomes, SOURCE)
 }
 
 fn wrong(actual: &str) -> Outcome {
     Outcome {
-        actual: answer(actual.as_bytes()),
+        actual: sdpo().answer(actual.as_bytes()),
         actual_bytes: actual.len(),
         ..Outcome::bare(Verdict::WrongAnswer, "")
     }
@@ -204,7 +212,7 @@ fn never_more_than_two_thousand_characters() {
     for outcome in [
         wrong(&wide),
         Outcome {
-            debug: answer(wide.as_bytes()),
+            debug: sdpo().answer(wide.as_bytes()),
             ..wrong(&wide)
         },
         Outcome {
@@ -236,13 +244,132 @@ fn infrastructure_faults_are_not_told() {
 #[test]
 fn answers_without_code() {
     assert_eq!(
-        no_code(false),
+        sdpo().no_code(false),
         "Incorrect Format\nThe answer holds no code. Put the complete program inside one closed code block that \
          starts with ```python."
     );
     assert_eq!(
-        no_code(true),
+        sdpo().no_code(true),
         "Incorrect Format\nThe answer was cut off at the length limit before a complete code block. Keep the \
          reasoning shorter and close the code block."
     );
+}
+
+fn leetcode() -> Feedback {
+    Feedback::new(Style::Leetcode, 2000)
+}
+
+#[test]
+fn people_see_the_first_failure_and_how_many_passed() {
+    let cases = [("3\n", "4\n"), ("9\n", "1\n"), ("0\n", "0\n")];
+    let not_run = Outcome::bare(Verdict::NotRun, "");
+    let told = |outcomes: [Outcome; 3]| in_style(leetcode(), &cases, &outcomes);
+    assert_eq!(
+        told([accepted(), wrong("7\n"), raised()]),
+        "Wrong Answer: 1 of 3 test cases passed\n\nInput\n9\n\nOutput\n7\n\nExpected\n1"
+    );
+    let remarked = Outcome {
+        message: "7 is no square".to_owned(),
+        debug: "x = 7".to_owned(),
+        ..wrong("7\n")
+    };
+    assert_eq!(
+        told([accepted(), remarked, accepted()]),
+        "Wrong Answer: 2 of 3 test cases passed\n\nInput\n9\n\nOutput\n7\n\nExpected\n1\n\nChecker\n\
+         7 is no square\n\nDebug Output\nx = 7"
+    );
+    assert_eq!(
+        told([accepted(), accepted(), raised()]),
+        "Runtime Error: 2 of 3 test cases passed\n\nZeroDivisionError: integer division or modulo by zero\n  \
+         return 10 // n\nLine 4 in solve (Solution.py)\n  print(solve(int(input())))\nLine 6 in <module> \
+         (Solution.py)\n\nLast Executed Input\n0"
+    );
+    assert_eq!(
+        told([
+            Outcome::bare(Verdict::TimeLimit, ""),
+            not_run.clone(),
+            not_run.clone()
+        ]),
+        "Time Limit Exceeded: 0 of 3 test cases passed\n\nLast Executed Input\n3"
+    );
+    let compile = Outcome::bare(Verdict::CompileError, "SyntaxError: invalid syntax");
+    assert_eq!(
+        told([not_run.clone(), compile, not_run]),
+        "Compile Error\nSyntaxError: invalid syntax"
+    );
+    assert_eq!(told([accepted(), accepted(), accepted()]), "");
+}
+
+#[test]
+fn self_repair_has_a_sentence_for_every_verdict() {
+    let style = Feedback::new(Style::Lcb, 2000);
+    let mut sentences = Vec::new();
+    for verdict in [
+        Verdict::WrongAnswer,
+        Verdict::RuntimeError,
+        Verdict::TimeLimit,
+        Verdict::IdleLimit,
+        Verdict::MemoryLimit,
+        Verdict::OutputLimit,
+        Verdict::SecurityViolation,
+        Verdict::CompileError,
+    ] {
+        let told = in_style(style, &[("3\n", "4\n")], &[Outcome::bare(verdict, "words")]);
+        let first = told.lines().next().unwrap().to_owned();
+        assert!(first.starts_with("The program is not correct: "), "{told}");
+        assert!(told.contains("words"), "{told}");
+        assert_eq!(told.contains("Input: 3"), verdict != Verdict::CompileError);
+        sentences.push(first);
+    }
+    sentences.sort();
+    sentences.dedup();
+    assert_eq!(sentences.len(), 8, "each verdict its own");
+    assert_eq!(
+        in_style(style, &[("3\n", "4\n")], &[wrong("5\n")]),
+        "The program is not correct: its answer to this test is wrong.\nInput: 3\nGenerated Output: 5\nExpected: 4"
+    );
+    assert_eq!(style.no_code(true), "The answer holds no program.");
+    assert_eq!(in_style(style, &[("", "")], &[accepted()]), "");
+}
+
+#[test]
+fn no_style_says_nothing() {
+    let none = Feedback::new(Style::None, 2000);
+    assert_eq!(in_style(none, &[("3", "4")], &[wrong("5")]), "");
+    assert_eq!(none.no_code(false), "");
+}
+
+#[test]
+fn any_budget_is_kept_and_the_expected_output_stays() {
+    let wide = vec!["é".repeat(400); 9].join("\n");
+    for max_chars in [0, 300, 400, 700, 1500, 2500, 9000] {
+        for style in [Style::Leetcode, Style::Sdpo, Style::Lcb] {
+            let feedback = Feedback::new(style, max_chars);
+            let outcome = Outcome {
+                actual: feedback.answer(wide.as_bytes()),
+                actual_bytes: wide.len(),
+                message: wide.clone(),
+                ..Outcome::bare(Verdict::WrongAnswer, "")
+            };
+            let limit = Outcome::bare(Verdict::TimeLimit, "");
+            for outcome in [
+                outcome,
+                limit,
+                Outcome {
+                    message: wide.clone(),
+                    ..raised()
+                },
+            ] {
+                let told = in_style(feedback, &[(&wide, &wide)], std::slice::from_ref(&outcome));
+                let num_chars = told.chars().count();
+                assert!(
+                    num_chars <= max_chars.max(300),
+                    "{style:?} {max_chars}: {num_chars}"
+                );
+                if outcome.verdict == Verdict::WrongAnswer {
+                    assert!(told.contains("Expected"), "{style:?} {max_chars}: {told}");
+                }
+            }
+        }
+    }
 }

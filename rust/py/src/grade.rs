@@ -4,7 +4,7 @@ use std::io::stdin;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use opsd_grade::{Error, Rule, Value};
+use opsd_grade::{Comparator, Error, Rule, Spelled, Value};
 use pyo3::prelude::*;
 
 use crate::crossing::crossing;
@@ -26,7 +26,7 @@ pub(crate) fn supervise(py: Python<'_>) -> Result<(), Crossed> {
     })
 }
 
-/// The code inside `text` by `rule`: "last", "longest" or "official". None: there is no code.
+/// The code inside `text` by the extraction rule of that name. None: there is no code.
 #[pyfunction]
 #[pyo3(signature = (text, rule = "last"))]
 pub(crate) fn extract_code(
@@ -34,30 +34,49 @@ pub(crate) fn extract_code(
     text: &str,
     rule: &str,
 ) -> Result<Option<String>, Crossed> {
-    let found = Rule::named(rule).ok_or_else(|| {
-        Crossed::Bad(format!(
-            "extract = {rule:?}: no such rule; use \"last\", \"longest\" or \"official\""
-        ))
-    })?;
+    let found = Rule::try_from(rule.to_owned()).map_err(Crossed::Bad)?;
     crossing(py, || Ok::<_, Crossed>(opsd_grade::extract(text, found)))
 }
 
-/// Whether the standard output `actual` answers `expected` (LiveCodeBench's comparison).
+/// Whether the standard output `actual` answers `expected`.
 #[pyfunction]
-pub(crate) fn same_output(py: Python<'_>, actual: &[u8], expected: &[u8]) -> Result<bool, Crossed> {
+#[pyo3(signature = (actual, expected, compare = "official"))]
+pub(crate) fn same_output(
+    py: Python<'_>,
+    actual: &[u8],
+    expected: &[u8],
+    compare: &str,
+) -> Result<bool, Crossed> {
+    let comparator = comparator(compare)?;
     crossing(py, || {
-        Ok::<_, Crossed>(opsd_grade::same_output(actual, expected))
+        Ok::<_, Crossed>(comparator.same_output(actual, expected) == Some(true))
     })
 }
 
-/// Whether two JSON texts are equal under Python's `==` (how a function's result is judged). A text that is no JSON
-/// equals nothing.
+/// Whether two JSON texts are equal (how a function's result is judged): under Python's `==` except for `float`. A text
+/// that is no JSON equals nothing.
 #[pyfunction]
-pub(crate) fn same_value(py: Python<'_>, actual: &[u8], expected: &[u8]) -> Result<bool, Crossed> {
+#[pyo3(signature = (actual, expected, compare = "official"))]
+pub(crate) fn same_value(
+    py: Python<'_>,
+    actual: &[u8],
+    expected: &[u8],
+    compare: &str,
+) -> Result<bool, Crossed> {
+    let comparator = comparator(compare)?;
     crossing(py, || {
         let values = (Value::parse(actual), Value::parse(expected));
         Ok::<_, Crossed>(
-            matches!(values, (Some(actual), Some(expected)) if actual.same_value(&expected)),
+            matches!(values, (Some(actual), Some(expected)) if comparator.same_value(&actual, &expected) == Some(true)),
         )
     })
+}
+
+/// The comparator of that name; a checker program cannot be asked here.
+fn comparator(rule: &str) -> Result<Comparator, Crossed> {
+    let spelled = Spelled {
+        rule: rule.to_owned(),
+        checker: None,
+    };
+    Comparator::new(&spelled).map_err(Crossed::Bad)
 }

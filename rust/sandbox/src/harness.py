@@ -237,10 +237,10 @@ class Program:
             if owner not in names:
                 return {"end": "missing"}
             function = getattr(names[owner](), name, None)
-        elif name in names and names[name] is not PRELUDE.get(name):
-            function = names[name]  # the program's own, not `re.search` or the like
-        elif "Solution" in names:
+        elif isinstance(names.get("Solution"), _type):
             function = getattr(names["Solution"](), name, None)
+        if function is None and not dot and name in names and names[name] is not PRELUDE.get(name):
+            function = names[name]  # the program's own, not `re.search` or the like
         if function is None:
             return {"end": "missing"}
         result.append(function(*arguments))
@@ -250,6 +250,9 @@ class Program:
         if not result or report["end"] != "finished":
             return None, report
         try:
+            sys.set_int_max_str_digits(
+                0
+            )  # the program's limit on the digits of an int is none of our spelling's
             return encode(result[0], self.most_bytes), {"end": "finished", "value": True}
         except NoForm as error:
             note = f"the returned value has no JSON form: {error}"

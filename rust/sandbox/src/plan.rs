@@ -10,7 +10,7 @@ pub enum Entry {
     /// Runs as `__main__`; the test's input is its standard input, its answer is its standard output.
     Stdin,
     /// `name` or `Class.name` is called with the test's arguments (one JSON value a line).
-    /// A bare name that the module lacks is looked for on `Solution()`.
+    /// A bare name is the method of class `Solution` where there is one, else the top-level function.
     Function {
         /// `name` or `Class.name`.
         entry_point: String,

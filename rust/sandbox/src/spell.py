@@ -9,7 +9,6 @@ import sys
 
 MOST_NODES = 4_000_000
 DEEPEST = 1000
-LONGEST_INT_BITS = 14_000  # Python itself refuses to spell more than 4300 digits
 
 # Taken now: a program may replace what these names mean later.
 _type, _mro, _len = type, type.__dict__["__mro__"].__get__, len
@@ -79,8 +78,10 @@ def encode(value, most_bytes):
             elif t is bool:
                 piece = "true" if x else "false"
             elif int in kinds:
-                if int.bit_length(x) > LONGEST_INT_BITS:
-                    raise NoForm("int of more than 4300 digits")
+                if (
+                    int.bit_length(x) > 3 * most_bytes
+                ):  # a digit is 3.3 bits; spelling takes time with its square
+                    raise TooLarge
                 piece = int.__repr__(x)
             elif float in kinds:
                 piece = number(float.__float__(x))
