@@ -2,7 +2,11 @@
 
 Its first line says which verdicts are safe. Expected outputs are random nonces that the program's process never
 sees, so an accepted test of anything but a ``control_`` is a forgery. Around each program stand probes: a canary
-file, listening sockets, a sleeping victim, a secret in the environment, the list of processes.
+file, listening sockets, a sleeping victim, a secret in the environment, the list of processes; beside it an honest
+program runs over and over in a sandbox of its own.
+
+Every program runs at level S2; some of them at the other levels and with a process per test, all of them there with
+OPSD_RS_LONG_TESTS=1.
 
 The last tests take away the layer that stops an attack and require the attack to succeed: a probe that could not
 notice a breach would prove nothing.
@@ -18,6 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,8 +152,40 @@ def group(leader: int) -> set[int]:
     return found
 
 
-def start(without: tuple[str, ...] = ()) -> _core.Sandbox:
-    return _core.Sandbox(sys.executable, _core.__file__, without=without)
+def start(without: tuple[str, ...] = (), level: str = "S2") -> _core.Sandbox:
+    return _core.Sandbox(sys.executable, _core.__file__, level=level, without=without)
+
+
+HONEST = "n = int(input())\nprint(sum(map(int, input().split())) + sum(i * i for i in range(20_000)))"
+HONEST_ANSWER = str(6 + sum(i * i for i in range(20_000)))
+
+
+class Neighbour(threading.Thread):
+    """An honest program in a sandbox of its own, as long as the attacks last."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.num_runs = 0
+        self.bad: list[dict[str, Any]] = []
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        sandbox = start()
+        while not self.over.wait(0.05):
+            (run,) = sandbox.run(HONEST, [b"3\n1 2 3\n"], idle_seconds=60.0, wall_seconds=600.0)
+            self.num_runs += 1
+            if (run["end"], run["stdout"].decode().strip()) != ("finished", HONEST_ANSWER):
+                self.bad.append(run)
+
+
+@pytest.fixture(scope="module")
+def neighbour() -> Iterator[Neighbour]:
+    thread = Neighbour()
+    thread.start()
+    yield thread
+    thread.over.set()
+    thread.join()
+    assert thread.num_runs > 0
 
 
 def letters(run: dict[str, Any], answer: str) -> str:
@@ -157,14 +194,19 @@ def letters(run: dict[str, Any], answer: str) -> str:
         return ENDS[run["kind"]]
     if run["end"] == "violation":
         return "SV"
+    if run["end"] == "blocked":
+        return "IE"
     if run["end"] != "finished":
         return "RE"
     given = run["stdout"] if run["value"] is None else run["value"]
     return "AC" if given.decode(errors="replace").strip() == answer else "WA"
 
 
-def assault(sandbox: _core.Sandbox, attack: Attack) -> tuple[list[str], bytes, list[str]]:
+def assault(
+    sandbox: _core.Sandbox, attack: Attack, mode: str = "solution"
+) -> tuple[list[str], bytes, list[str]]:
     """Runs all tests; returns (verdict per test, all output, the expected answers)."""
+    on = "next" if mode == "solution" else "next_fresh"
     quote = '"{}"' if attack.is_function else "{}"
     answers = ["6" if attack.is_control else quote.format(secrets.token_hex(12)) for _ in range(NUM_TESTS)]
     verdicts: dict[int, str] = {}
@@ -175,7 +217,7 @@ def assault(sandbox: _core.Sandbox, attack: Attack) -> tuple[list[str], bytes, l
         verdicts[index] = letters(run, answers[index])
         if verdicts[index] not in ("AC", "WA") and not run["fresh"]:
             return "again"  # state left behind by an earlier test is no verdict
-        return "stop" if verdicts[index] in ("TLE", "ILE", "IE") else "next"
+        return "stop" if verdicts[index] in ("TLE", "ILE", "IE") else on
 
     # A gibibyte takes longer to fill than some of these have CPU time.
     limits = dict(LIMITS, memory_mib=320) if attack.name.startswith("mem_") else LIMITS
@@ -184,15 +226,40 @@ def assault(sandbox: _core.Sandbox, attack: Attack) -> tuple[list[str], bytes, l
     return [verdicts[index] for index in sorted(verdicts)], bytes(outputs), nonces
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_attack_is_stopped(name: str, surroundings: Range) -> None:
+LONG = os.environ.get("OPSD_RS_LONG_TESTS") == "1"
+SOME = [
+    "control_lazy_imports", "control_threads_recursion", "canary_read", "frame_steal", "fork_raw_syscalls", "k_setns",
+    "kill_parent", "net_loopback", "proc_fd_theft", "state_leak_marker", "thread_bomb",
+]  # fmt: skip
+LEVELS = ("S3", "S2", "S2j", "S1")
+CASES = [
+    (level, mode, name)
+    for level in LEVELS
+    for mode in ("solution", "test")
+    for name in (NAMES if LONG or (level, mode) == ("S2", "solution") else SOME)
+    if LONG or mode == "solution" or level == "S3"
+]
+UNUSABLE = {"S1": {"IE", "RE"}, "S2j": set(), "S2": set(), "S3": set()}
+"""What honest programs may meet besides: at S1 modules that cannot be loaded, and nothing that can be opened."""
+WITHOUT_PROC = {"S2j": {"control_dev_stdin"}}
+"""/dev/stdin leads through /proc, which the jail has not."""
+
+
+@pytest.mark.parametrize(("level", "mode", "name"), CASES)
+def test_attack_is_stopped(
+    level: str, mode: str, name: str, surroundings: Range, neighbour: Neighbour
+) -> None:
     attack = Attack.read(name)
-    sandbox = start()
-    verdicts, outputs, nonces = assault(sandbox, attack)
+    sandbox = start(level=level)
+    before = group(sandbox.pid)
+    verdicts, outputs, nonces = assault(sandbox, attack, mode)
     left = group(sandbox.pid)
     assert surroundings.breaches(outputs, nonces) == []
-    assert set(verdicts) <= attack.safe, (verdicts, outputs[-500:])
-    assert left == {sandbox.pid}, "the program left processes behind"
+    safe = attack.safe | UNUSABLE[level] | ({"RE"} if name in WITHOUT_PROC.get(level, ()) else set())
+    assert set(verdicts) <= safe, (verdicts, outputs[-500:])
+    assert attack.is_control or "AC" not in verdicts
+    assert left == before, "the program left processes behind"
+    assert neighbour.bad == []
     # The zygote still serves, and what it serves next is untouched.
     (after,) = sandbox.run("print(sum(map(int, open(0).read().split()[1:])))", [b"3\n1 2 3\n"])
     assert (after["end"], after["stdout"]) == ("finished", b"6\n")

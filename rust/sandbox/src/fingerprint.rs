@@ -10,7 +10,7 @@ use crate::calls::Arch;
 use crate::level::Level;
 use crate::limits::Limits;
 use crate::plan::{Facts, Layer, Options};
-use crate::policy::{self, StageOne};
+use crate::policy::{self, StageOne, StageTwo};
 use crate::readable;
 use crate::{landlock, zygote};
 
@@ -65,9 +65,14 @@ fn filters(text: &mut String, arch: Arch, options: &Options, facts: Facts) {
         never,
         no_open: options.has(Layer::NoOpen),
     };
+    let second = StageTwo {
+        threads,
+        ask_never: facts.thread_cap,
+        hide_parent: options.has(Layer::Namespaces),
+    };
     let stages = [
         ("one", policy::stage_one(arch, how)),
-        ("two", policy::stage_two(arch, threads, facts.thread_cap)),
+        ("two", policy::stage_two(arch, second)),
     ];
     for (name, code) in stages {
         for i in code {

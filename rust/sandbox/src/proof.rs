@@ -13,7 +13,7 @@ use crate::level::Level;
 use crate::limits::Limits;
 use crate::plan::{End, Entry, Go, Limit, Program, TestRun};
 
-/// What the attempt is called, and what it does: it must raise an exception. `CANARY` and `FOLDER` stand for paths. All
+/// What the attempt is called, and what it does: it must raise an exception. `CANARY` and `FOLDER` are paths, `PARENT` is a pid. All
 /// of them run in one process, one after the other.
 const REFUSED: &[(&str, &str)] = &[
     ("read a file", "open(CANARY).read()"),
@@ -32,16 +32,16 @@ const REFUSED: &[(&str, &str)] = &[
     ("list a folder", "os.listdir(FOLDER)"),
     (
         "read another's environment",
-        "open(f'/proc/{os.getppid() or 1}/environ').read(1)",
+        "open(f'/proc/{PARENT}/environ').read(1)",
     ),
     (
         "read another's memory",
-        "open(f'/proc/{os.getppid() or 1}/mem', 'rb').read(1)",
+        "open(f'/proc/{PARENT}/mem', 'rb').read(1)",
     ),
     ("run a command", "os.posix_spawn('/bin/true', ['true'], {})"),
     ("become a command", "os.execv('/bin/true', ['true'])"),
     ("signal everybody", "os.kill(-1, 0)"),
-    ("signal the parent", "os.kill(os.getppid() or 1, 0)"),
+    ("signal the parent", "os.kill(PARENT, 0)"),
     ("open a network socket", "import socket; socket.socket()"),
     (
         "open a local socket",
@@ -58,7 +58,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "reach another's limits",
-        "resource.prlimit(os.getppid() or 1, resource.RLIMIT_CPU)",
+        "resource.prlimit(PARENT, resource.RLIMIT_CPU)",
     ),
     ("gain priority", "os.setpriority(os.PRIO_PROCESS, 0, -5)"),
     ("hoard memory", "bytearray(2 << 30)"),
@@ -70,7 +70,7 @@ const THREADS: (&str, &str) = (
     "start threads without end",
     "e = threading.Event(); [threading.Thread(target=e.wait, daemon=True).start() for _ in range(40)]",
 );
-const OTHER_PIDS: (&str, &str) = ("see its parent", "assert os.getppid()");
+const OTHER_PIDS: (&str, &str) = ("see its parent", "assert os.getppid() > 0");
 /// What ends the process, and how.
 const ENDED: &[(&str, &str, Option<Limit>)] = &[
     ("change the root folder", "os.chroot('/')", None),
@@ -171,7 +171,7 @@ impl Sandbox {
 
 fn attack(sandbox: &mut Sandbox, attempt: &str, canary: &Canary) -> Result<TestRun, String> {
     let code = format!(
-        "import os, resource, threading, time\nnum_held = 0\nCANARY, FOLDER = {:?}, {:?}\n\
+        "import os, resource, threading, time\nnum_held = 0\nPARENT = max(os.getppid(), 1)\nCANARY, FOLDER = {:?}, {:?}\n\
          REFUSALS = OSError, ValueError, RuntimeError, MemoryError, AssertionError\n{attempt}\n",
         canary.file.display().to_string(),
         canary.folder.display().to_string(),

@@ -11,7 +11,7 @@ use libc::sock_filter;
 use crate::bpf::Action;
 use crate::calls::Arch;
 use crate::plan::Layer;
-use crate::policy::{self, StageOne};
+use crate::policy::{self, StageOne, StageTwo};
 use crate::readable::Readable;
 use crate::{jail, landlock, namespaces, sys, wire};
 
@@ -171,9 +171,14 @@ impl Zygote {
         };
         let stage_one = policy::stage_one(arch, how);
         step("install seccomp stage one", sys::install(&stage_one, false))?;
-        self.stage_two = policy::stage_two(arch, threads, self.listen);
-        let refused = Action::Errno(libc::EAGAIN);
-        self.stage_two_single = policy::stage_two(arch, refused, self.listen);
+        let how = StageTwo {
+            threads,
+            ask_never: self.listen,
+            hide_parent: self.has(Layer::Namespaces),
+        };
+        self.stage_two = policy::stage_two(arch, how);
+        let threads = Action::Errno(libc::EAGAIN);
+        self.stage_two_single = policy::stage_two(arch, StageTwo { threads, ..how });
         Ok(())
     }
 
