@@ -50,7 +50,7 @@ DOORS = {("gap", "evaluate")}
 
 CORRIDORS = {
     "train", "house", "distill", "sync", "checkpoint", "cli", "cli_context", "cli_grade", "cli_options", "doctor",
-    "compat.shared", "compat.verl", "compat.trl",
+    "doctor_sandbox", "compat.shared", "compat.verl", "compat.trl",
 }  # fmt: skip
 
 HEAVY = {

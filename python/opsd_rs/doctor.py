@@ -13,10 +13,11 @@ import shutil
 import sys
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from opsd_rs import __version__
 from opsd_rs.cores import usable_cores
+from opsd_rs.doctor_sandbox import levels, machine
 from opsd_rs.errors import OpsdError
 from opsd_rs.launch import has_cuda
 
@@ -117,6 +118,8 @@ def _sandbox() -> Iterator[Finding]:
     for name, required, available, detail in probe() if probe is not None else ():
         missing: State = "fault" if required else "warning"
         yield Finding(f"sandbox {name}", "ok" if available else missing, detail)
+    for row, state, detail in levels(core.climb(sys.executable, core.__file__), machine()):
+        yield Finding(f"sandbox {row}", cast("State", state), detail)
     yield _one_program()
 
 

@@ -61,7 +61,7 @@ const REFUSED: &[(&str, &str)] = &[
         "resource.prlimit(PARENT, resource.RLIMIT_CPU)",
     ),
     ("gain priority", "os.setpriority(os.PRIO_PROCESS, 0, -5)"),
-    ("hoard memory", "bytearray(2 << 30)"),
+    ("hoard memory", "import mmap; mmap.mmap(-1, 2 << 30)"),
     ("inherit an environment", "assert len(os.environ) > 7"),
     ("fork", "os.fork()"),
     ("hoard descriptors", "[os.dup(1) for _ in range(200)]"), // after it nothing could be opened
