@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,7 +84,7 @@ def test_s3_has_namespaces_of_its_own_and_one_init(rungs: dict[str, tuple[bool, 
     (run,) = sandbox.run("import os; print(os.getpid() < 1000, os.getppid() < 0)", [b""])
     assert run["stdout"] == b"True True\n", run
     for name in ("user", "net", "ipc", "mnt"):
-        theirs, ours = (os.readlink(f"/proc/{pid}/ns/{name}") for pid in (sandbox.pid, "self"))
+        theirs, ours = (Path(f"/proc/{pid}/ns/{name}").readlink() for pid in (sandbox.pid, "self"))
         assert theirs != ours, name
     children = Path(f"/proc/{sandbox.pid}/task/{sandbox.pid}/children").read_text().split()
     assert len(children) == 1, "nothing but the init between two programs"
