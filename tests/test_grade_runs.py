@@ -97,16 +97,17 @@ def test_programs_started_over_a_killed_run_and_its_successor(tmp_path: Path) ->
     for attempt in range(2):
         call = words(tmp_path, *["--resume"] * attempt)
         run = subprocess.Popen(call, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # The results file is put in place when the sandboxes are up: what they start from now on is a program.
-        assert wait_until(lambda place=place: results.exists() and results.stat().st_ino != place, 60)
-        place = results.stat().st_ino
+        assert wait_until(lambda run=run: bool(children(run.pid)), 60)
         with Watcher(children(run.pid)[0]) as watcher:
+            # The results file is put in place when the sandboxes are up: what they start later is a program.
+            assert wait_until(lambda place=place: results.exists() and results.stat().st_ino != place, 60)
+            place, since = results.stat().st_ino, results.stat().st_ctime - time.time() + time.monotonic()
             while run.poll() is None:
                 time.sleep(0.01)
                 if attempt == 0 and len(results.read_bytes().splitlines()) >= 5:
                     run.kill()
                     run.wait()
-        started += len(watcher.seen)
+        started += sum(first >= since for first in watcher.seen.values())
         assert run.returncode == (0 if attempt else -9)
     # Two workers: each may have one program under way and one whose verdict was on its way to the killed process.
     assert 14 <= started <= 14 + 4
@@ -217,3 +218,13 @@ def test_the_summary_is_for_people_or_programs(tmp_path: Path, form: str) -> Non
         assert "pass@2" in done.stdout
         assert "wrong_answer" in done.stdout
     assert "graded 2/2" in done.stderr
+
+
+def test_the_level_of_isolation_is_chosen_and_written_down(tmp_path: Path) -> None:
+    given(tmp_path, RIGHT)
+    assert "allow_unsandboxed" in grade(tmp_path, "--level", "S0", code=2)["stderr"]
+    assert not list(tmp_path.glob("r.jsonl*")), "a refused command leaves nothing behind"
+    grade(tmp_path, "--level", "S2", "--require", "S2")
+    [result] = lines(tmp_path / "r.jsonl")
+    assert result["sandbox_level"] == "S2"
+    assert len(result["policy_hash"]) == 64

@@ -10,6 +10,7 @@ import click
 from opsd_rs.cli_options import format_option, path_type
 from opsd_rs.errors import OpsdError
 
+_levels = click.Choice(["S3", "S2", "S2j", "S1", "S0"])
 _seconds = click.FloatRange(min=0, min_open=True)
 
 
@@ -54,8 +55,10 @@ _seconds = click.FloatRange(min=0, min_open=True)
     help="A process per program, its state reset between tests; or a process per test.",
 )
 @click.option(
-    "--require", metavar="L", default="S2", show_default=True, help="Lowest sandbox level accepted."
+    "--level", type=_levels, help="Exactly this level of isolation; default: the best that the machine gives."
 )
+@click.option("--require", type=_levels, help="Lowest level accepted; default: S2, or L of --level.")
+@click.option("--allow-unsandboxed", is_flag=True, help="Accept level S0, no isolation, where it is named.")
 @click.option("--cpu-seconds", type=_seconds, metavar="X", help="CPU time per test; default: the problem's.")
 @click.option("--idle-seconds", type=_seconds, metavar="X", help="Time neither computing nor ready to.")
 @click.option(

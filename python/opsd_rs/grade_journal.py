@@ -55,6 +55,8 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._places:
+            self.path.unlink()  # nothing to go on with: the command may be given again as it was
         os.close(self._file)
 
     def __contains__(self, key: str) -> bool:

@@ -148,6 +148,7 @@ class _Run:
                 cache.put(started[index], result)
             finish(started[index], result)
         results.finish()
+        kept = [journal.path] if len(journal) else []
         heads = {name: self._entries[name].head for name in self._tally.passed}
         return {
             **summarise(self._tally, heads),
@@ -155,7 +156,7 @@ class _Run:
             "num_resumed": len(known),
             "num_cached": self._num_cached,
             "num_repeated": len(self._solutions) - len(by_key),
-            "files": [str(results.path), str(journal.path), *map(str, self._official(grader.code_of))],
+            "files": list(map(str, (results.path, *kept, *self._official(grader.code_of)))),
         }
 
     def _programs(self, grader: Grader) -> dict[str, list[int]]:

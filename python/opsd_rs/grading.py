@@ -14,6 +14,7 @@ import platform
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -173,12 +174,15 @@ class Grader(Flow):
     def identity(self) -> dict[str, Any]:
         """All that verdicts depend on beside problem and solution; graders of equal identities may share them."""
         supervisor = self._ready()
-        mine = {name: value for name, value in self._settings.items() if name not in ("workers", "require")}
+        # The level that was asked for matters less than the one that holds.
+        apart = ("workers", "level", "require", "allow_unsandboxed")
+        mine = {name: value for name, value in self._settings.items() if name not in apart}
         return {
             **mine,
             "sandbox_level": supervisor.sandbox_level,
             "policy_hash": supervisor.policy_hash,
             "python_version": platform.python_version(),
+            "numpy_version": version("numpy") if self._settings["packages"] else None,
             "version": __version__,
         }
 
