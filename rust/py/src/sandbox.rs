@@ -92,6 +92,7 @@ pub(crate) fn sandbox_zygote(
         PyModule::from_code(py, &CString::new(source)?, &file, &name)
     };
     module(opsd_sandbox::SPELL, "opsd_spell")?;
+    module(opsd_sandbox::REHEARSE, "opsd_rehearse")?;
     module(opsd_sandbox::IMPORTING, "opsd_importing")?;
     let harness = module(opsd_sandbox::HARNESS, "opsd_harness")?;
     let (packages, site_packages) = folders.split_at(num_packages.min(folders.len()));

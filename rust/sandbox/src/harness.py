@@ -35,6 +35,7 @@ import types
 from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 
 import opsd_importing
+import opsd_rehearse
 from opsd_spell import NoForm, TooLarge, encode
 
 # Programs get these for nothing: imported once, inherited by every fork.
@@ -372,9 +373,10 @@ def serve(core, site_packages, packages, flavour):
     os.register_at_fork = _register_at_fork
     if core.no_open:
         opsd_importing.block(site_packages)
-    for name in ("opsd_spell", "opsd_importing", "opsd_harness"):
+    for name in ("opsd_spell", "opsd_importing", "opsd_rehearse", "opsd_harness"):
         del sys.modules[name]  # no program's business
     world = World()
+    opsd_rehearse.rehearse(Program, written, core, world)
     core.seal(library, sys.base_prefix, site_packages, packages)
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page

@@ -80,6 +80,8 @@ pub use zygote::Zygote;
 
 /// A returned value's spelling, which the harness imports as `opsd_spell`.
 pub const SPELL: &str = include_str!("spell.py");
+/// What the zygote runs before anything else, which the harness imports as `opsd_rehearse`.
+pub const REHEARSE: &str = include_str!("rehearse.py");
 /// Imports that go another way than through folders, which the harness imports as `opsd_importing`.
 pub const IMPORTING: &str = include_str!("importing.py");
 /// The Python half, run by the zygote's interpreter and inherited by every child; `serve(zygote, site_packages)` is
