@@ -29,7 +29,8 @@ ROOMS = {
     "model": {"model"},
     "rollout": {"rollout", "sampler", "vllm_engine", "vllm_server", "weight_sync"},
     "grading": {
-        "grading", "grading_options", "grading_flow", "grader_process", "feedback", "grade_inputs", "grade_keys",
+        "grading", "grading_options", "grading_flow", "lcb_rules", "grader_process", "feedback", "grade_inputs",
+        "grade_keys",
         "grade_journal", "grade_results", "grade_run", "grade_report", "grade_official", "grading_ray",
         "grading_cluster", "grading_node",
     },
@@ -50,7 +51,7 @@ DOORS = {("gap", "evaluate")}
 
 CORRIDORS = {
     "train", "house", "distill", "sync", "checkpoint", "cli", "cli_context", "cli_grade", "cli_options", "doctor",
-    "doctor_sandbox", "compat.shared", "compat.verl", "compat.trl",
+    "doctor_sandbox", "compat.shared", "compat.verl", "compat.trl", "compat.lcb",
 }  # fmt: skip
 
 HEAVY = {

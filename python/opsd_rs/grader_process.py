@@ -25,6 +25,7 @@ from typing import Any
 from opsd_rs.errors import OpsdError
 from opsd_rs.grading_flow import Mailbox
 from opsd_rs.grading_options import comparator
+from opsd_rs.lcb_rules import oddities
 from opsd_rs.records import Problem, Solution
 
 START_SECONDS = 120.0
@@ -55,6 +56,7 @@ class Supervisor:
         :raises OpsdError: it cannot start, in its own words
         """
         self._owner = os.getpid()
+        self._official = {settings.get("profile"), settings.get("also")} - {"strict", None} != set()
         self._lock = threading.RLock()  # a stream may be dropped, and its jobs forgotten, amid any call
         self._failure: str | None = None
         self._waiting: dict[int, Mailbox] = {}
@@ -166,6 +168,7 @@ class Supervisor:
                 "time_limit_seconds": problem.time_limit_seconds,
                 "memory_limit_mib": problem.memory_limit_mib,
                 "compare": None if problem.compare is None else comparator(problem.compare),
+                "official": oddities(problem) if self._official else {},
             }
             self._send({"kind": "shelve", "key": key, "problem": record})
             self._shelf_chars += num_chars

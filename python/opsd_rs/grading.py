@@ -25,6 +25,7 @@ from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.grader_process import Supervisor
 from opsd_rs.grading_flow import Flow
 from opsd_rs.grading_options import FeedbackStyle, comparator, extraction, feedback_text
+from opsd_rs.lcb_rules import PROFILES, Profile, grade_metadata
 from opsd_rs.records import CaseResult, Grade, Solution
 
 Stop = Literal["never", "first-timeout", "first-failure"]
@@ -46,6 +47,12 @@ def _numpy() -> list[str]:
 class Grader(Flow):
     """A pool of sandboxes; a context manager, started when entered or at first use. Safe to share between threads.
 
+    :param profile: whose rules judge. ``strict``: a judge's. ``lcb-2025-05`` and ``lcb-2025-01``: those of
+        LiveCodeBench's runner of that date, surprises included; tests run in their order up to the first failure,
+        whatever ``stop`` says, a test's limit is ``cpu_seconds`` or the problem's own, as wall time rounded up to whole
+        seconds; see ``Grade.metadata`` and docs/grader-profiles.md
+    :param also: a second profile to grade by; its verdict is ``Grade.metadata["also"]``, and ``profiles_disagree``
+        among the flags says that ``passed`` differs
     :param workers: programs running at the same time; None: one per usable core
     :param stop: tests run smallest input first, then the largest, then the others as given; results keep the order
         given. ``first-failure`` leaves those that would run after a solution's first failure out (``not_run``);
@@ -91,6 +98,8 @@ class Grader(Flow):
     def __init__(
         self,
         *,
+        profile: Profile = "strict",
+        also: Profile | None = None,
         workers: int | None = None,
         stop: Stop = "never",
         isolation: Isolation = "solution",
@@ -112,21 +121,43 @@ class Grader(Flow):
         if workers is not None and workers < 1:
             raise BadInput(f"workers = {workers}: must be at least 1")
         for name, value, allowed in (
+            ("profile", profile, PROFILES),
+            ("also", also, (None, *PROFILES)),
             ("stop", stop, ("never", "first-timeout", "first-failure")),
             ("isolation", isolation, ("solution", "test")),
             ("level", level, (*LEVELS, None)),
             ("require", require, (*LEVELS, None)),
         ):
             if value not in allowed:
-                raise BadInput(f"{name} = {value!r}: must be one of {', '.join(map(str, allowed))}")
+                names = ", ".join(word for word in allowed if word is not None)
+                raise BadInput(f"{name} = {value!r}: must be one of {names}")
         if "S0" in (level, require) and not allow_unsandboxed:
             raise BadInput(
                 "level S0 runs programs without any isolation; only allow_unsandboxed=True accepts it"
             )
         if level is not None and require is not None and LEVELS.index(level) > LEVELS.index(require):
             raise BadInput(f"level = {level!r} is below require = {require!r}; lower require or leave it out")
+        if also == profile:
+            raise BadInput(f"also = {also!r}: is the profile itself; leave it out or name another")
+        official = [one for one in (profile, also) if one not in ("strict", None)]
+        if official and isolation == "test":
+            raise BadInput(
+                f'isolation = "test": profile {official[0]} runs all tests of a program in one process, as the '
+                'official runner does; use isolation = "solution"'
+            )
+        if compare != "official" and "strict" not in (profile, also):
+            raise BadInput(
+                f'compare = {compare!r}: profile {profile} compares officially; use compare = "official"'
+            )
+        for name, seconds in (("idle_seconds", idle_seconds), ("wall_seconds", wall_seconds)):
+            if seconds is not None and "strict" not in (profile, also):
+                raise BadInput(
+                    f"{name}: profile {profile} has no such limit; leave it out or use profile strict"
+                )
         self.workers = usable_cores() if workers is None else workers
         self._settings: dict[str, Any] = {
+            "profile": profile,
+            "also": also,
             "workers": self.workers,
             "stop": stop,
             "isolation": isolation,
@@ -212,7 +243,9 @@ class Grader(Flow):
                 "extract": None if solution.code is not None else self._settings["extract"],
                 "message": found["message"],
                 "reason": found["reason"],
+                **grade_metadata(found),
             },
+            profile=self._settings["profile"],
             isolation=self._settings["isolation"],
             sandbox_level=supervisor.sandbox_level,
             policy_hash=supervisor.policy_hash,

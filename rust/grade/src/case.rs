@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::comparator::Spelled;
 use crate::extract::Rule;
 use crate::feedback::Feedback;
+use crate::official::Oddities;
 
 /// One test. For function calls `input` holds one JSON value per line and `output` one JSON value.
 #[derive(Debug, Clone, Deserialize)]
@@ -33,6 +34,9 @@ pub struct Problem {
     /// In place of the grader's comparator.
     #[serde(default)]
     pub compare: Option<Spelled>,
+    /// For the official profiles only.
+    #[serde(default)]
+    pub official: Oddities,
 }
 
 /// A candidate: `code` as it stands, else what the extraction rule finds in `completion`.
@@ -45,6 +49,21 @@ pub struct Solution {
     /// The completion ended at the token limit; changes the words of the feedback only.
     #[serde(default)]
     pub truncated: bool,
+}
+
+/// Whose rules judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Profile {
+    /// A judge's: the program as it stands, on real standard streams, under CPU limits.
+    #[default]
+    #[serde(rename = "strict")]
+    Strict,
+    /// LiveCodeBench's runner since May 2025.
+    #[serde(rename = "lcb-2025-05")]
+    Lcb202505,
+    /// LiveCodeBench's runner of January 2025.
+    #[serde(rename = "lcb-2025-01")]
+    Lcb202501,
 }
 
 /// When to leave the remaining tests out.
@@ -94,6 +113,10 @@ pub struct Overrides {
 pub struct Settings {
     /// Programs running at the same time; one sandbox each.
     pub workers: usize,
+    /// See [`Profile`].
+    pub profile: Profile,
+    /// A second profile to judge by.
+    pub also: Option<Profile>,
     /// See [`Stop`].
     pub stop: Stop,
     /// See [`Isolation`].

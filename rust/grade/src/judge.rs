@@ -19,16 +19,16 @@ use crate::prepare::Prepared;
 use crate::quiet::Turnstile;
 use crate::reason::Reason;
 use crate::trial::Trial;
-use crate::verdict::{CaseResult, Grade, Outcome, Verdict, verdict_of};
+use crate::verdict::{Also, CaseResult, Grade, Outcome, Verdict, verdict_of};
 
-const RETRIES: u32 = 2;
+pub(crate) const RETRIES: u32 = 2;
 /// Grades solutions one after the other in a sandbox of its own. Lives and works on one thread.
 #[derive(Debug)]
 pub struct Judge {
-    sandboxes: Sandboxes,
+    pub(crate) sandboxes: Sandboxes,
     room: CheckerRoom,
     turnstile: Arc<Turnstile>,
-    settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 impl Judge {
@@ -57,14 +57,41 @@ impl Judge {
         solution: &Solution,
         cancelled: &Arc<AtomicBool>,
     ) -> Grade {
+        let mut grade = self.grade_under(problem, solution, cancelled);
+        if let Some((profile, second)) = &problem.also {
+            let second = match second {
+                Ok(second) => Ok(self.grade_under(second, solution, cancelled)),
+                Err(reason) => Err(reason.clone()),
+            };
+            let differs = |second: &Grade| second.passed != grade.passed;
+            if second.as_ref().is_ok_and(differs) {
+                grade.flags.push("profiles_disagree".to_owned());
+            }
+            grade.also = Some(Box::new(Also {
+                profile: *profile,
+                grade: second,
+            }));
+        }
+        grade
+    }
+
+    fn grade_under(
+        &mut self,
+        problem: &Prepared,
+        solution: &Solution,
+        cancelled: &Arc<AtomicBool>,
+    ) -> Grade {
         let code = match (&solution.code, &solution.completion) {
-            (Some(code), _) => (!code.trim().is_empty()).then(|| code.clone()),
+            (Some(code), _) => Some(code.clone()),
             (None, completion) => completion
                 .as_deref()
                 .and_then(|text| extract(text, self.settings.extract)),
         };
+        if let Some(exam) = &problem.exam {
+            return self.grade_officially(problem, exam, &code.unwrap_or_default(), cancelled);
+        }
         let num_tests = problem.inputs.len();
-        let Some(code) = code else {
+        let Some(code) = code.filter(|code| !code.trim().is_empty()) else {
             let text = self.settings.feedback.no_code(solution.truncated);
             let outcomes = in_input_order(problem, Vec::new());
             return grade(Verdict::NoCode, &outcomes, text, Vec::new());
@@ -131,7 +158,7 @@ impl Judge {
 }
 
 /// One outcome per test of the problem; what did not run says so.
-fn in_input_order(problem: &Prepared, outcomes: Vec<Outcome>) -> Vec<Outcome> {
+pub(crate) fn in_input_order(problem: &Prepared, outcomes: Vec<Outcome>) -> Vec<Outcome> {
     let mut all: Vec<Outcome> = problem
         .order
         .iter()
@@ -143,7 +170,7 @@ fn in_input_order(problem: &Prepared, outcomes: Vec<Outcome>) -> Vec<Outcome> {
     all
 }
 
-fn grade(
+pub(crate) fn grade(
     verdict: Verdict,
     outcomes: &[Outcome],
     feedback: String,
@@ -160,6 +187,8 @@ fn grade(
         feedback,
         reason,
         flags: flags.into_iter().map(str::to_owned).collect(),
+        official: None,
+        also: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Candidate programs and tests in; verdicts per test, one per solution, and feedback text out.
 //!
 //! `case`, `verdict` and `reason` are the words; `extract`, `comparator` with `compare`, `value` and `decimal`, and
-//! `feedback` are pure functions; `checker` asks a program of the user's instead; `ending` names a test's end; `judge`
+//! `feedback` are pure functions; `checker` asks a program of the user's instead; `ending` names a test's end; `official` is LiveCodeBench's own way to judge; `judge`
 //! grades one solution in one sandbox by what `trial` decides, `quiet` sees that some tests run alone; `supervisor` does so for a caller at the
 //! other end of a socket, in a process that alone knows the expected outputs. A program that fails is data here, never
 //! an error.
@@ -17,6 +17,7 @@ mod extract;
 mod feedback;
 mod isolation;
 mod judge;
+mod official;
 mod prepare;
 mod protocol;
 mod quiet;
@@ -26,14 +27,15 @@ mod trial;
 mod value;
 mod verdict;
 
-pub use case::{Case, Isolation, Overrides, Problem, Settings, Solution, Stop};
+pub use case::{Case, Isolation, Overrides, Problem, Profile, Settings, Solution, Stop};
 pub use comparator::{Comparator, Spelled};
 pub use error::Error;
 pub use extract::{Rule, extract};
 pub use feedback::{Feedback, Shown, Style};
 pub use judge::Judge;
+pub use official::{Odd, Oddities, Official};
 pub use prepare::Prepared;
 pub use reason::Reason;
 pub use supervisor::supervise;
 pub use value::Value;
-pub use verdict::{CaseResult, Grade, Outcome, Verdict};
+pub use verdict::{Also, CaseResult, Grade, Outcome, Verdict};

@@ -7,12 +7,13 @@
 
 use opsd_sandbox::{Entry, Input, Limits};
 
-use crate::case::{Case, Overrides, Problem};
+use crate::case::{Case, Overrides, Problem, Profile};
 use crate::checker::{CheckerRoom, Judged};
 use crate::comparator::Comparator;
 use crate::compare::strip;
 use crate::error::Error;
 use crate::feedback::Shown;
+use crate::official::Exam;
 use crate::value::Value;
 
 /// See the module.
@@ -26,15 +27,19 @@ pub struct Prepared {
     pub order: Vec<usize>,
     /// Per test.
     pub limits: Limits,
-    outputs: Vec<Expected>,
-    comparator: Comparator,
+    pub(crate) outputs: Vec<Expected>,
+    pub(crate) comparator: Comparator,
+    /// Official profiles only.
+    pub(crate) exam: Option<Exam>,
+    /// Prepared for a second profile, or why it cannot be.
+    pub(crate) also: Option<(Profile, Result<Box<Prepared>, String>)>,
 }
 
 #[derive(Debug)]
-struct Expected {
-    text: String,
+pub(crate) struct Expected {
+    pub(crate) text: String,
     /// Function problems only.
-    value: Option<Value>,
+    pub(crate) value: Option<Value>,
 }
 
 impl Prepared {
@@ -52,6 +57,7 @@ impl Prepared {
             time_limit_seconds,
             memory_limit_mib,
             compare,
+            official: _,
         } = problem;
         let bad = |what: String| Error::BadProblem(format!("problem {problem_id}: {what}"));
         if tests.is_empty() {
@@ -116,6 +122,8 @@ impl Prepared {
             limits,
             outputs,
             comparator,
+            exam: None,
+            also: None,
         })
     }
 
@@ -178,6 +186,7 @@ mod tests {
     use super::{Prepared, running_order};
     use crate::case::{Case, Overrides, Problem};
     use crate::comparator::{Comparator, Spelled};
+    use crate::official::Oddities;
     use crate::value::Value;
 
     fn prepare(problem: Problem) -> Result<Prepared, String> {
@@ -196,6 +205,7 @@ mod tests {
             time_limit_seconds: 6.0,
             memory_limit_mib: 1024,
             compare: None,
+            official: Oddities::default(),
         }
     }
 

@@ -83,7 +83,7 @@ fn serve(
     while let Some(request) = receive::<Request>(&mut stream)? {
         match request {
             Request::Shelve { key, problem } => {
-                let prepared = Prepared::new(problem, &settings.limits, &comparator)
+                let prepared = Prepared::under(problem, settings, &comparator)
                     .map_err(|error| error.to_string());
                 shelf.insert(key, Arc::new(prepared));
             }

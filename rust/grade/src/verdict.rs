@@ -3,6 +3,8 @@
 use opsd_sandbox::Frame;
 use serde::Serialize;
 
+use crate::case::Profile;
+use crate::official::Official;
 use crate::reason::Reason;
 
 /// Verdict on a test or a solution. `NotRun` is for tests only, `NoCode` for solutions only.
@@ -119,6 +121,19 @@ pub struct Grade {
     pub flags: Vec<String>,
     /// Words for `infra_error` and `runtime_error`, machine-readable enough for a log.
     pub message: String,
+    /// What the official runner would have returned; official profiles only.
+    pub official: Option<Official>,
+    /// The verdict under a second profile, if one was asked for.
+    pub also: Option<Box<Also>>,
+}
+
+/// A grade under a second profile.
+#[derive(Debug, Clone, Serialize)]
+pub struct Also {
+    /// Which.
+    pub profile: Profile,
+    /// None: the problem cannot be run under it, for this reason.
+    pub grade: Result<Grade, String>,
 }
 
 /// The solution's verdict: accepted iff all `num_tests` tests are; else the first failure in input order. An

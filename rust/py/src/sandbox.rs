@@ -74,6 +74,13 @@ impl PyZygote {
     fn next_test(py: Python<'_>, done: Option<u64>, report: &[u8]) -> u64 {
         py.detach(|| opsd_sandbox::next_test(done, report))
     }
+
+    /// As `next_test`, for a harness that reads the input itself: (index, step, descriptor, to be closed).
+    #[staticmethod]
+    fn next_input(py: Python<'_>, done: Option<u64>, report: &[u8]) -> (u64, u64, i32, bool) {
+        let next = py.detach(|| opsd_sandbox::next_input(done, report));
+        (next.index, next.step, next.fd, next.once)
+    }
 }
 
 /// Become a zygote: for the interpreter that `Sandbox` starts, and nobody else. Does not return.
@@ -91,9 +98,9 @@ pub(crate) fn sandbox_zygote(
         let (file, name) = (CString::new(format!("{name}.py"))?, CString::new(name)?);
         PyModule::from_code(py, &CString::new(source)?, &file, &name)
     };
-    module(opsd_sandbox::SPELL, "opsd_spell")?;
-    module(opsd_sandbox::REHEARSE, "opsd_rehearse")?;
-    module(opsd_sandbox::IMPORTING, "opsd_importing")?;
+    for (name, source) in opsd_sandbox::MODULES {
+        module(source, name)?;
+    }
     let harness = module(opsd_sandbox::HARNESS, "opsd_harness")?;
     let (packages, site_packages) = folders.split_at(num_packages.min(folders.len()));
     let arguments = (PyZygote(zygote), site_packages, packages, flavour.trim());
@@ -177,6 +184,7 @@ impl PySandbox {
             output_mib,
             stderr_kib,
             threads,
+            ..Limits::default()
         };
         let mut runs: Vec<(usize, TestRun)> = Vec::new();
         let mut failed: Option<PyErr> = None;

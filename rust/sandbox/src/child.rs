@@ -120,44 +120,76 @@ fn limit_resources(job: &Job) {
 /// Tells the driver that test `done` has ended (`None`: none yet), with the harness's report, and blocks until the
 /// next one's input is descriptor 0. Returns its index; without a next one the process ends here.
 pub fn next_test(done: Option<u64>, report: &[u8]) -> u64 {
-    if let Some(index) = done {
-        let mut message = [0; wire::LENGTH + wire::LONGEST_HERE];
-        let place = if report.len() <= wire::LONGEST_HERE {
-            message[wire::LENGTH..][..report.len()].copy_from_slice(report);
-            wire::HERE
-        } else if sys::pwrite_all(&Borrowed(REPORT_FD), report).is_ok() {
-            wire::IN_FILE
-        } else {
-            sys::exit(wire::NO_REPORT) // the program has closed it, or lowered its own file limit
-        };
-        let length = report.len() as u64;
-        let words = wire::words([wire::DONE, index, sys::own_peak_kib(), length, place]);
-        message[..wire::LENGTH].copy_from_slice(&wire::pack(words));
-        let rest = if place == wire::HERE { report.len() } else { 0 };
-        if sys::send(CONTROL_FD, &message[..wire::LENGTH + rest], &[]).is_err() {
-            sys::exit(0);
+    let next = next_input(done, report);
+    // It is 0 already where the program has closed its own, as `open(0).read()` does.
+    if next.fd != 0 {
+        must("stdin", sys::place(next.fd, 0));
+        if next.fd != INPUT_FD {
+            drop(sys::adopt(next.fd));
         }
+    }
+    next.index
+}
+
+/// What a harness is to do next.
+#[derive(Debug, Clone, Copy)]
+pub struct Next {
+    /// Of the test.
+    pub index: u64,
+    /// See `wire::TEST` and its neighbours.
+    pub step: u64,
+    /// Where the input is.
+    pub fd: RawFd,
+    /// The descriptor is for this step alone: to be closed after it.
+    pub once: bool,
+}
+
+/// The same, but leaves the input at a descriptor of its own.
+pub fn next_input(done: Option<u64>, report: &[u8]) -> Next {
+    if let Some(index) = done {
+        tell(index, report);
     }
     let mut bytes = [0; wire::LENGTH];
     let mut fds = [-1; sys::MAX_FDS];
     let Ok((wire::LENGTH, count)) = sys::receive(CONTROL_FD, &mut bytes, &mut fds) else {
         sys::exit(0)
     };
-    let [kind, index, which, ..] = wire::unpack(&bytes);
-    match (kind, which, count) {
-        (wire::NEXT, wire::OWN_INPUT, 0) => must("stdin", sys::place(INPUT_FD, 0)),
-        // It is 0 already where the program has closed its own, as `open(0).read()` does.
-        (wire::NEXT, wire::THIS_INPUT, 1) if fds[0] == 0 => {}
-        (wire::NEXT, wire::NEW_INPUT | wire::THIS_INPUT, 1) => {
-            must("stdin", sys::place(fds[0], 0));
-            if which == wire::NEW_INPUT && fds[0] != INPUT_FD {
-                must("own input", sys::place(fds[0], INPUT_FD));
-            }
+    let [kind, index, which, step, ..] = wire::unpack(&bytes);
+    let (fd, once) = match (kind, which, count) {
+        (wire::NEXT, wire::OWN_INPUT, 0) => (INPUT_FD, false),
+        (wire::NEXT, wire::THIS_INPUT, 1) => (fds[0], true),
+        (wire::NEXT, wire::NEW_INPUT, 1) => {
             if fds[0] != INPUT_FD {
+                must("own input", sys::place(fds[0], INPUT_FD));
                 drop(sys::adopt(fds[0]));
             }
+            (INPUT_FD, false)
         }
         _ => sys::exit(0),
+    };
+    Next {
+        index,
+        step,
+        fd,
+        once,
     }
-    index
+}
+
+fn tell(index: u64, report: &[u8]) {
+    let mut message = [0; wire::LENGTH + wire::LONGEST_HERE];
+    let place = if report.len() <= wire::LONGEST_HERE {
+        message[wire::LENGTH..][..report.len()].copy_from_slice(report);
+        wire::HERE
+    } else if sys::pwrite_all(&Borrowed(REPORT_FD), report).is_ok() {
+        wire::IN_FILE
+    } else {
+        sys::exit(wire::NO_REPORT) // the program has closed it, or lowered its own file limit
+    };
+    let length = report.len() as u64;
+    let words = wire::words([wire::DONE, index, sys::own_peak_kib(), length, place]);
+    message[..wire::LENGTH].copy_from_slice(&wire::pack(words));
+    let rest = if place == wire::HERE { report.len() } else { 0 };
+    if sys::send(CONTROL_FD, &message[..wire::LENGTH + rest], &[]).is_err() {
+        sys::exit(0);
+    }
 }

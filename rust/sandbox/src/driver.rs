@@ -143,12 +143,13 @@ impl Sandbox {
         while let Some(input) = inputs.get(index) {
             let ready = match child.take() {
                 Some(mut child) if child.alive()? => {
-                    child.release(index, input)?;
+                    child.release(index, input, wire::TEST)?;
                     child
                 }
                 old => {
                     old.map_or(Ok(()), |old| self.dismiss(old))?;
-                    self.fork(program, limits, inputs.len() - index, index, input)?
+                    let left = inputs.len() - index;
+                    self.fork(&program.text(), limits, left, index, input, wire::TEST)?
                 }
             };
             let (mut run, survivor) = self.test(ready, index, limits, &program.entry)?;
@@ -230,30 +231,26 @@ impl Sandbox {
     /// A sealed process with the program's text in its report file, on its first test.
     pub(crate) fn fork(
         &mut self,
-        program: &Program,
+        text: &str,
         limits: &Limits,
         tests: usize,
         index: usize,
         input: &Input,
+        step: u64,
     ) -> Result<Child, Error> {
         let memfd = |name| sys::memfd(name).map_err(broken("memfd"));
         let (stdout, stderr, report) = (memfd(c"stdout")?, memfd(c"stderr")?, memfd(c"report")?);
-        let name = match &program.entry {
-            Entry::Stdin => "",
-            Entry::Function { entry_point } => entry_point,
-        };
-        let text = format!("{}\n{}", name.replace('\n', " "), program.code);
         sys::pwrite_all(&report, text.as_bytes()).map_err(broken("write the program"))?;
         let (control, theirs) = sys::socket_pair().map_err(broken("socket pair"))?;
         let mut own = OwnInput::new().map_err(broken("an input file"))?;
-        own.release(&control, index, input)
+        own.release(&control, index, input, step)
             .map_err(broken("release the input"))?;
 
         let cpu = (limits.cpu_seconds * tests as f64).ceil() as u64 + 1;
         let memory = limits.memory_mib << 20;
-        let stack = 64 << 20;
+        let stack = limits.stack_mib << 20;
         let output = limits.output_mib << 20;
-        let threads = u64::from(may_start_threads(&program.code));
+        let threads = u64::from(may_start_threads(text));
         let request = wire::words([wire::FORK, cpu, memory, output, stack, threads]);
         let fds = [&stdout, &stderr, &theirs, &report].map(AsRawFd::as_raw_fd);
         sys::send(self.socket.as_raw_fd(), &wire::pack(request), &fds)
@@ -275,6 +272,7 @@ impl Sandbox {
             input: own,
             cpu_before: 0.0,
             fresh: true,
+            converses: false,
         };
         if let Err(cause) = child.await_ready() {
             let said = sys::pread(&child.stderr, 0, 4096).unwrap_or_default();

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use crate::converse::{OfficialProgram, Step};
 use crate::driver::Sandbox;
 use crate::input::Input;
 use crate::limits::Limits;
@@ -60,7 +62,34 @@ impl Sandboxes {
         limits: &Limits,
         judge: &mut dyn FnMut(usize, &TestRun) -> Go,
     ) -> Result<(), Error> {
-        let flavour = self.flavour(&program.code);
+        self.with(&program.code, |sandbox| {
+            sandbox.run(program, inputs, limits, judge)
+        })
+    }
+
+    /// As [`Sandbox::converse`], in a fresh sandbox where the last one broke.
+    ///
+    /// # Errors
+    /// Infrastructure faults only.
+    pub fn converse<'a>(
+        &mut self,
+        program: &OfficialProgram,
+        limits: &Limits,
+        deadline: Duration,
+        next: &mut dyn FnMut(&TestRun) -> Option<Step<'a>>,
+    ) -> Result<(), Error> {
+        self.with(&program.code, |sandbox| {
+            sandbox.converse(program, limits, deadline, next)
+        })
+    }
+
+    /// Lets `work` use the sandbox that a program needs.
+    fn with(
+        &mut self,
+        code: &str,
+        work: impl FnOnce(&mut Sandbox) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let flavour = self.flavour(code);
         let place = match flavour {
             Flavour::Std => &mut self.std,
             Flavour::Numpy => &mut self.numpy,
@@ -73,7 +102,7 @@ impl Sandboxes {
             })?,
         };
         sandbox.give_up_when(&self.given_up);
-        sandbox.run(program, inputs, limits, judge)?;
+        work(&mut sandbox)?;
         *place = Some(sandbox);
         Ok(())
     }

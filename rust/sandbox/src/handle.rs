@@ -23,6 +23,8 @@ pub(crate) struct Child {
     pub(crate) cpu_before: f64,
     /// No test has run in it.
     pub(crate) fresh: bool,
+    /// Its reports are for the caller to read.
+    pub(crate) converses: bool,
 }
 
 /// How a process ended.
@@ -35,10 +37,10 @@ pub(crate) struct Death {
 
 impl Child {
     /// Releases a further test's input.
-    pub(crate) fn release(&mut self, index: usize, input: &Input) -> Result<(), Error> {
+    pub(crate) fn release(&mut self, index: usize, input: &Input, step: u64) -> Result<(), Error> {
         self.cpu_before = sys::cpu_seconds(self.pid).map_err(broken("read the child's clock"))?;
         self.input
-            .release(&self.control, index, input)
+            .release(&self.control, index, input, step)
             .map_err(broken("release the input"))
     }
 

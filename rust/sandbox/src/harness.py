@@ -7,13 +7,6 @@ apart from each other's leavings, and give them the same world in every run.
 ``core`` (the Rust half) offers ``seal``, ``next``, ``forked`` in the zygote and ``enter``, ``next_test`` in the child.
 """
 
-import os
-
-# A zygote has one thread, a child never forks, and each test seeds `random` anew: what modules ask to be run after a
-# fork would only copy pages, half as many again as a small program itself. `serve` puts the function back.
-_register_at_fork, os.register_at_fork = os.register_at_fork, lambda **_: None
-
-# ruff: noqa: E402
 import _signal
 import atexit
 import builtins
@@ -24,6 +17,7 @@ import importlib
 import json
 import linecache
 import mmap
+import os
 import random
 import re
 import resource
@@ -35,8 +29,10 @@ import types
 from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 
 import opsd_importing
+import opsd_official
 import opsd_rehearse
 from opsd_spell import NoForm, TooLarge, encode
+from opsd_start import register_at_fork as _register_at_fork
 
 # Programs get these for nothing: imported once, inherited by every fork.
 # fmt: off
@@ -342,6 +338,10 @@ def child(core, world):
     threading.main_thread()._set_native_id()
     size = os.fstat(core.report_fd).st_size
     text = _pread(core.report_fd, size, 0).decode()
+    how, _, text = text.partition(" ")
+    if how == "official":
+        order, _, code = text.partition("\n")
+        opsd_official.child(core, order, code, PRELUDE)
     most_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)[0] - (64 << 10)
     program = Program(core, text, most_bytes if most_bytes > 0 else 16 << 20)
     index = core.next_test(None, b"")
@@ -373,7 +373,7 @@ def serve(core, site_packages, packages, flavour):
     os.register_at_fork = _register_at_fork
     if core.no_open:
         opsd_importing.block(site_packages)
-    for name in ("opsd_spell", "opsd_importing", "opsd_rehearse", "opsd_harness"):
+    for name in [name for name in sys.modules if name.startswith("opsd_")]:
         del sys.modules[name]  # no program's business
     world = World()
     opsd_rehearse.rehearse(Program, written, core, world)

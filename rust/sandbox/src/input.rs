@@ -80,6 +80,7 @@ impl OwnInput {
         control: &OwnedFd,
         index: usize,
         input: &Input,
+        step: u64,
     ) -> sys::Sys<()> {
         let shared = input.open()?;
         let (which, fd) = if let Some(file) = &shared {
@@ -92,7 +93,7 @@ impl OwnInput {
                 (wire::NEW_INPUT, Some(self.reader.as_raw_fd()))
             }
         };
-        let next = wire::pack(wire::words([wire::NEXT, index as u64, which]));
+        let next = wire::pack(wire::words([wire::NEXT, index as u64, which, step]));
         // A child that has just died refuses it; the watching finds out.
         sys::send(control.as_raw_fd(), &next, fd.as_slice()).or(Ok(()))
     }

@@ -40,6 +40,7 @@ mod bpf;
 mod calls;
 mod child;
 mod clocks;
+mod converse;
 mod driver;
 mod fingerprint;
 mod flavours;
@@ -64,7 +65,8 @@ mod sys;
 mod wire;
 mod zygote;
 
-pub use child::{REPORT_FD, next_test};
+pub use child::{Next, REPORT_FD, next_input, next_test};
+pub use converse::{OfficialProgram, Step};
 pub use driver::Sandbox;
 pub use flavours::Sandboxes;
 pub use input::Input;
@@ -78,12 +80,17 @@ pub use probe::{LayerStatus, probe};
 pub use readable::Readable;
 pub use zygote::Zygote;
 
-/// A returned value's spelling, which the harness imports as `opsd_spell`.
-pub const SPELL: &str = include_str!("spell.py");
-/// What the zygote runs before anything else, which the harness imports as `opsd_rehearse`.
-pub const REHEARSE: &str = include_str!("rehearse.py");
-/// Imports that go another way than through folders, which the harness imports as `opsd_importing`.
-pub const IMPORTING: &str = include_str!("importing.py");
 /// The Python half, run by the zygote's interpreter and inherited by every child; `serve(zygote, site_packages)` is
 /// the zygote's life.
 pub const HARNESS: &str = include_str!("harness.py");
+/// What the harness imports, in this order: what comes first of all, imports that go another way than through folders,
+/// what the zygote runs before anything else, the plain spelling of a value, the official profiles' way to run.
+pub const MODULES: [(&str, &str); 7] = [
+    ("opsd_start", include_str!("start.py")),
+    ("opsd_importing", include_str!("importing.py")),
+    ("opsd_rehearse", include_str!("rehearse.py")),
+    ("opsd_spell", include_str!("spell.py")),
+    ("opsd_typed", include_str!("typed.py")),
+    ("opsd_mocks", include_str!("mocks.py")),
+    ("opsd_official", include_str!("official.py")),
+];

@@ -13,6 +13,8 @@ pub struct Limits {
     pub wall_seconds: f64,
     /// Address space, MiB (`RLIMIT_AS`); the interpreter's own part is included.
     pub memory_mib: u64,
+    /// Soft limit of the main thread's stack, MiB; a program may raise it.
+    pub stack_mib: u64,
     /// Standard output per test, MiB (`RLIMIT_FSIZE` on a memfd).
     pub output_mib: u64,
     /// How much of the end of standard error is kept, KiB.
@@ -28,6 +30,7 @@ impl Default for Limits {
             idle_seconds: 3.0,
             wall_seconds: 90.0, // 10 x CPU + 30
             memory_mib: 1024,
+            stack_mib: 64,
             output_mib: 16,
             stderr_kib: 64,
             threads: 32,
@@ -61,6 +64,7 @@ impl Limits {
         }
         for (name, value, most) in [
             ("memory_mib", self.memory_mib, 1 << 20),
+            ("stack_mib", self.stack_mib, 1 << 20),
             ("output_mib", self.output_mib, 1 << 12),
             ("stderr_kib", self.stderr_kib, 1 << 20),
             ("threads", u64::from(self.threads), 4096),

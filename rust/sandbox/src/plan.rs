@@ -26,6 +26,17 @@ pub struct Program {
     pub entry: Entry,
 }
 
+impl Program {
+    /// What the harness reads: how to run it, then the source.
+    pub(crate) fn text(&self) -> String {
+        let name = match &self.entry {
+            Entry::Stdin => "",
+            Entry::Function { entry_point } => entry_point,
+        };
+        format!("plain {}\n{}", name.replace('\n', " "), self.code)
+    }
+}
+
 /// The limit that ended a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
@@ -128,6 +139,24 @@ pub struct TestRun {
     /// First test of a fresh process. A failure with `fresh == false` may come from state that an earlier test
     /// left behind: answer [`Go::Again`] and believe the second run.
     pub fresh: bool,
+}
+
+impl TestRun {
+    /// A run without a value and without measurements.
+    pub(crate) fn bare(end: End, stdout: Vec<u8>, stderr: Vec<u8>) -> Self {
+        Self {
+            end,
+            stdout,
+            stderr,
+            value: None,
+            note: None,
+            cpu_seconds: 0.0,
+            wall_seconds: 0.0,
+            memory_mib: 0.0,
+            starved: false,
+            fresh: false,
+        }
+    }
 }
 
 /// The caller's answer after each test.

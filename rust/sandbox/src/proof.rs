@@ -216,7 +216,14 @@ fn look_from_outside(sandbox: &mut Sandbox, level: Level) -> Result<usize, Strin
         entry: Entry::Stdin,
     };
     let child = sandbox
-        .fork(&program, &Limits::default(), 1, 0, &Input::from(Vec::new()))
+        .fork(
+            &program.text(),
+            &Limits::default(),
+            1,
+            0,
+            &Input::from(Vec::new()),
+            crate::wire::TEST,
+        )
         .map_err(|error| error.to_string())?;
     let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", child.pid));
     let (status, network) = (read("status"), read("net/dev"));

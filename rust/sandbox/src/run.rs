@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::calls::Arch;
 use crate::clocks::{Clocks, threads};
@@ -10,6 +11,9 @@ use crate::handle::{Child, Death};
 use crate::limits::Limits;
 use crate::plan::{End, Entry, Error, Limit, TestRun};
 use crate::{report, sys, wire};
+
+/// Look up at least so often: a test may have been given up meanwhile.
+const LONGEST_NAP: Duration = Duration::from_millis(400);
 
 /// How the watching ended.
 enum Seen {
@@ -94,8 +98,8 @@ fn watch(
     let mut nap = Clocks::first_nap(limits);
     let mut bytes = [0; wire::LENGTH + wire::LONGEST_HERE];
     loop {
-        let [spoke, dead, asks] =
-            sys::wait([control, pidfd, listener], nap).map_err(broken("watch a test"))?;
+        let [spoke, dead, asks] = sys::wait([control, pidfd, listener], nap.min(LONGEST_NAP))
+            .map_err(broken("watch a test"))?;
         if spoke {
             match sys::receive_plain(&child.control, &mut bytes) {
                 // It closed the socket: it can only end or run out of time.
@@ -173,6 +177,12 @@ fn collect(child: &Child, index: usize, report: &[u8], limits: &Limits) -> Resul
         }
         sys::rewind(file).map_err(broken("go back in an output file"))?;
     }
+    if child.converses {
+        return Ok(TestRun {
+            value: Some(report.to_vec()),
+            ..TestRun::bare(End::Finished, stdout, stderr)
+        });
+    }
     let report = report::parse(report);
     if let Some(cause) = report.bad_input {
         let cause = format!("test {index}: {cause}");
@@ -187,16 +197,9 @@ fn collect(child: &Child, index: usize, report: &[u8], limits: &Limits) -> Resul
         report.end
     };
     Ok(TestRun {
-        end,
-        stdout,
-        stderr,
         value: report.value,
         note: report.note,
-        cpu_seconds: 0.0,
-        wall_seconds: 0.0,
-        memory_mib: 0.0,
-        starved: false,
-        fresh: false,
+        ..TestRun::bare(end, stdout, stderr)
     })
 }
 

@@ -19,7 +19,7 @@ pub(crate) const FORK: u64 = 2;
 pub(crate) const REAP: u64 = 3;
 /// `[READY, pid, CPU nanoseconds so far]`: no line of the program has run yet, so the child is believed.
 pub(crate) const READY: u64 = 4;
-/// `[NEXT, index, which]` with `which` one of `OWN_INPUT`, `NEW_INPUT`, `THIS_INPUT`.
+/// `[NEXT, index, which, step]` with `which` one of `OWN_INPUT`, `NEW_INPUT`, `THIS_INPUT`.
 pub(crate) const NEXT: u64 = 5;
 /// `[DONE, index, peak resident KiB, report bytes, where]`
 pub(crate) const DONE: u64 = 6;
@@ -32,6 +32,15 @@ pub(crate) const OWN_INPUT: u64 = 0;
 pub(crate) const NEW_INPUT: u64 = 1;
 /// The descriptor that comes along is the input of this test alone.
 pub(crate) const THIS_INPUT: u64 = 2;
+
+/// A step: run a test on the input.
+pub(crate) const TEST: u64 = 0;
+/// Official profiles: define the program.
+pub(crate) const COMPILE: u64 = 1;
+/// Official profiles: spell the last result and its arguments.
+pub(crate) const SHOW: u64 = 2;
+/// Official profiles: spell the last arguments.
+pub(crate) const SHOW_INPUTS: u64 = 3;
 
 /// The report follows the eight words, in the same message.
 pub(crate) const HERE: u64 = 0;

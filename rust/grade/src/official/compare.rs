@@ -1,0 +1,134 @@
+//! The official comparison of standard output, with the words that go into the metadata.
+//!
+//! The same rules as `compare`, and one more: a signalling NaN that is compared with a number ends the whole program.
+
+use super::text::cut;
+use crate::compare::{Tokens, strip};
+use crate::decimal::Decimal;
+
+/// How an output compares.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    Same,
+    /// The runner's words.
+    Differs(Vec<u8>),
+    /// Comparing raised.
+    Raises,
+}
+
+pub(super) fn compare(actual: &[u8], expected: &[u8]) -> Compared {
+    let (actual, expected) = (strip(actual), strip(expected));
+    if actual == expected {
+        return Compared::Same; // `nan` equals `nan` as text, too
+    }
+    let end = |byte: &u8| *byte == b'\n';
+    if actual.split(end).count() != expected.split(end).count() {
+        return Compared::Differs(b"Wrong answer: mismatched output length".to_vec());
+    }
+    for (index, (left, right)) in actual.split(end).zip(expected.split(end)).enumerate() {
+        let (left, right) = (strip(left), strip(right));
+        if left == right {
+            continue;
+        }
+        let both = numbers(left).and_then(|left| Some((left, numbers(right)?)));
+        if let Some((left, right)) = both {
+            match same_numbers(&left, &right) {
+                Some(true) => continue,
+                Some(false) => {}
+                None => return Compared::Raises,
+            }
+        }
+        let head = format!("Wrong answer at output_line_idx={index}: ");
+        return Compared::Differs([head.as_bytes(), &cut(left), b" != ", &cut(right)].concat());
+    }
+    Compared::Same
+}
+
+struct Number {
+    value: Decimal,
+    signals: bool,
+}
+
+/// The numbers of a line; None if one of its tokens is none.
+fn numbers(line: &[u8]) -> Option<Vec<Number>> {
+    Tokens(line)
+        .map(|token| {
+            let value = Decimal::parse(token)?;
+            let signals = matches!(value, Decimal::Nan) && is_signalling(token);
+            Some(Number { value, signals })
+        })
+        .collect()
+}
+
+fn is_signalling(token: &[u8]) -> bool {
+    let mut letters = token
+        .iter()
+        .filter(|byte| !matches!(byte, b'_' | b'+' | b'-'));
+    letters
+        .next()
+        .is_some_and(|first| first.eq_ignore_ascii_case(&b's'))
+}
+
+/// Python's `==` on two lists of Decimals, which stops at the first difference. None: it raises.
+fn same_numbers(left: &[Number], right: &[Number]) -> Option<bool> {
+    if left.len() != right.len() {
+        return Some(false);
+    }
+    for (left, right) in left.iter().zip(right) {
+        if left.signals || right.signals {
+            return None;
+        }
+        if !left.value.same_value(&right.value) {
+            return Some(false);
+        }
+    }
+    Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Compared, compare};
+
+    fn words(actual: &str, expected: &str) -> String {
+        match compare(actual.as_bytes(), expected.as_bytes()) {
+            Compared::Differs(words) => String::from_utf8(words).unwrap(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_runners_words() {
+        for (actual, expected, want) in [
+            ("6\n\n", "6", "Same"),
+            ("1.0 2\nx", "1 2.0\nx", "Same"),
+            ("1\n2", "1 2", "Wrong answer: mismatched output length"),
+            ("a\nb ", "a\nc", "Wrong answer at output_line_idx=1: b != c"),
+            ("", "5", "Wrong answer at output_line_idx=0:  != 5"),
+            ("sNaN", "1", "Raises"),
+            ("1 sNaN", "1 -snan12", "Raises"),
+            ("sNaN", "sNaN", "Same"),
+            (
+                "2 sNaN",
+                "1 3",
+                "Wrong answer at output_line_idx=0: 2 sNaN != 1 3",
+            ),
+            (
+                "sNaN 1",
+                "3",
+                "Wrong answer at output_line_idx=0: sNaN 1 != 3",
+            ),
+            (
+                "nan",
+                "NaN",
+                "Wrong answer at output_line_idx=0: nan != NaN",
+            ),
+            (
+                "sNaN x",
+                "1 x",
+                "Wrong answer at output_line_idx=0: sNaN x != 1 x",
+            ),
+        ] {
+            assert_eq!(words(actual, expected), want, "{actual:?} {expected:?}");
+        }
+    }
+}

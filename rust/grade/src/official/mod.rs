@@ -1,0 +1,426 @@
+//! Judging as LiveCodeBench's official runner does: its list of results, its metadata, and our verdict from them.
+//!
+//! The program runs in one process, its tests in the given order, up to the first failure; nothing is reset, repeated
+//! or confirmed. What the runner says when it gives up is kept to the word, with its surprises: a fault outside a test
+//! discards the passes before it (`[-4]`), a process that is gone leaves `[-2]` with an IndexError of the runner's own.
+
+mod compare;
+mod exam;
+mod grade;
+mod prepare;
+mod text;
+mod typed;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use opsd_sandbox::{End, Limit, OfficialProgram, Step, TestRun};
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::feedback::Feedback;
+use crate::prepare::Prepared;
+use crate::value::Value;
+use crate::verdict::{Outcome, Verdict};
+use compare::{Compared, compare};
+pub(crate) use exam::Exam;
+pub use exam::{Odd, Oddities};
+use text::{cut, quote};
+use typed::{AMBIGUOUS, EMPTY, Equal, Typed};
+
+const GONE: &str = r#"{"error": "IndexError('list index out of range')", "error_code": -5, "error_message": "TestRunnerError"}"#;
+/// `str` of what comparing a signalling NaN raises.
+const SIGNALLED: &[u8] = b"[<class 'decimal.InvalidOperation'>]";
+
+/// What the runner would have returned.
+#[derive(Debug, Clone, Serialize)]
+pub struct Official {
+    /// `true`, `false`, -2, -3, -4 per test up to the first failure.
+    pub results: Vec<Json>,
+    /// A JSON object as text. `expected` is null in it for functions: the caller spells that value in Python.
+    pub metadata: String,
+    /// The JSON text of that value.
+    pub expected_json: Option<String>,
+}
+
+/// A program under judgement. Made anew when an infrastructure fault makes it run again.
+pub(crate) struct Sitting<'a> {
+    problem: &'a Prepared,
+    exam: &'a Exam,
+    feedback: Feedback,
+    cancelled: &'a Arc<AtomicBool>,
+    results: Vec<Json>,
+    seconds: f64,
+    /// Test that runs now, or whose texts are being fetched.
+    index: usize,
+    /// What the metadata say about it, once its texts are here.
+    pending: Option<Pending>,
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) verdict: Option<Verdict>,
+    pub(crate) official: Option<Official>,
+}
+
+enum Pending {
+    WrongAnswer,
+    /// Comparing raised this.
+    Raised(Vec<u8>),
+}
+
+impl<'a> Sitting<'a> {
+    pub(crate) fn new(
+        problem: &'a Prepared,
+        exam: &'a Exam,
+        feedback: Feedback,
+        cancelled: &'a Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            problem,
+            exam,
+            feedback,
+            cancelled,
+            results: Vec::new(),
+            seconds: 0.0,
+            index: 0,
+            pending: None,
+            outcomes: Vec::new(),
+            verdict: None,
+            official: None,
+        }
+    }
+
+    pub(crate) fn program(&self, code: String) -> OfficialProgram {
+        OfficialProgram {
+            code,
+            function: self.exam.function.clone(),
+            vintage: self.exam.vintage,
+            timeout_seconds: self.exam.timeout_seconds,
+        }
+    }
+
+    pub(crate) fn deadline_seconds(&self) -> f64 {
+        self.exam.deadline_seconds(self.problem.inputs.len())
+    }
+
+    /// Reads a step's run; names the next step, or None when all is known.
+    pub(crate) fn next(&mut self, run: &TestRun) -> Option<Step<'a>> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return None;
+        }
+        let report = run.value.as_deref().and_then(Report::parse);
+        let Some(report) = report else {
+            return self.gone(run);
+        };
+        match report.step {
+            b"ready" => match &self.exam.oddities.defect {
+                None => self.start(),
+                Some(defect) => self.outside(run, defect.as_bytes(), defect.clone()),
+            },
+            b"outside" => self.outside(run, report.text("message"), report.brief()),
+            b"output" => self.output(run, &report),
+            b"value" => self.value(run, &report),
+            b"error" => self.error(run, &report),
+            b"shown" => self.shown(run, &report),
+            _ => self.gone(run),
+        }
+    }
+
+    /// The next test, or the end.
+    fn start(&mut self) -> Option<Step<'a>> {
+        let Some(input) = self.problem.inputs.get(self.index) else {
+            let seconds = Json::from(self.seconds);
+            let metadata = format!("{{\"execution time\": {seconds}}}");
+            return self.finish(Verdict::Accepted, metadata, None);
+        };
+        if let Some(error) = self
+            .exam
+            .odd(self.index)
+            .and_then(|odd| odd.input_error.clone())
+        {
+            let outcome = Outcome::bare(Verdict::RuntimeError, error.clone());
+            return self.failed(-4, error.as_bytes(), None, outcome);
+        }
+        Some(Step::Test(input))
+    }
+
+    fn output(&mut self, run: &TestRun, report: &Report<'_>) -> Option<Step<'a>> {
+        if let Some(error) = self
+            .exam
+            .odd(self.index)
+            .and_then(|odd| odd.output_error.as_ref())
+        {
+            return self.outside(run, error.as_bytes(), error.clone());
+        }
+        let expected = self.problem.shown(self.index).expected;
+        match compare(report.payload, expected) {
+            Compared::Same => self.passed(run, report),
+            Compared::Raises => {
+                let brief = "InvalidOperation: a signalling NaN was compared".to_owned();
+                self.outside(run, SIGNALLED, brief)
+            }
+            Compared::Differs(words) => {
+                let mut outcome = measured(run, Verdict::WrongAnswer, String::new());
+                if self.feedback.wanted() {
+                    outcome.actual = self.feedback.answer(report.payload);
+                    outcome.actual_bytes = report.payload.len();
+                }
+                self.outcomes.push(outcome);
+                self.results.push(Json::from(-2));
+                let metadata = format!(
+                    "{{\"output\": {}, \"inputs\": {}, \"expected\": {}, \"error_code\": -2, \"error_message\": {}}}",
+                    quote(&cut(report.payload)),
+                    self.shown_input(None),
+                    self.shown_expected(),
+                    quote(&words),
+                );
+                self.finish(Verdict::WrongAnswer, metadata, Some(self.index))
+            }
+        }
+    }
+
+    fn value(&mut self, run: &TestRun, report: &Report<'_>) -> Option<Step<'a>> {
+        let Some(typed) = Typed::parse(report.payload) else {
+            return self.gone(run);
+        };
+        let found = match self.problem.expected_value(self.index) {
+            Some(expected) => typed.equals(expected),
+            None => Ok(Equal::Plain(false)), // nested too deeply for us
+        };
+        let raised = match found {
+            Ok(Equal::Plain(true)) => return self.passed(run, report),
+            Ok(Equal::Each(answers)) if answers == [true] => return self.passed(run, report),
+            Ok(Equal::Each(answers)) if answers.is_empty() => EMPTY.into(),
+            Ok(Equal::Each(answers)) if answers.len() > 1 => {
+                self.results.push(Json::from(answers[0])); // the runner shows an array by its first item
+                AMBIGUOUS.into()
+            }
+            Ok(_) => {
+                self.results.push(Json::from(false));
+                self.pending = Some(Pending::WrongAnswer);
+                return Some(Step::Show);
+            }
+            Err(repr) => repr,
+        };
+        self.pending = Some(Pending::Raised(raised));
+        Some(Step::ShowInputs)
+    }
+
+    fn error(&mut self, run: &TestRun, report: &Report<'_>) -> Option<Step<'a>> {
+        let timeout = report
+            .get("timeout")
+            .is_some_and(|value| matches!(value, Value::Bool(true)));
+        let (code, verdict) = if timeout {
+            (-3, Verdict::TimeLimit)
+        } else {
+            (-4, Verdict::RuntimeError)
+        };
+        let brief = if timeout {
+            String::new()
+        } else {
+            report.brief()
+        };
+        let inputs = report.get("inputs").map(|_| report.text("inputs"));
+        self.failed(
+            code,
+            report.text("error"),
+            inputs,
+            measured(run, verdict, brief),
+        )
+    }
+
+    fn shown(&mut self, run: &TestRun, report: &Report<'_>) -> Option<Step<'a>> {
+        let inputs = report.text("inputs");
+        match self.pending.take() {
+            Some(Pending::WrongAnswer) => {
+                let output = report.text("output");
+                let mut outcome = measured(run, Verdict::WrongAnswer, String::new());
+                if self.feedback.wanted() {
+                    outcome.actual = self.feedback.answer(output);
+                    outcome.actual_bytes = output.len();
+                }
+                self.outcomes.push(outcome);
+                let metadata = format!(
+                    "{{\"output\": {}, \"inputs\": {}, \"expected\": null, \"error_code\": -2, \"error_message\": \
+                     \"Wrong Answer\"}}",
+                    quote(output),
+                    quote(inputs),
+                );
+                self.finish(Verdict::WrongAnswer, metadata, Some(self.index))
+            }
+            Some(Pending::Raised(repr)) => {
+                let words = String::from_utf8_lossy(&repr).into_owned();
+                let outcome = measured(run, Verdict::RuntimeError, words);
+                self.failed(-4, &repr, Some(inputs), outcome)
+            }
+            None => self.gone(run), // nobody asked
+        }
+    }
+
+    fn passed(&mut self, run: &TestRun, report: &Report<'_>) -> Option<Step<'a>> {
+        if let Some(Value::Float(seconds)) = report.get("seconds") {
+            self.seconds += seconds;
+        }
+        self.outcomes
+            .push(measured(run, Verdict::Accepted, String::new()));
+        self.results.push(Json::from(true));
+        self.index += 1;
+        self.start()
+    }
+
+    /// Raised in a test: -3 or -4.
+    fn failed(
+        &mut self,
+        code: i32,
+        error: &[u8],
+        inputs: Option<&[u8]>,
+        outcome: Outcome,
+    ) -> Option<Step<'a>> {
+        let verdict = outcome.verdict;
+        self.outcomes.push(outcome);
+        self.results.push(Json::from(code));
+        let words = if code == -3 {
+            "Time Limit Exceeded"
+        } else {
+            "Runtime Error"
+        };
+        let metadata = format!(
+            "{{\"error\": {}, \"error_code\": {code}, \"error_message\": \"{words}\", \"inputs\": {}, \"expected\": {}}}",
+            quote(error),
+            self.shown_input(inputs),
+            self.shown_expected(),
+        );
+        self.finish(verdict, metadata, Some(self.index))
+    }
+
+    /// Raised outside a test: the runner forgets the tests before.
+    fn outside(&mut self, run: &TestRun, message: &[u8], brief: String) -> Option<Step<'a>> {
+        self.outcomes
+            .push(measured(run, Verdict::CompileError, brief));
+        self.results = vec![Json::from(-4)];
+        let words = [b"Error during testing: ", message].concat();
+        let metadata = format!(
+            "{{\"error_code\": -4, \"error_message\": {}}}",
+            quote(&words)
+        );
+        self.finish(Verdict::CompileError, metadata, None)
+    }
+
+    /// The process is gone, or makes no sense.
+    fn gone(&mut self, run: &TestRun) -> Option<Step<'a>> {
+        let (verdict, words) = match &run.end {
+            End::Stopped { by: Limit::Wall } => (
+                Verdict::TimeLimit,
+                format!(
+                    "The deadline of {} s for all tests together was reached.",
+                    self.deadline_seconds()
+                ),
+            ),
+            End::Violation { call } => {
+                (Verdict::SecurityViolation, call.clone().unwrap_or_default())
+            }
+            End::Signaled { signal } => (
+                Verdict::RuntimeError,
+                format!("The process was ended by signal {signal}."),
+            ),
+            _ => (
+                Verdict::RuntimeError,
+                "The program ended its process.".to_owned(),
+            ),
+        };
+        self.outcomes.push(measured(run, verdict, words));
+        self.results = vec![Json::from(-2)];
+        self.finish(verdict, GONE.to_owned(), None)
+    }
+
+    fn finish(
+        &mut self,
+        verdict: Verdict,
+        metadata: String,
+        failed_test: Option<usize>,
+    ) -> Option<Step<'a>> {
+        let expected_json = failed_test
+            .filter(|_| self.exam.function.is_some())
+            .map(|index| String::from_utf8_lossy(self.problem.shown(index).expected).into_owned());
+        self.verdict = Some(verdict);
+        self.official = Some(Official {
+            results: std::mem::take(&mut self.results),
+            metadata,
+            expected_json,
+        });
+        None
+    }
+
+    /// The input of the current test for the metadata; `own` is the program's view of a function's arguments.
+    fn shown_input(&self, own: Option<&[u8]>) -> String {
+        let odd = self.exam.odd(self.index);
+        match (own, odd.and_then(|odd| odd.shown_input.as_ref())) {
+            (Some(own), _) => quote(own),
+            (None, Some(shown)) => quote(shown.as_bytes()),
+            (None, None) => quote(&cut(self.problem.shown(self.index).input)),
+        }
+    }
+
+    fn shown_expected(&self) -> String {
+        let odd = self.exam.odd(self.index);
+        match odd.and_then(|odd| odd.shown_output.as_ref()) {
+            Some(shown) => quote(shown.as_bytes()),
+            None if self.exam.function.is_some() => "null".to_owned(),
+            None => quote(&cut(self.problem.shown(self.index).expected)),
+        }
+    }
+}
+
+fn measured(run: &TestRun, verdict: Verdict, message: String) -> Outcome {
+    let mut outcome = Outcome::bare(verdict, message);
+    outcome.cpu_seconds = Some(run.cpu_seconds);
+    outcome.wall_seconds = Some(run.wall_seconds);
+    outcome.memory_mib = Some(run.memory_mib);
+    outcome
+}
+
+/// A step's report, taken apart.
+struct Report<'r> {
+    step: &'r [u8],
+    header: Value,
+    payload: &'r [u8],
+}
+
+impl<'r> Report<'r> {
+    fn parse(bytes: &'r [u8]) -> Option<Self> {
+        let border = bytes.iter().position(|&byte| byte == b'\n')?;
+        let header = Value::parse(&bytes[..border])?;
+        let Value::Dict(entries) = &header else {
+            return None;
+        };
+        let step = match entries.get(&b"step"[..]) {
+            Some(Value::Text(step)) => STEPS.into_iter().find(|known| *known == step)?,
+            _ => return None,
+        };
+        Some(Self {
+            step,
+            header,
+            payload: &bytes[border + 1..],
+        })
+    }
+
+    fn get(&self, key: &str) -> Option<&Value> {
+        match &self.header {
+            Value::Dict(entries) => entries.get(key.as_bytes()),
+            _ => None,
+        }
+    }
+
+    fn text(&self, key: &str) -> &[u8] {
+        match self.get(key) {
+            Some(Value::Text(text)) => text,
+            _ => b"",
+        }
+    }
+
+    fn brief(&self) -> String {
+        String::from_utf8_lossy(self.text("brief")).into_owned()
+    }
+}
+
+const STEPS: [&[u8]; 6] = [
+    b"ready", b"outside", b"output", b"value", b"error", b"shown",
+];

@@ -1,0 +1,406 @@
+//! A function's result with its Python type, and how Python would compare it with a value read from JSON.
+//!
+//! The other half, which writes the tokens, is `typed.py` in the sandbox: see there for their form.
+
+use crate::value::Value;
+
+/// Deeper nesting is taken for a value that equals nothing.
+const MAX_DEPTH: usize = 500;
+
+/// A result.
+#[derive(Debug, Clone)]
+pub(super) enum Typed {
+    /// JSON's own types all the way down.
+    Json(Value),
+    List(Vec<Typed>),
+    Dict(Vec<(Vec<u8>, Typed)>),
+    /// numpy's; a scalar has no dimensions.
+    Array {
+        /// Floats narrower than Python's: a lone Python number is rounded to their width before comparing.
+        narrow: bool,
+        shape: Vec<usize>,
+        items: Vec<Typed>,
+    },
+    /// The one NaN of the JSON reader.
+    SharedNan,
+    /// Comparing it raises this.
+    Raises(Vec<u8>),
+    /// Equals nothing that JSON has.
+    Opaque,
+}
+
+/// What `result == expected` gives.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Equal {
+    Plain(bool),
+    /// numpy's: an array of answers, flat.
+    Each(Vec<bool>),
+}
+
+/// The repr of an exception that comparing raises.
+pub(super) type Raised = Vec<u8>;
+
+pub(super) const AMBIGUOUS: &str = "ValueError('The truth value of an array with more than one element is ambiguous. \
+     Use a.any() or a.all()')";
+pub(super) const EMPTY: &str = "ValueError('The truth value of an empty array is ambiguous. Use `array.size > 0` to \
+     check that an array is not empty.')";
+
+impl Typed {
+    /// Read tokens. None: no harness writes this.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader { bytes, at: 0 };
+        let value = reader.node(0)?;
+        (reader.at == bytes.len()).then_some(value)
+    }
+
+    /// Python's `==`.
+    pub(super) fn equals(&self, expected: &Value) -> Result<Equal, Raised> {
+        let plain = |same| Ok(Equal::Plain(same));
+        match (self, expected) {
+            (Self::Json(value), _) => plain(value.same_value(expected)),
+            (Self::List(left), Value::List(right)) => {
+                if left.len() != right.len() {
+                    return plain(false);
+                }
+                for (left, right) in left.iter().zip(right) {
+                    if !left.is_inside(right)? {
+                        return plain(false);
+                    }
+                }
+                plain(true)
+            }
+            (Self::Dict(left), Value::Dict(right)) => {
+                if left.len() != right.len() {
+                    return plain(false);
+                }
+                for (key, left) in left {
+                    match right.get(key) {
+                        Some(right) if left.is_inside(right)? => {}
+                        _ => return plain(false),
+                    }
+                }
+                plain(true)
+            }
+            (
+                Self::Array {
+                    narrow,
+                    shape,
+                    items,
+                },
+                _,
+            ) => each(*narrow, shape, items, expected),
+            (Self::Raises(repr), _) if is_number(expected) => Err(repr.clone()),
+            _ => plain(false),
+        }
+    }
+
+    /// `==` inside a list or dict: the same object is equal to itself, and the answer must be true or false.
+    fn is_inside(&self, expected: &Value) -> Result<bool, Raised> {
+        if let (Self::SharedNan, Value::Float(float)) = (self, expected) {
+            return Ok(float.is_nan());
+        }
+        match self.equals(expected)? {
+            Equal::Plain(same) => Ok(same),
+            Equal::Each(answers) => match answers[..] {
+                [] => Err(EMPTY.into()),
+                [answer] => Ok(answer),
+                _ => Err(AMBIGUOUS.into()),
+            },
+        }
+    }
+}
+
+fn is_number(value: &Value) -> bool {
+    matches!(value, Value::Bool(_) | Value::Int(_) | Value::Float(_))
+}
+
+/// numpy's element-wise `==`, the expected value made an array and both stretched to a common shape.
+fn each(narrow: bool, shape: &[usize], items: &[Typed], expected: &Value) -> Result<Equal, Raised> {
+    let mut others = Vec::new();
+    let other_shape = shape_of(expected)?;
+    flatten(expected, other_shape.len(), &mut others);
+    let common = broadcast(shape, &other_shape)?;
+    let total: usize = common.iter().product();
+    let lone = other_shape.is_empty();
+    let mut answers = Vec::with_capacity(total);
+    for flat in 0..total {
+        let (item, other) = (
+            items.get(place(flat, &common, shape)),
+            others.get(place(flat, &common, &other_shape)),
+        );
+        let (Some(item), Some(other)) = (item, other) else {
+            return Ok(Equal::Plain(false)); // forged: fewer items than its shape says
+        };
+        answers.push(if narrow && lone {
+            same_narrow(item, other)
+        } else {
+            item.is_inside(other)?
+        });
+    }
+    if common.is_empty() {
+        return Ok(Equal::Plain(answers == [true]));
+    }
+    Ok(Equal::Each(answers))
+}
+
+/// A float of half or single width with a Python number rounded to single width.
+#[expect(clippy::float_cmp, reason = "the official comparison is exact")]
+fn same_narrow(item: &Typed, other: &Value) -> bool {
+    let number = |value: &Value| match value {
+        Value::Float(float) => Some(*float),
+        Value::Int(text) => text.parse().ok(),
+        Value::Bool(bool) => Some(f64::from(u8::from(*bool))),
+        _ => None,
+    };
+    let Typed::Json(item) = item else {
+        return false;
+    };
+    match (number(item), number(other)) {
+        (Some(item), Some(other)) => item as f32 == other as f32,
+        _ => false,
+    }
+}
+
+/// The shape numpy finds in a nested list.
+fn shape_of(value: &Value) -> Result<Vec<usize>, Raised> {
+    let mut shape = Vec::new();
+    let mut level = vec![value];
+    while let Some(Value::List(first)) = level.first() {
+        let lengths_agree = level
+            .iter()
+            .all(|value| matches!(value, Value::List(items) if items.len() == first.len()));
+        if !lengths_agree {
+            let found: Vec<String> = shape.iter().map(usize::to_string).collect();
+            let comma = if found.len() == 1 { "," } else { "" };
+            return Err(format!(
+                "ValueError('setting an array element with a sequence. The requested array has an inhomogeneous shape \
+                 after {} dimensions. The detected shape was ({}{comma}) + inhomogeneous part.')",
+                shape.len(),
+                found.join(", ")
+            )
+            .into_bytes());
+        }
+        shape.push(first.len());
+        level = level
+            .iter()
+            .filter_map(|value| match value {
+                Value::List(items) => Some(items),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+    }
+    Ok(shape)
+}
+
+fn flatten<'v>(value: &'v Value, dimensions: usize, into: &mut Vec<&'v Value>) {
+    match value {
+        Value::List(items) if dimensions > 0 => {
+            for item in items {
+                flatten(item, dimensions - 1, into);
+            }
+        }
+        _ => into.push(value),
+    }
+}
+
+fn broadcast(left: &[usize], right: &[usize]) -> Result<Vec<usize>, Raised> {
+    let length = left.len().max(right.len());
+    let size = |shape: &[usize], at: usize| {
+        (at + shape.len())
+            .checked_sub(length)
+            .map_or(1, |at| shape[at])
+    };
+    (0..length)
+        .map(|at| match (size(left, at), size(right, at)) {
+            (left, right) if left == right || right == 1 => Ok(left),
+            (1, right) => Ok(right),
+            _ => Err(format!(
+                "ValueError('operands could not be broadcast together with shapes {} {} ')",
+                spell(left),
+                spell(right)
+            )
+            .into_bytes()),
+        })
+        .collect()
+}
+
+/// A shape as numpy's messages spell it: `(2,)`, `(2,3)`.
+fn spell(shape: &[usize]) -> String {
+    let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
+    let comma = if sizes.len() == 1 { "," } else { "" };
+    format!("({}{comma})", sizes.join(","))
+}
+
+/// Where the item at `flat` of the common shape comes from in an array of `shape`.
+fn place(flat: usize, common: &[usize], shape: &[usize]) -> usize {
+    let (mut rest, mut index, mut step) = (flat, 0, 1);
+    for back in 1..=common.len() {
+        let size = common[common.len() - back];
+        let at = rest % size;
+        rest /= size;
+        if let Some(&own) = shape.len().checked_sub(back).and_then(|at| shape.get(at)) {
+            index += step * if own == 1 { 0 } else { at };
+            step *= own;
+        }
+    }
+    index
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn line(&mut self) -> Option<&'a str> {
+        let rest = &self.bytes[self.at..];
+        let end = rest.iter().position(|&byte| byte == b'\n')?;
+        self.at += end + 1;
+        std::str::from_utf8(&rest[..end]).ok()
+    }
+
+    fn take(&mut self, length: &str) -> Option<&'a [u8]> {
+        let end = self.at.checked_add(length.parse().ok()?)?;
+        let taken = self.bytes.get(self.at..end)?;
+        self.at = end;
+        Some(taken)
+    }
+
+    /// As many as announced; never room for more than could be there.
+    fn several<T>(
+        &mut self,
+        count: usize,
+        mut one: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let mut all = Vec::with_capacity(count.min(self.bytes.len() - self.at));
+        for _ in 0..count {
+            all.push(one(self)?);
+        }
+        Some(all)
+    }
+
+    fn node(&mut self, depth: usize) -> Option<Typed> {
+        let line = self.line()?;
+        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let node = match kind {
+            "o" => Typed::Opaque,
+            "z" => Typed::SharedNan,
+            "j" => Value::parse(self.take(rest)?).map_or(Typed::Opaque, Typed::Json),
+            "x" => Typed::Raises(self.take(rest)?.to_vec()),
+            _ if depth >= MAX_DEPTH => return None,
+            "l" => Typed::List(self.several(rest.parse().ok()?, |reader| reader.node(depth + 1))?),
+            "d" => Typed::Dict(self.several(rest.parse().ok()?, |reader| {
+                let key = reader.line()?.strip_prefix("s ")?;
+                Some((reader.take(key)?.to_vec(), reader.node(depth + 1)?))
+            })?),
+            "a" => {
+                let (width, sizes) = rest.split_once(' ')?;
+                let sizes = sizes.split(' ').map(|size| size.parse().ok());
+                let mut shape = sizes.collect::<Option<Vec<usize>>>()?;
+                let count = shape.pop()?;
+                Typed::Array {
+                    narrow: width == "n",
+                    shape,
+                    items: self.several(count, |reader| reader.node(depth + 1))?,
+                }
+            }
+            _ => return None,
+        };
+        Some(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AMBIGUOUS, EMPTY, Equal, Typed};
+    use crate::value::Value;
+
+    fn answer(tokens: &str, expected: &str) -> Result<Equal, String> {
+        let typed = Typed::parse(tokens.as_bytes()).unwrap_or_else(|| panic!("{tokens:?}"));
+        typed
+            .equals(&Value::parse(expected.as_bytes()).unwrap())
+            .map_err(|repr| String::from_utf8(repr).unwrap())
+    }
+
+    #[test]
+    fn plain_values() {
+        let yes = Ok(Equal::Plain(true));
+        let no = Ok(Equal::Plain(false));
+        assert_eq!(answer("j 3\n[1]", "[1.0]"), yes);
+        assert_eq!(answer("l 2\nj 1\n1j 3\n\"a\"", "[true, \"a\"]"), yes);
+        assert_eq!(answer("l 2\no\nj 1\n1", "[1, 1]"), no);
+        assert_eq!(answer("d 1\ns 1\naj 1\n1", "{\"a\": 1}"), yes);
+        assert_eq!(answer("d 1\ns 1\naj 1\n1", "{\"b\": 1}"), no);
+        assert_eq!(answer("z\n", "NaN"), no);
+        assert_eq!(answer("l 1\nz\n", "[NaN]"), yes);
+        assert_eq!(answer("l 1\no\n", "[NaN]"), no);
+        assert_eq!(answer("x 2\nE!", "1"), Err("E!".to_owned()));
+        assert_eq!(answer("l 2\nj 1\n2x 2\nE!", "[1, 1]"), no, "never reached");
+        assert_eq!(answer("x 2\nE!", "\"1\""), no);
+    }
+
+    #[test]
+    fn arrays() {
+        assert_eq!(
+            answer("a w 1\nj 1\n1", "1"),
+            Ok(Equal::Plain(true)),
+            "a scalar"
+        );
+        assert_eq!(answer("a w 1\nj 1\n1", "[1]"), Ok(Equal::Each(vec![true])));
+        let pair = "a w 2 2\nj 1\n1j 1\n2";
+        assert_eq!(answer(pair, "[1, 2]"), Ok(Equal::Each(vec![true, true])));
+        assert_eq!(answer(pair, "[1, 3]"), Ok(Equal::Each(vec![true, false])));
+        assert_eq!(answer(pair, "2"), Ok(Equal::Each(vec![false, true])));
+        assert_eq!(
+            answer(pair, "[[1], [2]]"),
+            Ok(Equal::Each(vec![true, false, false, true]))
+        );
+        assert!(
+            answer(pair, "[1, 2, 3]")
+                .unwrap_err()
+                .ends_with("shapes (2,) (3,) ')")
+        );
+        assert!(
+            answer(pair, "[[1], [2, 3]]")
+                .unwrap_err()
+                .contains("after 1 dimensions. The detected shape was (2,) +")
+        );
+        assert_eq!(
+            answer(&format!("l 1\n{pair}"), "[[1, 2]]").unwrap_err(),
+            AMBIGUOUS
+        );
+        assert_eq!(answer("l 1\na w 0 0\n", "[[]]").unwrap_err(), EMPTY);
+        assert_eq!(
+            answer("a n 1\nj 19\n0.10000000149011612", "0.1"),
+            Ok(Equal::Plain(true))
+        );
+        assert_eq!(
+            answer("a w 1\nj 19\n0.10000000149011612", "0.1"),
+            Ok(Equal::Plain(false))
+        );
+    }
+
+    #[test]
+    fn what_no_harness_writes() {
+        let deep = "l 1\n".repeat(100_000);
+        for tokens in [
+            "",
+            "q\n",
+            "j 9\n1",
+            "l 2\no\n",
+            "a w\n",
+            "d 1\no\no\n",
+            "o\no\n",
+            "l 99999999999\n",
+            &deep,
+        ] {
+            assert!(Typed::parse(tokens.as_bytes()).is_none(), "{tokens:.20}");
+        }
+        assert_eq!(
+            answer("a w 5 1\no\n", "1"),
+            Ok(Equal::Plain(false)),
+            "fewer items than its shape"
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! One process for a whole program, led step by step: how the official profiles run.
+//!
+//! The program keeps its state, the steps come in the caller's order, and one deadline holds for all of them together.
+//! What a step reports is the caller's to read; this crate only knows whether the process still lives.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::driver::Sandbox;
+use crate::input::Input;
+use crate::limits::Limits;
+use crate::plan::{Entry, Error, TestRun};
+use crate::wire;
+
+/// A program for the harness of the official profiles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfficialProgram {
+    /// Python source.
+    pub code: String,
+    /// Name of the function or method that tests call; `None`: tests feed standard input.
+    pub function: Option<String>,
+    /// Which standard input: `2025-05` or `2025-01`.
+    pub vintage: &'static str,
+    /// Wall seconds per test, enforced in the process by `signal.alarm`.
+    pub timeout_seconds: u32,
+}
+
+/// What the process is asked to do next.
+#[derive(Debug, Clone, Copy)]
+pub enum Step<'a> {
+    /// Run one test on this input.
+    Test(&'a Input),
+    /// Spell the last result and the arguments it came from.
+    Show,
+    /// Spell the arguments alone: comparing the result raised.
+    ShowInputs,
+}
+
+/// CPU and idle time are no limit here.
+const NO_LIMIT_SECONDS: f64 = 999_999.0;
+
+impl Sandbox {
+    /// Starts a process for the program and asks it to compile; then `next` reads each step's run and names the next
+    /// step. `None`, or the end of the process, ends it.
+    ///
+    /// A run's `value` is the raw report; there is none when the process died. `End::Stopped` by the wall limit means
+    /// that the deadline was reached. Of `limits` only memory, stack, output and threads count.
+    ///
+    /// # Errors
+    /// Infrastructure faults only; the sandbox is then of no further use.
+    pub fn converse<'a>(
+        &mut self,
+        program: &OfficialProgram,
+        limits: &Limits,
+        deadline: Duration,
+        next: &mut dyn FnMut(&TestRun) -> Option<Step<'a>>,
+    ) -> Result<(), Error> {
+        let seconds = deadline.as_secs_f64();
+        let mut limits = Limits {
+            cpu_seconds: NO_LIMIT_SECONDS,
+            idle_seconds: NO_LIMIT_SECONDS,
+            wall_seconds: seconds,
+            ..limits.clone()
+        };
+        limits.check().map_err(Error::Limits)?;
+        let order = json!({
+            "name": program.function,
+            "vintage": program.vintage,
+            "timeout": program.timeout_seconds,
+        });
+        let text = format!("official {order}\n{}", program.code);
+        let entry = program
+            .function
+            .as_ref()
+            .map_or(Entry::Stdin, |name| Entry::Function {
+                entry_point: name.clone(),
+            });
+        let (started, nothing) = (Instant::now(), Input::from(Vec::new()));
+        let mut child = self.fork(&text, &limits, 1, 0, &nothing, wire::COMPILE)?;
+        child.converses = true;
+        for index in 0.. {
+            limits.wall_seconds = (seconds - started.elapsed().as_secs_f64()).max(1e-3);
+            let (run, survivor) = self.test(child, index, &limits, &entry)?;
+            let wanted = next(&run);
+            let Some(mut survivor) = survivor else {
+                break;
+            };
+            let Some(wanted) = wanted else {
+                return self.bury(survivor).map(drop);
+            };
+            let (input, step) = match wanted {
+                Step::Test(input) => (input, wire::TEST),
+                Step::Show => (&nothing, wire::SHOW),
+                Step::ShowInputs => (&nothing, wire::SHOW_INPUTS),
+            };
+            survivor.release(index + 1, input, step)?;
+            child = survivor;
+        }
+        Ok(())
+    }
+}

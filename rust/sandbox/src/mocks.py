@@ -1,0 +1,153 @@
+"""What LiveCodeBench's official runner puts in place of the standard streams and of dangerous functions, as a program
+sees it. Written from the runner's observed behaviour; messages and class names are part of that behaviour.
+"""
+
+import builtins
+import faulthandler
+import io
+import os
+import shutil
+import site
+import subprocess
+import sys
+
+# fmt: off
+# Names that programs find to be None. A call of one of them is a TypeError, as officially.
+WITHOUT = (
+    (os, (
+        "kill", "system", "putenv", "remove", "removedirs", "rmdir", "fchdir", "setuid", "fork", "forkpty", "killpg",
+        "rename", "renames", "truncate", "replace", "unlink", "fchmod", "fchown", "chmod", "chown", "chroot",
+        "lchflags", "lchmod", "lchown", "getcwd", "chdir",
+    )),
+    (shutil, ("rmtree", "move", "chown")),
+    (subprocess, ("Popen",)),
+    (builtins, ("quit", "help")),
+)
+# fmt: on
+# Builtins that the prelude copies and that are not what they were when the prelude was made.
+CHANGED = ("quit", "help", "copyright", "credits", "license")
+BLOCKED = ("ipdb", "joblib", "resource", "psutil", "tkinter")
+# numpy sets these while it is imported, if they are not set; setting one is among the things that are gone.
+WANTED_BY_NUMPY = ("OPENBLAS_MAIN_FREE", "GOTOBLAS_MAIN_FREE")
+
+
+def guard(code):
+    """Takes away what the runner takes away, and adds what ``-S`` left out of the builtins."""
+    if "multiprocessing" in code or "concurrent" in code:
+        import multiprocessing  # noqa: F401 - the runner has it already; without `os.getcwd` it cannot be imported
+    site.setcopyright()
+    faulthandler.disable()
+    os.environ.update({"OMP_NUM_THREADS": "1", **dict.fromkeys(WANTED_BY_NUMPY, "1")})
+    for place, names in WITHOUT:
+        for name in names:
+            setattr(place, name, None)
+    sys.modules.update(dict.fromkeys(BLOCKED))
+
+
+class Capturing:
+    """Holds what is printed while it is entered, whatever the program puts in place of ``sys.stdout`` meanwhile."""
+
+    def __enter__(self):
+        self._before, self._held = sys.stdout, io.StringIO()
+        sys.stdout = self._held
+        self._held.close = lambda x: (
+            1
+        )  # takes one argument too many: closing is a TypeError that names this place
+        return self
+
+    def __exit__(self, *_):
+        self.text = self._held.getvalue()
+        sys.stdout = self._before
+
+
+class MockBuffer:
+    """``sys.stdin.buffer`` since May 2025: has no position. ``read`` gives everything, ``readline`` the first line."""
+
+    def __init__(self, inputs):
+        self.inputs = inputs.encode("utf-8")
+
+    def read(self, *_):
+        return self.inputs
+
+    def readline(self, *_):
+        return self.inputs.split(b"\n")[0] + b"\n"
+
+
+class MockStdinWithBuffer:
+    """``sys.stdin`` since May 2025. ``readline`` moves on; ``read`` and ``readlines`` always give everything; it is
+    not iterable; anything else is a StringIO's."""
+
+    def __init__(self, inputs):
+        self.inputs = inputs
+        self._stringio = io.StringIO(inputs)
+        self.buffer = MockBuffer(inputs)
+
+    def read(self, *_):
+        return self.inputs
+
+    def readline(self, *arguments):
+        return self._stringio.readline(*arguments)
+
+    def readlines(self, *_):
+        return self.inputs.split("\n")
+
+    def __getattr__(self, name):
+        return getattr(self._stringio, name)
+
+
+class Anything:
+    """Stands for any attribute of the mocked file that reading does not need: it can be called, and taken further."""
+
+    def __call__(self, *_, **__):
+        return Anything()
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Anything()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return False
+
+
+class MockFile(Anything):
+    """What ``builtins.open`` gives, looked up under that name: the input, whatever file was asked for."""
+
+    def __init__(self, inputs):
+        self._lines = io.StringIO(inputs)
+        self.read, self.readline, self.readlines = (
+            self._lines.read,
+            self._lines.readline,
+            self._lines.readlines,
+        )
+
+    def __iter__(self):
+        return iter(self._lines)
+
+    def __next__(self):
+        return next(self._lines)
+
+
+class MockedInput:
+    """The input, for as long as this is entered. The order matters. First three methods of the ``sys.stdin`` that the
+    program may have bound already: its lines come without their ends, and past the last one is a StopIteration.
+    Then ``sys.stdin`` itself, then ``open``."""
+
+    def __init__(self, inputs, vintage):
+        self.inputs, self.vintage = inputs, vintage
+
+    def __enter__(self):
+        inputs, bound = self.inputs, sys.stdin
+        lines = iter(inputs.split("\n"))
+        mock = MockStdinWithBuffer(inputs) if self.vintage == "2025-05" else io.StringIO(inputs)
+        self.bound, self.opened = bound, builtins.open
+        bound.read, bound.readlines = lambda *_: inputs, lambda *_: inputs.split("\n")
+        bound.readline = lambda *_: next(lines)
+        sys.stdin, builtins.open = mock, lambda *_, **__: MockFile(inputs)
+
+    def __exit__(self, *_):
+        sys.stdin, builtins.open = self.bound, self.opened
+        del self.bound.read, self.bound.readline, self.bound.readlines

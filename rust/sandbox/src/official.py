@@ -1,0 +1,266 @@
+"""One program as LiveCodeBench's official runner runs it: rewritten, in the runner's namespace, on mocked streams.
+
+Written from what the runner can be observed to do, surprises included. Two things are otherwise: the runner compares
+in this process, here only the answer leaves it; and the runner judges all tests in one go, here each step ends with a
+report and waits for the next one. A report is a line of JSON, then bytes:
+
+    {"step": "ready"}                               compiled; the function is there
+    {"step": "output", "seconds": s}                the captured text follows (lone surrogates in three-byte form)
+    {"step": "value", "seconds": s}                 the result follows, as `opsd_typed` writes it
+    {"step": "error", "timeout": b, "error": repr}  raised inside a test; "inputs": the arguments' text (functions)
+    {"step": "outside", "message": text}            raised outside a test: the runner gives the whole program up
+    {"step": "shown", "output": o, "inputs": i}     texts of the last wrong answer, as the runner would show them
+
+Anything else, silence included, means that the program took its process down.
+"""
+
+import ast
+import builtins
+import contextlib
+import faulthandler
+import json
+import os
+import random
+import signal
+import sys
+import time
+import types
+
+from opsd_mocks import CHANGED, Capturing, MockedInput, guard
+from opsd_typed import encode
+
+# Taken now: a program may replace what these names mean later.
+_dumps, _loads, _pread, _close, _stat, _now = json.dumps, json.loads, os.pread, os.close, os.fstat, time.time
+_alarm, _watch, _unwatch = signal.alarm, faulthandler.enable, faulthandler.disable
+
+PRELUDE_LINES = 36  # of the runner's import text, its final line end included
+MOST_DIGITS = 50_000
+RECURSION_LIMIT = 50_000
+LONGEST = 300  # characters of a text in the metadata
+NO_METHOD = "cannot unpack non-iterable NoneType object"
+"""What a program without the function gets to hear: the runner trips over its own return value."""
+
+
+class TimeoutException(Exception):
+    pass
+
+
+def on_alarm(signum, frame):
+    print("timeout occured: alarm went off")  # goes where the program's output goes
+    raise TimeoutException
+
+
+def shown(value):
+    text = value if isinstance(value, str) else str(value)
+    return (
+        text if len(text) <= LONGEST else text[: LONGEST // 2] + "...(truncated) ..." + text[-LONGEST // 2 :]
+    )
+
+
+# --- the source ---------------------------------------------------------------------------------------------------
+
+
+def without_guard(code):
+    """A last statement ``if __name__ == '__main__':`` gives way to its body; any else-branch goes."""
+    with contextlib.suppress(BaseException):
+        tree = ast.parse(code)
+        last = tree.body[-1]
+        if isinstance(last, ast.If) and ast.unparse(last.test).strip() == "__name__ == '__main__'":
+            return ast.unparse(tree.body[:-1]) + "\n" + ast.unparse(last.body)
+    return code
+
+
+def as_function(code):
+    """Top-level imports first, all the rest in a function without arguments. None: it cannot be rewritten."""
+    try:
+        imports, rest = [], []
+        for statement in ast.parse(code).body:
+            (imports if isinstance(statement, (ast.Import, ast.ImportFrom)) else rest).append(statement)
+        nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
+        function = ast.FunctionDef(
+            name="wrapped_function", args=nothing, body=rest, decorator_list=[], lineno=-1
+        )
+        return ast.unparse(imports) + "\n" + ast.unparse(function)
+    except Exception:
+        return None
+
+
+class Program:
+    """A candidate in its process."""
+
+    def __init__(self, order, code, prelude):
+        self.name, self.timeout, self.vintage = order["name"], order["timeout"], order["vintage"]
+        self.code, self.prelude = code, prelude
+        self.method = self.last = None
+
+    def compile(self):
+        """Defines the program; returns a report."""
+        _alarm(self.timeout)
+        try:
+            if self.name is None:
+                code = without_guard(self.code)
+                text = as_function(code)
+                solution = self.define(code, 0) if text is None else self.define(text, 0, prelude=True)
+                name = "wrapped_function"
+            else:
+                solution, name = self.define(self.code, 1, prelude=True), self.name
+            with contextlib.suppress(Exception):
+                if hasattr(solution, name):
+                    self.method = getattr(solution, name)
+        except Exception as error:
+            return outside(error)
+        finally:
+            _alarm(0)
+        return {"step": "ready"} if self.method is not None else {"step": "outside", "message": NO_METHOD}
+
+    def define(self, text, gap, prelude=False):
+        """Executes ``text`` in a module of its own. The prelude's names are put there instead of executing its text,
+        and a statement in its place keeps the line numbers and the grammar (docstrings, ``from __future__``)."""
+        _alarm(self.timeout)
+        try:
+            module = types.ModuleType("tmp_sol", "")
+            if prelude:
+                code = compile(
+                    "0" + "\n" * (PRELUDE_LINES + gap) + text, "<string>", "exec", dont_inherit=True
+                )
+                module.__dict__.update(self.prelude)
+                module.__dict__.update({name: getattr(builtins, name) for name in CHANGED})
+                module.__dict__.update(stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr)
+                sys.setrecursionlimit(RECURSION_LIMIT)
+            else:
+                code = compile(text, "<string>", "exec", dont_inherit=True)
+            exec(code, module.__dict__)
+            return module.Solution() if "class Solution" in text else module
+        finally:
+            _alarm(0)
+
+    def test(self, text):
+        """Runs one test; returns (report, bytes)."""
+        try:
+            return self.call(text) if self.name is not None else self.run(text)
+        except Exception as error:
+            return outside(error), b""
+
+    def run(self, text):
+        _alarm(self.timeout)
+        _watch()
+        _alarm(self.timeout)
+        with Capturing() as captured:
+            try:
+                start = _now()
+                with MockedInput(text, self.vintage), contextlib.suppress(SystemExit):
+                    self.method()
+                seconds = _now() - start
+                _alarm(0)
+            except Exception as error:
+                _alarm(0)
+                return raised(error), b""
+            finally:
+                _alarm(0)
+                _unwatch()
+        return {"step": "output", "seconds": seconds}, captured.text.encode("utf-8", "surrogatepass")
+
+    def call(self, text):
+        arguments = [_loads(line) for line in text.split("\n")]
+        _alarm(self.timeout)
+        _watch()
+        try:
+            start = _now()
+            prediction = self.method(*arguments)
+            seconds = _now() - start
+            _alarm(0)
+            if isinstance(prediction, tuple):
+                prediction = list(prediction)
+            self.last = prediction, arguments
+            return {"step": "value", "seconds": seconds}, encode(prediction)
+        except Exception as error:
+            _alarm(0)
+            return {**raised(error), "inputs": shown(arguments)}, b""
+        finally:
+            _alarm(0)
+            _unwatch()
+
+    def show(self, result_too):
+        """The texts of the last result, which turned out to be wrong. Spelling it runs the program's own code."""
+        prediction, arguments = self.last
+        try:
+            if not result_too:
+                return {"step": "shown", "inputs": shown(arguments)}
+            try:
+                return {"step": "shown", "output": shown(prediction), "inputs": shown(arguments)}
+            except Exception as error:
+                return {**raised(error), "inputs": shown(arguments)}
+        except Exception as error:
+            return outside(error)
+
+
+def raised(error):
+    text = repr(error)
+    return {
+        "step": "error",
+        "timeout": "timeoutexception" in text.lower(),
+        "error": text,
+        "brief": brief(error),
+    }
+
+
+def outside(error):
+    return {"step": "outside", "message": f"{error}", "brief": brief(error)}
+
+
+def brief(error):
+    """For people: kind and message."""
+    try:
+        return f"{type(error).__name__}: {error}"[:4000]
+    except Exception:
+        return type(error).__name__
+
+
+# --- the process --------------------------------------------------------------------------------------------------
+
+
+def own_streams():
+    """0, 1 and 2 are the null device, as far as a program can tell: what it writes there past the mocks is lost."""
+    os.dup2(0, 1)  # the zygote left 0 open for writing
+    os.dup2(0, 2)
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+
+
+TEST, COMPILE, SHOW, SHOW_INPUTS = range(4)  # as in wire.rs
+
+
+def take(core, done, report):
+    """Sends a report; gets the next step: its index, its kind, its text."""
+    index, step, fd, once = core.next_input(done, report)
+    data = _pread(fd, _stat(fd).st_size, 0)
+    if once:
+        _close(fd)
+    return index, step, data.decode()
+
+
+def child(core, order, code, prelude):
+    """The life of the process: one step after the other until nobody asks for more."""
+    own_streams()
+    guard(code)
+    random.seed(0)  # officially unseeded; here two runs agree
+    sys.setrecursionlimit(1000)
+    sys.set_int_max_str_digits(MOST_DIGITS)
+    sys.argv[:] = ["main.py"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    signal.signal(signal.SIGALRM, on_alarm)
+    program = Program(_loads(order), code, prelude)
+    index, step, text = take(core, None, b"")
+    while True:
+        data = b""
+        if step == COMPILE:
+            report = program.compile()
+        elif step == TEST:
+            report, data = program.test(text)
+        else:
+            report = program.show(step == SHOW)
+        index, step, text = take(core, index, _dumps(report).encode() + b"\n" + data)
