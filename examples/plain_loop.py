@@ -1,0 +1,120 @@
+"""On-policy self-distillation in plain PyTorch: our grader, contexts and loss, a loop of your own.
+
+Each step samples a group of answers per problem, grades them, lets the self-teacher (a slow average of the student)
+re-read every answer with the context in view, and pulls the student towards what it then thinks. No DeepSpeed, no vLLM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+
+import torch
+from opsd_rs import Assembler, Context, Grader, Rollout, Solution
+from opsd_rs import model as models
+from opsd_rs import problems as problem_room
+from opsd_rs.config import LossConfig
+from opsd_rs.loss import opsd_loss
+from transformers import AutoModelForCausalLM
+
+
+@torch.no_grad()
+def sample(model, assembler, problem, num, max_tokens, temperature):
+    """``num`` answers to one problem, token by token; no answer is ever tokenised again."""
+    prompt = assembler.student_prompt(problem)
+    ids = torch.tensor([prompt] * num)
+    done = torch.zeros(num, dtype=torch.bool)
+    answers = [[] for _ in range(num)]
+    cache = None
+    for _ in range(max_tokens):
+        out = model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = out.past_key_values
+        probs = torch.softmax(out.logits[:, -1].float() / temperature, dim=-1)
+        ids = torch.multinomial(probs, 1)
+        for row in range(num):
+            if not done[row]:
+                answers[row].append(int(ids[row]))
+                done[row] = int(ids[row]) in assembler.eos_ids
+        if done.all():
+            break
+    return [
+        Rollout(
+            problem.problem_id, i, prompt, tuple(a), (), assembler.decode(a),
+            truncated=not bool(done[i]), policy_version=0,
+        )
+        for i, a in enumerate(answers)
+    ]  # fmt: skip
+
+
+def completion_logits(model, prompts, completions, pad_id):
+    """Logits that predict each completion token, rows end to end (T, V)."""
+    rows = [(*p, *c) for p, c in zip(prompts, completions, strict=True)]
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    logits = model(ids, attention_mask=mask, use_cache=False).logits
+    return torch.cat(
+        [logits[i, len(p) - 1 : len(p) + len(c) - 1] for i, (p, c) in enumerate(zip(prompts, completions, strict=True))]
+    )  # fmt: skip
+
+
+def main():
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--model", default="smollm2-135m", help="a folder, or a name of `opsd-rs model fetch`")
+    words.add_argument("--context", default="sdpo", help="a shipped name, a .toml file or file.py:function")
+    words.add_argument("--steps", type=int, default=2)
+    words.add_argument("--problems", type=int, default=2, help="problems a step")
+    words.add_argument("--rollouts", type=int, default=4, help="answers a problem")
+    words.add_argument("--max-tokens", type=int, default=64)
+    words.add_argument("--temperature", type=float, default=0.7)
+    args = words.parse_args()
+
+    torch.manual_seed(0)
+    folder = models.resolve(args.model)
+    student = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()  # eval: no dropout
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=2e-5, betas=(0.9, 0.999), weight_decay=0.01)
+    pool = [p for p in problem_room.load("primer") if p.kind == "function"]
+    assembler = Assembler(folder, Context.load(args.context), max_context_tokens=1536, pool=pool)
+    # One update per batch: on policy, so no importance weights.
+    loss = {"config": LossConfig(is_clip=None, rollout_is_clip=None), "temperature": args.temperature}
+
+    with Grader() as grader:
+        for step in range(args.steps):
+            problems = {p.problem_id: p for p in pool[step * args.problems : (step + 1) * args.problems]}
+            rollouts = []
+            for problem in problems.values():
+                rollouts += sample(
+                    student, assembler, problem, args.rollouts, args.max_tokens, args.temperature
+                )
+            answers = [
+                Solution(r.problem_id, r.sample, completion=r.text, truncated=r.truncated) for r in rollouts
+            ]
+            grades = grader.grade([(problems[a.problem_id], a) for a in answers])
+            contexts = assembler.teacher_contexts(rollouts, grades, problems)
+            rows = [(r, c) for r, c in zip(rollouts, contexts, strict=True) if c.has_context]
+            if not rows:
+                continue  # nobody had context: nothing to learn from
+            completions = [r.completion_ids for r, _ in rows]
+            asked, read = [r.prompt_ids for r, _ in rows], [c.prompt_ids for _, c in rows]
+            ours = completion_logits(student, asked, completions, assembler.pad_id)
+            with torch.no_grad():
+                theirs = completion_logits(teacher, read, completions, assembler.pad_id)
+            target = torch.tensor([token for ids in completions for token in ids])
+            row_of = torch.tensor([i for i, ids in enumerate(completions) for _ in ids])
+            keep = torch.ones_like(target, dtype=torch.bool)
+            out = opsd_loss(ours, theirs, target, keep, row_of, **loss)
+            optimizer.zero_grad()
+            out.loss.backward()
+            torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+            optimizer.step()
+            with torch.no_grad():
+                torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 0.05)
+            passed = sum(bool(g.passed) for g in grades) / len(grades)
+            print(
+                f"step {step}: passed {passed:.2f}, trained {len(rows)}/{len(rollouts)}, loss {out.loss:.4f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

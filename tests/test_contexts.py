@@ -1,0 +1,402 @@
+"""The contexts beyond the paper's six: notes of the model's, experience, examples, references, controls, functions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import context_models
+import pytest
+from opsd_rs import Assembler, Context
+from opsd_rs.config import ContextConfig, ExamplesConfig
+from opsd_rs.config_files import load_context, names
+from opsd_rs.context import compile_context
+from opsd_rs.context_controls import corrupted
+from opsd_rs.context_examples import Bm25, Examples
+from opsd_rs.context_lint import lint
+from opsd_rs.context_notes import Memory
+from opsd_rs.context_preview import diff, made_up, of_run, preview
+from opsd_rs.context_sections import View
+from opsd_rs.errors import BadInput
+from opsd_rs.journal import write_lines, write_table
+from opsd_rs.note_cache import NoteCache
+from opsd_rs.records import Case, Grade, Problem, Rollout
+
+ADD = Problem(
+    "add",
+    "Add two integers.",
+    (Case("1\n2", "3"),),
+    entry_point="add",
+    solution="def add(a, b):\n    return a + b",
+)
+SUB = Problem(
+    "sub",
+    "Subtract one integer from another.",
+    (),
+    entry_point="sub",
+    solution="def sub(a, b):\n    return a - b",
+)
+MUL = Problem(
+    "mul", "Multiply two integers.", (), entry_point="mul", solution="def mul(a, b):\n    return a * b"
+)
+PROBLEMS = {p.problem_id: p for p in (ADD, SUB, MUL)}
+
+
+def rollout(name: str, sample: int, text: str) -> Rollout:
+    return Rollout(name, sample, (1,), (5, 2), (-0.1, -0.2), text, truncated=False, policy_version=0)
+
+
+def grade(name: str, sample: int, passed: bool | None, feedback: str = "") -> Grade:
+    verdict: Any = {True: "accepted", False: "wrong_answer", None: "infra_error"}[passed]
+    return Grade(name, sample, passed, verdict, (), feedback)
+
+
+ROLLOUTS = [
+    rollout("add", 0, "bad add"), rollout("add", 1, "```python\ndef add(a, b):\n    return a + b\n```"),
+    rollout("add", 2, "odd add"), rollout("sub", 0, "bad sub"), rollout("sub", 1, "good sub"),
+    rollout("mul", 0, "bad mul"), rollout("mul", 1, "lost mul"),
+]  # fmt: skip
+GRADES = [
+    grade("add", 0, False, "said of add 0"), grade("add", 1, True), grade("add", 2, False, "said of add 2"),
+    grade("sub", 0, False, "said of sub 0"), grade("sub", 1, True),
+    grade("mul", 0, False, "said of mul 0"), grade("mul", 1, None),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return context_models.save(tmp_path_factory.mktemp("qwen"), context_models.SHAPES["qwen3"])
+
+
+def room(path: Path, context: str | ContextConfig | Context, **options: Any) -> Assembler:
+    loaded = load_context(context) if isinstance(context, str) else context
+    return Assembler(path, loaded, **{"max_context_tokens": 4096, "pool": list(PROBLEMS.values()), **options})
+
+
+def read(
+    assembler: Assembler, write: Any = lambda request: "A note.", memory: Memory | None = None
+) -> list[tuple[str, str]]:
+    """(status, what the teacher reads) of every rollout, notes written by ``write``."""
+    requests = assembler.note_requests(ROLLOUTS, GRADES, PROBLEMS)
+    notes = assembler.notes_from(requests, [write(r) for r in requests], ROLLOUTS, GRADES, PROBLEMS, memory)
+    contexts = assembler.teacher_contexts(ROLLOUTS, GRADES, PROBLEMS, notes)
+    return [(c.status, assembler.chat.text_of(c.prompt_ids)) for c in contexts]
+
+
+# --- Files -------------------------------------------------------------------------------------------------------
+
+
+def test_every_shipped_context_lints_clean_but_the_control() -> None:
+    for name in names("contexts"):
+        stem = name.removeprefix("contexts/")
+        assert [finding.level for finding in lint(stem)] == (["warning"] if stem == "none" else [])
+
+
+def test_the_text_of_a_preamble_and_its_version_change_together() -> None:
+    """When this fails: give the preamble a new number after its slash, and its hash here."""
+    found = {
+        c.preamble_id: c.preamble_sha256
+        for c in map(load_context, (n.removeprefix("contexts/") for n in names("contexts")))
+    }
+    assert found == {
+        "": "",
+        "concise/1": "a8d17919af2c0e57",
+        "expert-preamble/1": "0cacc123bc6ae072",
+        "system-prompt/1": "1c176fa080dee095",
+    }
+
+
+# --- Notes -------------------------------------------------------------------------------------------------------
+
+
+def test_a_reflection_is_written_for_each_failure_from_its_own_attempt_and_feedback(qwen: Path) -> None:
+    assembler = room(qwen, "erl")
+    requests = assembler.note_requests(ROLLOUTS, GRADES, PROBLEMS)
+    assert [(r.problem_id, r.sample) for r in requests] == [("add", 0), ("add", 2), ("sub", 0), ("mul", 0)]
+    asked = assembler.chat.text_of(requests[1].prompt_ids)
+    assert "odd add" in asked
+    assert "said of add 2" in asked
+    assert "bad add" not in asked
+    found = read(assembler, lambda r: f"I erred in {r.problem_id} {r.sample}.")
+    assert [status for status, _ in found] == [
+        "attempt+reflection+feedback", "bare", "attempt+reflection+feedback",
+        "attempt+reflection+feedback", "bare", "attempt+reflection+feedback", "bare",
+    ]  # fmt: skip
+    text = found[2][1]
+    order = [text.index(words) for words in (ADD.prompt, "odd add", "said of add 2", "I erred in add 2.")]
+    assert order == sorted(order)
+
+
+def test_a_critique_stands_beside_the_attempt_without_the_raw_feedback(qwen: Path) -> None:
+    found = read(room(qwen, "rltf_sd"), lambda r: f"Critique of {r.sample}.")
+    assert found[2][0] == "attempt+critique"
+    assert "Critique of 2." in found[2][1]
+    assert "said of add 2" not in found[2][1]
+    # Nothing was written: nothing privileged is left, and an attempt alone is no context.
+    assert [status for status, _ in read(room(qwen, "rltf_sd"), lambda r: " ")] == ["bare"] * 7
+
+
+def test_an_explanation_is_of_the_reference_and_loses_its_code(qwen: Path) -> None:
+    assembler = room(qwen, "opsd_explained")
+    requests = assembler.note_requests(ROLLOUTS, GRADES, PROBLEMS)
+    assert [(r.problem_id, r.sample) for r in requests] == [("add", 0), ("sub", 0), ("mul", 0)]
+    assert "```python\ndef mul(a, b):\n    return a * b\n```" in assembler.chat.text_of(
+        requests[2].prompt_ids
+    )
+    found = read(assembler, lambda r: "It adds.\n```python\ndef add(a, b):\n    return a + b\n```\nSo it is.")
+    assert found[0][0] == "reference+explanation"
+    assert "Why it works:\n\nIt adds.\n\nSo it is.\n" in found[0][1]
+    assert found[1][0] == "reference+explanation"  # who passed learns from the reference too
+
+
+def test_hints_per_rollout_come_from_another_success(qwen: Path) -> None:
+    hints = load_context("llm_peer_hints")
+    settings = hints.notes.model_copy(update={"scope": "per_rollout"})
+    assembler = room(qwen, hints.model_copy(update={"notes": settings}))
+    requests = assembler.note_requests(ROLLOUTS, GRADES, PROBLEMS)
+    assert [(r.problem_id, r.sample) for r in requests] == [("add", 0), ("add", 2), ("sub", 0)]
+    assert read(assembler, lambda r: f"Hint {r.sample}.")[2][1].count("Hint 2.") == 1
+
+
+def test_notes_can_come_from_a_file_of_annotators(qwen: Path, tmp_path: Path) -> None:
+    path = tmp_path / "critiques.jsonl"
+    write_lines(path, [{"problem_id": "add", "sample": 0, "text": "An annotator's word."}])
+    context = load_context("rltf_sd")
+    settings = context.notes.model_copy(update={"generator": "file", "file": str(path)})
+    assembler = room(qwen, context.model_copy(update={"notes": settings}))
+    assert assembler.note_requests(ROLLOUTS, GRADES, PROBLEMS) == []
+    found = read(assembler)
+    assert [status for status, _ in found][:3] == ["attempt+critique", "bare", "bare"]
+    assert "An annotator's word." in found[0][1]
+    path.write_text('{"problem_id": "add"}\n')
+    with pytest.raises(BadInput, match=r"critiques\.jsonl:1: expected problem_id and text"):
+        read(assembler)
+
+
+def test_experience_is_read_beside_other_problems_and_grows(qwen: Path) -> None:
+    assembler, memory = room(qwen, "opcd_experience"), Memory({"old": "An old lesson."})
+    found = read(assembler, lambda r: f"Lesson of {r.problem_id}.", memory)
+    assert [status for status, _ in found] == ["experience"] * 6 + ["bare"]  # a fault of ours teaches nothing
+    for (_, text), mine in zip(found[:6], ["add"] * 3 + ["sub"] * 2 + ["mul"], strict=True):
+        assert f"Lesson of {mine}." not in text
+        assert "An old lesson." in text
+        assert text.index("An old lesson.") < text.index(PROBLEMS[mine].prompt)
+    assert list(memory.items) == ["old", "add", "sub", "mul"]
+    memory.add({"old": "A new lesson."})
+    assert memory.others("mul", 2) == "Lesson of sub.\n\nA new lesson."
+
+
+def test_experience_survives_a_resume_and_an_interrupted_step_is_forgotten(tmp_path: Path) -> None:
+    cache = NoteCache(tmp_path)
+    cache.remember("oel", 0, {"add": "first"})
+    cache.remember("oel", 1, {"sub": "second", "add": "third"})
+    assert cache.remembered("oel", 0) == {}
+    assert cache.remembered("oel", 1) == {"add": "first"}
+    assert list(cache.remembered("oel", 2).items()) == [("sub", "second"), ("add", "third")]
+    cache.remember("oel", 1, {"mul": "again"})
+    assert cache.remembered("oel", 2) == {"add": "first", "mul": "again"}
+    cache.add("oel", 1, [{"key": "k", "text": "raw"}])
+    cache.add("oel", 1, [{"key": "l", "text": "raw too"}])
+    assert cache.texts("oel", 1) == {"k": "raw", "l": "raw too"}
+    assert cache.texts("oel", 2) == {}
+
+
+def test_an_unknown_slot_of_a_prompt_is_refused_by_its_key() -> None:
+    context = load_context("erl")
+    settings = context.notes.model_copy(update={"prompt": "{problem} {reflection}"})
+    with pytest.raises(BadInput, match=r"context\.notes\.prompt: unknown slot \{reflection\}"):
+        compile_context(context.model_copy(update={"notes": settings}))
+
+
+# --- References, examples, controls ------------------------------------------------------------------------------
+
+
+def test_a_reference_is_shown_as_an_answer_to_everybody(qwen: Path) -> None:
+    for name in ("sdft", "opsd"):
+        found = read(room(qwen, name))
+        assert [status for status, _ in found] == ["reference"] * 6 + ["bare"]
+        assert "```python\ndef add(a, b):\n    return a + b\n```" in found[1][1]
+    none = {name: replace(p, solution=None) for name, p in PROBLEMS.items()}
+    contexts = room(qwen, "sdft").teacher_contexts(ROLLOUTS, GRADES, none)
+    assert {c.status for c in contexts} == {"bare"}
+
+
+TEXTS = [
+    "Return the sum of all numbers in the list.",
+    "Reverse the string and return it.",
+    "Return the largest number in the list.",
+    "Count the vowels in the string.",
+    "Return the list sorted.",
+]
+
+
+BM25S = [2.145484, 0.071624, 0.303404, 0.10148, 0.343107]
+"""From bm25s 0.3.16, method "lucene", k1 = 1.5, b = 0.75, on the same words."""
+
+
+def test_bm25_is_that_of_bm25s() -> None:
+    scores = Bm25(TEXTS).scores("the sum of the list of numbers")
+    assert scores == pytest.approx(BM25S, abs=1e-6)
+    assert Bm25(TEXTS).best("the sum of the list of numbers", 2) == [0, 4]
+
+
+def test_examples_are_other_problems_nearest_last(qwen: Path) -> None:
+    pool = [Problem(f"p{i}", text, (), solution=f"answer {i}") for i, text in enumerate(TEXTS)]
+    twin = Problem("twin", TEXTS[0], (), solution="the twin's answer")
+    settings = ExamplesConfig(kind="nearest", num=2)
+    shown = Examples(settings, [*pool, twin, replace(pool[1], solution=None)], "c").of(pool[0])
+    assert shown is not None
+    assert "answer 0" not in shown
+    assert "twin" not in shown  # the same statement under another name would give the answer away
+    assert shown.index("answer 4") < shown.index("answer 2")
+    fixed = Examples(ExamplesConfig(kind="fixed", num=2), pool, "c")
+    texts = {fixed.of(replace(pool[0], problem_id=f"new {i}", prompt=f"New {i}")) for i in range(4)}
+    assert len(texts) == 1
+    with pytest.raises(BadInput, match="needs training problems with a solution"):
+        Examples(settings, [replace(pool[0], solution=None)], "c")
+    found = read(room(qwen, "retrieved_examples"))
+    assert found[0][0] == "examples"
+    assert found[0][1].index("def mul") < found[0][1].index(ADD.prompt)
+    assert "def add" not in found[0][1]
+
+
+def test_the_wrong_problem_stands_where_a_peer_would(qwen: Path) -> None:
+    peers = read(room(qwen, load_context("peer_solution_feedback").model_copy(update={"feedback": "none"})))
+    found = read(room(qwen, "wrong_problem_solution"))
+    assert [status for status, _ in found] == [s.replace("peer", "other_problem") for s, _ in peers]
+    assert "good sub" in found[0][1]
+    assert "return a + b" not in found[0][1]
+    assert "return a + b" in found[3][1]
+
+
+def test_a_corrupted_solution_differs_in_one_place(qwen: Path) -> None:
+    assert "    return a - b\n" in read(room(qwen, "corrupted_solution"))[0][1]
+    for code in ("def f(x):\n    return x < 3\n", "print(input())", "x", "def broken(:\n  return 1 +"):
+        assert corrupted(code) != code
+        assert corrupted(code) == corrupted(code)
+    answer = "Say:\n```\nshort = 1\n```\nand\n```python\ndef long(a):\n    return a and True\n```\nbye 1 + 1"
+    damaged = corrupted(answer)
+    assert damaged.startswith("Say:\n```\nshort = 1\n```\nand\n```python\ndef long(a):\n")
+    assert damaged.endswith("\n```\nbye 1 + 1")
+
+
+# --- The door ----------------------------------------------------------------------------------------------------
+
+
+def told(view: View) -> Any:
+    """A context of a test: feedback for failures, a word for successes, nothing where the sandbox failed."""
+    if view.grade.passed is None:
+        return None
+    return "Well done." if view.grade.passed else {"feedback": f"{view.grade.feedback} of {len(view.group)}"}
+
+
+def test_a_function_is_a_context(qwen: Path, tmp_path: Path) -> None:
+    found = read(room(qwen, Context.of(told)))
+    assert [status for status, _ in found] == [
+        "feedback",
+        "notes",
+        "feedback",
+        "feedback",
+        "notes",
+        "feedback",
+        "bare",
+    ]
+    assert "earlier attempt:\n\nsaid of add 0 of 3" in found[0][1]
+    assert f"{ADD.prompt}\n\nWell done." in found[1][1]
+
+    path = tmp_path / "mine.py"
+    path.write_text("def mind(view):\n    return 'Mind ' + view.problem.problem_id\n")
+    loaded = Context.load(f"{path}:mind")
+    assert loaded.name == "mind"
+    assert "Mind sub" in read(room(qwen, loaded))[3][1]
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        f'[context]\nname = "mine"\nfunction = "{path}:mind"\ntemplate = "{{notes}}{{prompt}}"\n'
+        'notes_template = "{notes}\\n"\n'
+    )
+    assert "Mind sub\nSubtract" in read(room(qwen, Context.load(file)))[3][1]
+
+    with pytest.raises(BadInput, match="its function gave 'hint'"):
+        read(room(qwen, Context.of(lambda view: {"hint": "x"}, name="odd")))
+    for spec in ("nowhere:f", f"{path}:absent", "mine.py:", f"{tmp_path}/no.py:f"):
+        with pytest.raises(BadInput, match=r"context\.function = "):
+            Context.load(spec if spec.count(":") else f"{spec}:")
+
+
+def test_a_preview_counts_tokens_and_cuts(qwen: Path) -> None:
+    assembler = room(qwen, "paper-2605.30070", max_context_tokens=400)
+    case = made_up(ADD, solution="import sys\n" + "x = 1\n" * 300 + "print(x)", feedback="wrong " * 60)
+    shown = preview(assembler, case, budget=400)
+    counts = {row.section: row for row in shown.sections}
+    assert shown.status == "peer+feedback"
+    assert shown.flags == ("cut:solution", "cut:feedback")
+    assert shown.teacher_tokens <= 400
+    assert sum(row.tokens for row in shown.sections) == shown.teacher_tokens
+    for name, whole in (("solution", case.rollouts[1].text), ("feedback", case.grades[0].feedback)):
+        assert f"[... {counts[name].cut_characters} characters cut ...]" in shown.teacher
+        assert 0 < counts[name].cut_characters < len(whole)
+    other = preview(room(qwen, "sdpo", max_context_tokens=400), case, budget=400)
+    assert any(line.startswith("+The following is feedback") for line in diff(other, shown))
+    assert diff(shown, shown) == []
+
+
+def test_a_preview_of_a_run_reads_its_rollouts_and_notes(qwen: Path, tmp_path: Path) -> None:
+    rows = [
+        {
+            "problem_id": r.problem_id, "sample": r.sample, "prompt_ids": list(r.prompt_ids), "completion_ids": [5, 2],
+            "logprobs": [-0.1, -0.2], "text": r.text, "truncated": False, "policy_version": 0, "passed": g.passed,
+            "verdict": g.verdict, "feedback": g.feedback,
+        }
+        for r, g in zip(ROLLOUTS, GRADES, strict=True)
+    ]  # fmt: skip
+    write_table(tmp_path / "rollouts" / "step-000003.parquet", rows)
+    NoteCache(tmp_path).add("erl", 3, [{"key": "k", "problem_id": "add", "sample": 2, "text": "I was odd."}])
+    shown = preview(room(qwen, "erl"), of_run(tmp_path, 3, 2, ADD, "erl"), budget=4096)
+    assert shown.status == "attempt+reflection+feedback"
+    assert "I was odd." in shown.teacher
+    assert "odd add" in shown.teacher
+    with pytest.raises(BadInput, match="no rollouts of problem mul"):
+        of_run(tmp_path, 2, 0, MUL, "erl")
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "key"),
+    [
+        ('template = "{prompt}"\nsolution = "peer"', "fault", "context.template"),
+        ('template = "{prompt}{hint}"', "fault", "context.template"),
+        ('templat = "{prompt}"', "fault", ""),
+        ('function = "nowhere:f"', "fault", "context.function"),
+        ('template = "{prompt}{notes}"\nstatic = true', "warning", "context.template"),
+        ('template = "{prompt}{feedback}"\nfeedback = "own"\nfeedback_template = "no: {feedback}"', "warning",
+         "context.feedback_template"),
+        ('template = "<|im_start|>{prompt}"\nstatic = true', "warning", "context.template"),
+        ('template = "{prompt}\\nGo. "\nstatic = true', "warning", "context.template"),
+        ('template = "{preamble}\\n{prompt}"\npreamble = "Go."\nstatic = true', "warning", "context.preamble_id"),
+        ('template = "{prompt}\\nGo."\nstatic = true\non_own_success = "bare"', "warning", "context.on_own_success"),
+        ('template = "{prompt}\\nGo."\nstatic = true\nbare_template = "{prompt}!"', "warning", "context.bare_template"),
+    ],
+)  # fmt: skip
+def test_lint_names_the_key(tmp_path: Path, text: str, level: str, key: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'[context]\nname = "mine"\n{text}\n')
+    assert [(found.level, found.key) for found in lint(str(path))] == [(level, key)]
+
+
+def test_the_commands_speak_json(smollm2: Path) -> None:
+    from click.testing import CliRunner
+    from opsd_rs.cli import main
+
+    def run(*words: str) -> Any:
+        result = CliRunner().invoke(main, ["context", *words, "--format", "json"])
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)
+
+    case = ["--model", str(smollm2), "--problem", "primer-add-numbers"]
+    shown = run("preview", "expert_preamble", *case)
+    assert shown["status"] == "static"
+    assert {row["section"] for row in shown["sections"]} == {"prompt", "preamble", "fixed words"}
+    assert shown["teacher_tokens"] > shown["student_tokens"]
+    assert run("diff", "sdpo", "paper-2605.30070", *case)["left"]["context"] == "sdpo"
+    assert run("lint", "sdpo") == []
