@@ -50,6 +50,18 @@ class Shape(NamedTuple):
 
 _CHATML = "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' -}}{%- endfor -%}"
 
+OLMO_SYSTEM = (
+    "You are a helpful function-calling AI assistant. You do not currently have access to any functions. "
+    "<functions></functions>"
+)
+"""What Olmo 3 Instruct is told where nobody gives a system message."""
+
+LLAMA_SYSTEM = (
+    "{{- '<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: ' -}}"
+    "{{- date_string -}}{{- '\n\n<|eot_id|>' -}}"
+)
+"""The turn that Llama 3.1 and later put first."""
+
 SHAPES = {
     "qwen3": Shape(
         template=_CHATML
@@ -62,17 +74,20 @@ SHAPES = {
         plain=("<think>", "</think>", "<tool_call>", "</tool_call>"),
     ),
     "olmo3": Shape(
-        template="{{- '<|im_start|>system\nYou answer in code.<|im_end|>\n' -}}"
+        template="{{- '<|im_start|>system\n"
+        + OLMO_SYSTEM
+        + "<|im_end|>\n' -}}"
         + _CHATML
         + "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}",
         split=DIGITS_BY_THREE,
         special=("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
-        plain=("|||PHONE|||", "  ", "    ", "<functions>"),
+        plain=("|||PHONE|||", "  ", "    ", "<functions>", "</functions>"),
         eos="<|endoftext|>",
     ),
     "llama3": Shape(
-        template="{{- bos_token -}}{{- '<|start_header_id|>system<|end_header_id|>\n\nToday Date: ' -}}"
-        + "{{- date_string -}}{{- '\n\n<|eot_id|>' -}}{%- for m in messages -%}"
+        template="{{- bos_token -}}"
+        + LLAMA_SYSTEM
+        + "{%- for m in messages -%}"
         + "{{- '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + (m.content | trim) + '<|eot_id|>' -}}"
         + "{%- endfor -%}{%- if add_generation_prompt -%}"
         + "{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' -}}{%- endif -%}",

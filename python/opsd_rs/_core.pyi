@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from typing_extensions import Buffer
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
     "Chat",
@@ -37,8 +38,8 @@ class Chat:
         rows: Sequence[tuple[str, str, Sequence[str | None]]],
         max_tokens: int,
         section_tokens: Sequence[int | None],
-        completion_ids: Buffer,
-        completion_offsets: Buffer,
+        completion_ids: NDArray[np.uint32],
+        completion_offsets: NDArray[np.uint64],
     ) -> dict[str, Any]: ...
     def render(self, message: str) -> str: ...
     def spells_special(self, text: str) -> bool: ...

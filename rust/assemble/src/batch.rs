@@ -1,9 +1,8 @@
 //! A step's rows, all at once: equal rows are put together once, distinct ones on every core, results packed.
 
-use std::collections::HashMap;
-
 use crate::chat::Chat;
 use crate::error::Error;
+use crate::hash::Map;
 use crate::parallel::on_every_core;
 use crate::prefix::shared_prefixes;
 use crate::row::{Budget, Prepared, parts, prepare, texts};
@@ -38,7 +37,7 @@ pub fn assemble(
     completions: &[&[u32]],
 ) -> Result<Packed, Error> {
     // Siblings that read the same solution have the same prompt.
-    let mut place = HashMap::new();
+    let mut place = Map::default();
     let mut distinct = Vec::new();
     let places: Vec<usize> = rows
         .iter()

@@ -105,7 +105,7 @@ impl Chat {
     pub fn encode(&self, label: &str, message: &str, ids: &mut Vec<u32>) -> Result<(), Error> {
         let mut session = self.encoder.session();
         let part = self.part(&mut session, message)?;
-        let parts = Parts::from([(message, part)]);
+        let parts = Parts::from_iter([(message, part)]);
         let line = self.line(&mut session, label, &[Run::slot(0, message)], &parts);
         let found = session.found();
         self.encoder.learn(found);

@@ -6,8 +6,6 @@
 //! does the whole job. What both give is compared in the tests on arbitrary text.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use serde_json::Value;
@@ -16,6 +14,7 @@ use tokenizers::{Encoding, Tokenizer};
 
 use crate::cut::Cuts;
 use crate::error::Error;
+use crate::hash::Map;
 use crate::spelling::Spellings;
 use crate::split::Splitter;
 
@@ -23,7 +22,7 @@ use crate::split::Splitter;
 const MOST_WORDS: usize = 200_000;
 const LONGEST_WORD: usize = 128;
 
-pub(crate) type Words = HashMap<Box<str>, Box<[u32]>, BuildHasherDefault<WordHasher>>;
+pub(crate) type Words = Map<Box<str>, Box<[u32]>>;
 
 /// A tokenizer that knows no special tokens, and what it has found out about words.
 #[derive(Debug)]
@@ -244,29 +243,6 @@ fn spell_bytes(word: &str) -> String {
             0xAD => '\u{143}',
         })
         .collect()
-}
-
-/// Multiply and rotate over words of eight bytes: the keys are short and nobody chooses them to collide.
-#[derive(Default)]
-pub(crate) struct WordHasher(u64);
-
-impl Hasher for WordHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(word))
-                .wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        }
-    }
-
-    fn write_u8(&mut self, byte: u8) {
-        self.write(&[byte]);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
 }
 
 #[cfg(test)]

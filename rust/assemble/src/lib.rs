@@ -16,6 +16,7 @@ mod chat;
 mod cut;
 mod encoder;
 mod error;
+mod hash;
 mod line;
 mod memory;
 mod parallel;

@@ -1,6 +1,5 @@
 //! One prompt put together from parts: what lies between cuts is copied, what lies around a join is encoded.
 
-use std::collections::HashMap;
 use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,11 +7,12 @@ use std::sync::Arc;
 use crate::chat::is_blank;
 use crate::encoder::Session;
 use crate::error::Error;
+use crate::hash::Map;
 use crate::memory::{Core, Part};
 use crate::template::Run;
 
 /// The parts at hand, by their text.
-pub(crate) type Parts<'a> = HashMap<&'a str, Arc<Part>>;
+pub(crate) type Parts<'a> = Map<&'a str, Arc<Part>>;
 
 /// A run as far as the chat template lets it stand.
 pub(crate) struct Visible<'a> {

@@ -1,11 +1,11 @@
 //! Parts that come again: the text of a slot or of a template, encoded between its first and its last cut.
 
-use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::encoder::Session;
 use crate::error::Error;
+use crate::hash::Map;
 use crate::spelling::Spellings;
 
 /// Texts and ids kept, in bytes: all statements of a benchmark, and to spare.
@@ -58,8 +58,8 @@ pub(crate) struct Memory(Mutex<Generations>);
 
 #[derive(Debug, Default)]
 struct Generations {
-    young: HashMap<Box<str>, Arc<Part>>,
-    old: HashMap<Box<str>, Arc<Part>>,
+    young: Map<Box<str>, Arc<Part>>,
+    old: Map<Box<str>, Arc<Part>>,
     young_bytes: usize,
 }
 

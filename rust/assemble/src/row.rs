@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 use std::ops::Range;
 
 use crate::budget::{largest_fit, middle_cut, only_marker, share};
 use crate::chat::Chat;
 use crate::encoder::Session;
 use crate::error::Error;
+use crate::hash::WordHasher;
 use crate::line::{Line, Parts};
 use crate::parallel::on_every_core;
 use crate::template::{ContextTemplate, Row};
@@ -238,7 +240,7 @@ impl Cutting<'_, '_> {
 
 /// Every text of the rows that may be worth encoding once, each once.
 pub(crate) fn texts<'a>(context: &'a ContextTemplate, rows: &[&Row<'a>]) -> Vec<&'a str> {
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::<_, BuildHasherDefault<WordHasher>>::default();
     rows.iter()
         .flat_map(|row| context.runs(row))
         .map(|run| run.text)
@@ -248,7 +250,7 @@ pub(crate) fn texts<'a>(context: &'a ContextTemplate, rows: &[&Row<'a>]) -> Vec<
 
 /// The parts of `texts`: those remembered and those found out now.
 pub(crate) fn parts<'a>(chat: &Chat, texts: &[&'a str]) -> Result<Parts<'a>, Error> {
-    let mut parts = Parts::new();
+    let mut parts = Parts::default();
     let mut fresh = Vec::new();
     for text in texts {
         match chat.memory.get(text) {
