@@ -12,10 +12,12 @@ import real_tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opsd_rs import _core
+from opsd_rs.context import Assembler
+from opsd_rs.context_api import Context
 from opsd_rs.context_batch import Batch, pack_rows, student_batch
 from opsd_rs.context_chat import ChatTemplate, chat_template
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.records import Rollout
+from opsd_rs.records import Case, Grade, Problem, Rollout
 
 SECTIONS = ("solution", "feedback")
 TEMPLATE = _core.ContextTemplate(
@@ -249,6 +251,43 @@ def test_the_students_rows_are_as_sampled() -> None:
     assert batch.shared_prefixes is not None
     assert batch.shared_prefixes.tolist() == [[0, 0], [0, 2], [2, 0]]
     assert len(student_batch([])) == 0
+
+
+@pytest.mark.parametrize("name", ["peer_solution_feedback", "feedback", "none", "expert_preamble", "sdft"])
+def test_a_teacher_batch_is_its_contexts_and_completions(name: str, tmp_path: Path) -> None:
+    path = context_models.save(tmp_path, context_models.SHAPES["qwen3"])
+    room = Assembler(path, Context.load(name), max_context_tokens=4000, section_tokens={"feedback": 50})
+    problem = Problem("add", "Add two integers.", (Case("1 2", "3"),), solution="print(3)")
+    rollouts = [
+        Rollout("add", i, room.student_prompt(problem), (5, i, 2), (0.0,) * 3, f"answer {i}", False, 0)
+        for i in range(4)
+    ]
+    grades = [
+        Grade(
+            "add",
+            i,
+            i > 1,
+            "accepted" if i > 1 else "wrong_answer",
+            (),
+            "" if i > 1 else "no <|im_end|> " * 60,
+        )
+        for i in range(4)
+    ]
+    batch = room.teacher_batch(rollouts, grades, {"add": problem})
+    contexts = room.teacher_contexts(rollouts, grades, {"add": problem})
+    for i, context in enumerate(contexts):
+        assert tuple(batch.prompt(i).tolist()) == context.prompt_ids
+        assert tuple(batch.completion(i).tolist()) == rollouts[i].completion_ids
+        assert (batch.statuses[i], batch.flags[i]) == (context.status, context.flags)
+    assert batch.has_context.tolist() == [context.has_context for context in contexts]
+    assert (batch.input_ids[batch.completion_mask].reshape(4, 3)[:, 1] == range(4)).all()
+    if name == "feedback":
+        assert contexts[0].flags == ("special:feedback", "cut:feedback")
+    students = room.student_batch(rollouts)
+    assert students.completion(2).tolist() == [5, 2, 2]
+    assert tuple(students.prompt(3).tolist()) == room.student_prompt(problem)
+    with pytest.raises(BadInput, match="section_tokens: no section 'hint'; there are solution"):
+        Assembler(path, Context.load(name), section_tokens={"hint": 9})
 
 
 def test_rows_and_completions_must_agree(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from opsd_rs import _core, context_notes
 from opsd_rs.config import ContextConfig, TeacherConfig
 from opsd_rs.config_context import SECTIONS
 from opsd_rs.context_api import Context
+from opsd_rs.context_batch import Batch, pack_rows, student_batch
 from opsd_rs.context_chat import chat_template
 from opsd_rs.context_notes import Memory, NoteRequest, Notes
 from opsd_rs.context_sections import Filled, Rules, groups_of
@@ -46,6 +47,7 @@ class Assembler:
     :param max_context_tokens: bound of every teacher prompt (``teacher.max_context_tokens``)
     :param control_mask: ``one`` keeps rows without context in the loss
     :param pool: problems of the training split, for examples and other problems' solutions
+    :param section_tokens: bound of single sections (``solution``, ``feedback``...), cut in the middle to it
     :raises BadInput: a tokenizer, chat template or context that cannot be used
     """
 
@@ -59,6 +61,7 @@ class Assembler:
         prompt_style: PromptStyle = "plain",
         control_mask: Literal["zero", "one"] = "zero",
         pool: Sequence[Problem] = (),
+        section_tokens: Mapping[str, int] | None = None,
     ) -> None:
         if isinstance(context, ContextConfig):
             context = Context.with_function(context)
@@ -67,6 +70,7 @@ class Assembler:
         self._template = compile_context(self.context)
         self._rules = Rules(self.context, pool, context.function)
         self._max_context_tokens = max_context_tokens
+        self._section_tokens = _known_sections(section_tokens or {})
         self._prompt_style: PromptStyle = prompt_style
         self._control_mask = control_mask
         self._student_prompts: dict[str, tuple[int, ...]] = {}
@@ -115,15 +119,37 @@ class Assembler:
         :raises BadInput: a problem whose statement alone exceeds ``teacher.max_context_tokens``
         """
         filled = self.sections(rollouts, grades, problems, notes)
-        rows = [
-            (rollout.problem_id, statement(problems[rollout.problem_id], self._prompt_style), row.texts)
-            for rollout, row in zip(rollouts, filled, strict=True)
-        ]
-        prompts = self.chat.encoder.assemble(self._template, rows, self._max_context_tokens)
+        batch = self._packed(rollouts, filled, problems, [()] * len(rollouts))
         return [
-            self._teacher_context(rollout, row, ids, flags)
-            for rollout, row, (ids, flags) in zip(rollouts, filled, prompts, strict=True)
+            TeacherContext(
+                problem_id=rollout.problem_id,
+                sample=rollout.sample,
+                prompt_ids=tuple(batch.prompt(i).tolist()),
+                status=batch.statuses[i],
+                has_context=bool(batch.has_context[i]),
+                flags=batch.flags[i],
+            )
+            for i, rollout in enumerate(rollouts)
         ]
+
+    def teacher_batch(
+        self,
+        rollouts: Sequence[Rollout],
+        grades: Sequence[Grade],
+        problems: Mapping[str, Problem],
+        notes: Notes | None = None,
+    ) -> Batch:
+        """The same prompts, each followed by its completion verbatim, as flat buffers.
+
+        :raises BadInput: as ``teacher_contexts``
+        """
+        filled = self.sections(rollouts, grades, problems, notes)
+        return self._packed(rollouts, filled, problems, [rollout.completion_ids for rollout in rollouts])
+
+    @staticmethod
+    def student_batch(rollouts: Sequence[Rollout]) -> Batch:
+        """The student's rows, each prompt as it was sampled from."""
+        return student_batch(rollouts)
 
     def sections(
         self,
@@ -206,17 +232,34 @@ class Assembler:
         """Share of rollouts whose teacher had context; 0.0 of none."""
         return sum(context.has_context for context in contexts) / len(contexts) if contexts else 0.0
 
-    def _teacher_context(
-        self, rollout: Rollout, row: Filled, ids: tuple[int, ...], flags: Sequence[str]
-    ) -> TeacherContext:
-        parts = [*(["static"] if self.context.static else []), *row.parts]
-        return TeacherContext(
-            problem_id=rollout.problem_id,
-            sample=rollout.sample,
-            prompt_ids=ids,
-            status="dropped" if row.dropped else "+".join(parts) or "bare",
-            has_context=not row.dropped and (bool(parts) or self._control_mask == "one"),
-            flags=(*flags, *row.flags),
+    def _packed(
+        self,
+        rollouts: Sequence[Rollout],
+        filled: Sequence[Filled],
+        problems: Mapping[str, Problem],
+        completions: Sequence[Sequence[int]],
+    ) -> Batch:
+        parts = [[*(["static"] if self.context.static else []), *row.parts] for row in filled]
+        return pack_rows(
+            self.chat.encoder,
+            self._template,
+            [
+                (rollout.problem_id, statement(problems[rollout.problem_id], self._prompt_style), row.texts)
+                for rollout, row in zip(rollouts, filled, strict=True)
+            ],
+            completions,
+            section_names=SECTIONS,
+            max_tokens=self._max_context_tokens,
+            section_tokens=self._section_tokens,
+            has_context=[
+                not row.dropped and (bool(names) or self._control_mask == "one")
+                for row, names in zip(filled, parts, strict=True)
+            ],
+            statuses=[
+                "dropped" if row.dropped else "+".join(names) or "bare"
+                for row, names in zip(filled, parts, strict=True)
+            ],
+            flags=[row.flags for row in filled],
         )
 
     def _assert_thinking(self) -> None:
@@ -231,6 +274,13 @@ class Assembler:
             raise BadInput(
                 f"model.path = {chat.path}: its chat template knows no thinking; set model.enable_thinking = false"
             )
+
+
+def _known_sections(bounds: Mapping[str, int]) -> dict[str, int]:
+    for name in bounds:
+        if name not in SECTIONS:
+            raise BadInput(f"section_tokens: no section {name!r}; there are {', '.join(SECTIONS)}")
+    return dict(bounds)
 
 
 def render_message(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -131,12 +131,14 @@ def pack_rows(
     section_tokens: Mapping[str, int] | None = None,
     has_context: Sequence[bool],
     statuses: Sequence[str] = (),
+    flags: Sequence[Sequence[str]] = (),
 ) -> Batch:
     """Fill, cut, encode and pack ``rows``; each ends with its completion.
 
     :param section_names: names of the template's sections, in its order
     :param max_tokens: bound of every prompt, completion not counted
     :param section_tokens: bound of each section, where it has one
+    :param flags: what is known of each row already; the flags of its cuts and spellings come before
     :raises BadInput: a row that no cutting brings within its bounds
     """
     if not len(rows) == len(completions) == len(has_context):
@@ -160,7 +162,7 @@ def pack_rows(
         sections={name: spans[:, i] for i, name in enumerate(("prompt", *section_names))},
         shared_prefixes=integers("shared", len(rows), 2),
         statuses=tuple(statuses),
-        flags=tuple(map(tuple, buffers["flags"])),
+        flags=tuple((*found, *known) for found, known in zip_longest(buffers["flags"], flags, fillvalue=())),
     )
 
 
