@@ -9,11 +9,12 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 
+import processes
 import pytest
 from graded import ADD, LOOP, QUICK, RIGHT, one, verdicts
 from opsd_rs import Case, Grader, Problem, Solution
 from opsd_rs.errors import BadInput, OpsdError
-from processes import family, wait_until
+from processes import wait_until
 
 Item = tuple[Problem, Solution]
 SLEEP = "import time\ntime.sleep(1.5)\n" + RIGHT
@@ -32,9 +33,9 @@ def right(number: int) -> Item:
 
 
 def programs(grader: Grader) -> int:
-    """Programs alive now: whatever is below the supervisor and its sandboxes."""
+    """Programs alive now."""
     assert grader.pid is not None
-    return len(family(grader.pid)) - 1 - grader.workers
+    return len(processes.programs(grader.pid))
 
 
 # ---- what arrives when ------------------------------------------------------------------------------

@@ -154,22 +154,27 @@ class Flow:
         loop = asyncio.get_running_loop()
         replies: asyncio.Queue[Reply | None] = asyncio.Queue()
         waiting: dict[int, tuple[int, Solution]] = {}
-        room = asyncio.Semaphore(self.window)
+        room = asyncio.Event()
+        num_taken = num_read = 0
         mailbox = _LoopMailbox(loop, replies)
 
         async def feed() -> None:
-            index = 0
+            nonlocal num_taken
             source = _drawn(items)
             try:
                 while True:
-                    await room.acquire()  # before drawing: nothing is taken that cannot be submitted
+                    while (
+                        num_taken - num_read >= self.window
+                    ):  # before drawing: what is taken can be submitted
+                        room.clear()
+                        await room.wait()
                     try:
                         item = await anext(source)
                     except StopAsyncIteration:
                         return
                     problem, solution = _checked(item)
-                    waiting[backend.submit(problem, solution, mailbox)] = (index, solution)
-                    index += 1
+                    waiting[backend.submit(problem, solution, mailbox)] = (num_taken, solution)
+                    num_taken += 1
             finally:
                 replies.put_nowait(None)  # wakes the reader: no more items, or an error of theirs
                 if isinstance(source, _Drawn):
@@ -183,7 +188,8 @@ class Flow:
                     await feeder  # raises what ended it
                     continue
                 found = self._read(reply, waiting)
-                room.release()
+                num_read += 1
+                room.set()
                 yield found
             await feeder
         finally:

@@ -1,0 +1,95 @@
+"""Grading over a Ray cluster: the same flow as on one machine, with a ``Grader`` on every node.
+
+Every node needs this package, of the same version; nodes whose sandbox or interpreter differs are left out, since equal
+programs must get equal verdicts. How jobs find their nodes, and what the loss of a node means: ``grading_cluster``.
+
+What this does not do: reserve cores (nodes are used in full unless ``workers`` says less), start or size clusters,
+survive the loss of the driver itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any, Self
+
+from opsd_rs.errors import BadInput, OpsdError
+from opsd_rs.grading import Grader
+from opsd_rs.grading_cluster import Cluster
+from opsd_rs.grading_flow import Flow
+from opsd_rs.records import Grade, Solution
+
+
+class RayGrader(Flow):
+    """``Grader`` over a cluster, with the same ``grade``, ``stream``, ``astream`` and ``agrade``.
+
+    :param address: of the cluster; ``auto``: the one this machine belongs to; ``local``: a new one on this machine. A
+        process that is connected to a cluster already stays with it
+    :param workers: programs at the same time on each node; None: one per core that the node gives Ray and may use
+    :param settings: further keywords of ``Grader``
+
+    :raises BadInput: ray is not installed, or a setting that ``Grader`` refuses
+    """
+
+    def __init__(self, address: str = "auto", *, workers: int | None = None, **settings: Any) -> None:
+        self._ray = _import_ray()
+        self._address = address
+        self._settings = settings
+        self._per_node = workers
+        self._twin = Grader(workers=workers, **settings)  # never started; it checks the settings
+        self._starting = threading.Lock()
+        self._cluster: Cluster | None = None
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        self._ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every node's grader; also the cluster, if it was started here."""
+        with self._starting:
+            self._closed = True
+            if self._cluster is not None:
+                self._cluster.close("the grader was closed")
+
+    @property
+    def workers(self) -> int:  # type: ignore[override]
+        """Programs running at the same time on all nodes; 0 before the start."""
+        return 0 if self._cluster is None else self._cluster.workers
+
+    def identity(self) -> dict[str, Any]:
+        """As ``Grader.identity``; the same on every node."""
+        return dict(self._ready().identity)
+
+    def code_of(self, solution: Solution) -> str:
+        """As ``Grader.code_of``."""
+        return self._twin.code_of(solution)
+
+    def _grade(self, solution: Solution, found: Grade) -> Grade:
+        return found
+
+    def _ready(self) -> Cluster:
+        with self._starting:
+            if self._closed:
+                raise OpsdError("the grader was closed; make a new RayGrader")
+            if self._cluster is None:
+                self._cluster = Cluster(self._ray, self._address, self._per_node, self._settings)
+                weakref.finalize(self, self._cluster.close, "the grader was dropped")
+            self._cluster.check()
+            return self._cluster
+
+    def _started(self) -> Cluster | None:
+        if self._closed:
+            raise OpsdError("the grader was closed; make a new RayGrader")
+        return self._cluster
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise BadInput("ray is not installed: pip install 'opsd-rs[ray]'") from None
+    return ray
