@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from graded import ADD, RIGHT, one, verdicts
-from opsd_rs import Case, Grader, Problem, _core
+from opsd_rs import Case, Grader, Problem, Solution, _core
 from opsd_rs.doctor_sandbox import levels, mend, read_machine
 from opsd_rs.errors import BadInput, OpsdError
 
@@ -163,7 +163,7 @@ def test_exactly_the_level_asked_for(rungs: dict[str, tuple[bool, str, str]]) ->
     hashes = set()
     for level in ("S3", "S2"):
         needs(rungs, level)
-        with Grader(workers=1, level=level) as grader:  # type: ignore[arg-type]
+        with Grader(workers=1, level=level) as grader:
             grade = one(grader, ADD, RIGHT)
         assert (grade.sandbox_level, grade.passed) == (level, True)
         hashes.add(grade.policy_hash)
@@ -240,6 +240,24 @@ def test_programs_with_numpy_are_graded_by_default() -> None:
     with Grader(workers=1) as grader:
         assert one(grader, ADD, code).passed
         assert one(grader, ADD, RIGHT).passed
+
+
+# --- memory for all programs together --------------------------------------------------------------------------
+
+GROW = (
+    "import time\nx = bytearray(120 << 20)\nx[::4096] = b'1' * len(x[::4096])\n"
+    f"end = time.process_time() + 0.4\nwhile time.process_time() < end: pass\n{RIGHT}"
+)
+
+
+def test_programs_that_need_too_much_together_run_one_by_one() -> None:
+    items = [(ADD, Solution("add", sample, code=GROW)) for sample in range(4)]
+    with Grader(workers=4, memory_budget_mib=200, isolation="test") as grader:
+        grades = grader.grade(items)
+    assert all(grade.passed for grade in grades), grades
+    assert any(grade.flags for grade in grades), "nobody was killed: the test tests nothing"
+    with Grader(workers=4, isolation="test") as grader:
+        assert not any(grade.flags for grade in grader.grade(items))
 
 
 # --- doctor ---------------------------------------------------------------------------------------------------

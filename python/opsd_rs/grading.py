@@ -68,6 +68,8 @@ class Grader(Flow):
         the machine gives. Either is proved by small hostile programs before the first one of yours
     :param require: lowest level of isolation accepted; a machine that gives less is an error. None: S2, or ``level``
         where that is named
+    :param memory_budget_mib: resident memory of all programs together; over it the largest is run again by itself.
+        None: a quarter of this machine's memory, at most 32 GiB
     :param allow_unsandboxed: accepts level S0, no isolation at all, where ``level`` or ``require`` names it
     :param compare: which answers count as the expected one. For a program's output: ``official`` (LiveCodeBench's:
         stripped lines, exact decimal numbers), ``exact`` (bytes but for one last newline), ``tokens`` (words),
@@ -112,6 +114,7 @@ class Grader(Flow):
         level: Level | None = None,
         require: Level | None = None,
         allow_unsandboxed: bool = False,
+        memory_budget_mib: int | None = None,
         compare: str = "official",
         extract: str = "last",
         feedback: bool | FeedbackStyle = True,
@@ -172,6 +175,7 @@ class Grader(Flow):
             "level": level,
             "require": require or level or "S2",
             "allow_unsandboxed": allow_unsandboxed,
+            "memory_budget_mib": memory_budget_mib,
             "compare": comparator(compare),
             "extract": extraction(extract),
             "feedback": feedback_text(feedback, feedback_chars),

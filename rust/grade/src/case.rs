@@ -128,6 +128,9 @@ pub struct Settings {
     pub level: Option<String>,
     /// Lowest level of isolation accepted.
     pub require: String,
+    /// Resident memory of all programs together, MiB; None: a quarter of what there is.
+    #[serde(default)]
+    pub memory_budget_mib: Option<u64>,
     /// Level S0, no isolation at all, is accepted where asked for.
     #[serde(default)]
     pub allow_unsandboxed: bool,

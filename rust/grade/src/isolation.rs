@@ -1,6 +1,6 @@
 //! Which level of isolation this grader works at: chosen and proved before the first program.
 
-use opsd_sandbox::{Flavour, Level, Options, Rung, Sandbox, choose};
+use opsd_sandbox::{Flavour, Governor, Level, Options, Rung, Sandbox, choose};
 
 use crate::case::Settings;
 use crate::error::Error;
@@ -16,6 +16,10 @@ pub(crate) fn ready(settings: &Settings) -> Result<(Options, Rung, Sandbox), Err
     if wanted.unwrap_or(require) == Level::S0 && !settings.allow_unsandboxed {
         return Err(Error::Unsandboxed);
     }
+    let governor = Governor::start(settings.memory_budget_mib).map_err(|source| Error::Io {
+        step: "starting to watch over memory",
+        source,
+    })?;
     let mut options = Options {
         python: settings.python.clone(),
         core: settings.core.clone(),
@@ -23,6 +27,7 @@ pub(crate) fn ready(settings: &Settings) -> Result<(Options, Rung, Sandbox), Err
         packages: settings.packages.clone(),
         flavour: Flavour::Std,
         level: require,
+        governor: Some(governor),
         without: Vec::new(),
     };
     let (rung, sandbox) = choose(&options, wanted, require)?;

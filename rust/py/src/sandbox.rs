@@ -144,6 +144,7 @@ impl PySandbox {
             packages,
             flavour: if numpy { Flavour::Numpy } else { Flavour::Std },
             level: named(level)?,
+            governor: None,
             without,
         };
         crossing(py, || opsd_sandbox::Sandbox::start(&options)).map(Self)
@@ -245,6 +246,7 @@ pub(crate) fn climb(
         packages: Vec::new(),
         flavour: Flavour::Std,
         level: Level::S2,
+        governor: None,
         without: Vec::new(),
     };
     let rungs = crossing(py, || Ok::<_, Crossed>(opsd_sandbox::climb(&options)))?;

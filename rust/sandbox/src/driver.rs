@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::calls::Arch;
+use crate::governor::{Governor, Seat};
 use crate::handle::{Child, Death};
 use crate::input::{Input, OwnInput};
 use crate::level::Level;
@@ -34,6 +35,9 @@ pub struct Sandbox {
     thread_cap: bool,
     pub(crate) given_up: Arc<AtomicBool>,
     level: Level,
+    governor: Option<Arc<Governor>>,
+    /// The program was killed for want of memory; its further processes run alone.
+    evicted: bool,
 }
 
 pub(crate) fn broken<E: ToString>(step: &'static str) -> impl FnOnce(E) -> Error {
@@ -70,6 +74,8 @@ impl Sandbox {
             thread_cap: false,
             given_up: Arc::default(),
             level: options.level,
+            governor: options.governor.clone(),
+            evicted: false,
         };
         match sandbox.hear(wire::HELLO) {
             Ok([_, abi, uid, listen, ..]) => {
@@ -138,6 +144,7 @@ impl Sandbox {
         judge: &mut dyn FnMut(usize, &TestRun) -> Go,
     ) -> Result<(), Error> {
         limits.check().map_err(Error::Limits)?;
+        self.evicted = false;
         let mut child: Option<Child> = None;
         let mut index = 0;
         while let Some(input) = inputs.get(index) {
@@ -238,6 +245,8 @@ impl Sandbox {
         input: &Input,
         step: u64,
     ) -> Result<Child, Error> {
+        let alone = self.evicted;
+        let seat = self.governor.as_ref().map(|governor| governor.admit(alone));
         let memfd = |name| sys::memfd(name).map_err(broken("memfd"));
         let (stdout, stderr, report) = (memfd(c"stdout")?, memfd(c"stderr")?, memfd(c"report")?);
         sys::pwrite_all(&report, text.as_bytes()).map_err(broken("write the program"))?;
@@ -261,6 +270,10 @@ impl Sandbox {
             return Err(broken("fork")(format!("errno {}", -pid)));
         }
         let pidfd = sys::pidfd(pid).map_err(broken("pidfd of the child"))?;
+        if let Some(seat) = &seat {
+            seat.occupy(pid, &pidfd)
+                .map_err(broken("watch over memory"))?;
+        }
         let mut child = Child {
             pid,
             pidfd,
@@ -273,6 +286,7 @@ impl Sandbox {
             cpu_before: 0.0,
             fresh: true,
             converses: false,
+            seat,
         };
         if let Err(cause) = child.await_ready() {
             let said = sys::pread(&child.stderr, 0, 4096).unwrap_or_default();
@@ -302,7 +316,10 @@ impl Sandbox {
         sys::send(self.socket.as_raw_fd(), &wire::pack(request), &[])
             .map_err(broken("ask to reap"))?;
         let [_, status, micros, peak_kib, ..] = self.hear(wire::REAP)?;
+        let evicted = child.seat.as_ref().is_some_and(Seat::was_evicted);
+        self.evicted |= evicted;
         Ok(Death {
+            evicted,
             status: status as u32 as i32,
             cpu_seconds: micros as f64 * 1e-6,
             peak_kib,

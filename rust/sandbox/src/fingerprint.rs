@@ -99,6 +99,7 @@ mod tests {
             packages: vec![PathBuf::from("/anywhere/numpy")],
             flavour: crate::plan::Flavour::Std,
             level,
+            governor: None,
             without: Vec::new(),
         };
         let facts = Facts {

@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use crate::driver::{PATIENCE, broken};
+use crate::governor::Seat;
 use crate::input::{Input, OwnInput};
 use crate::plan::Error;
 use crate::{sys, wire};
@@ -25,6 +26,8 @@ pub(crate) struct Child {
     pub(crate) fresh: bool,
     /// Its reports are for the caller to read.
     pub(crate) converses: bool,
+    /// Its share of the memory, where somebody watches over that.
+    pub(crate) seat: Option<Seat>,
 }
 
 /// How a process ended.
@@ -33,6 +36,8 @@ pub(crate) struct Death {
     pub(crate) status: i32,
     pub(crate) cpu_seconds: f64,
     pub(crate) peak_kib: u64,
+    /// The governor killed it: run it again, alone.
+    pub(crate) evicted: bool,
 }
 
 impl Child {

@@ -1,7 +1,9 @@
 //! What goes into a sandbox and what comes out: plain data, no behaviour.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::governor::Governor;
 use crate::level::Level;
 
 /// How the program is entered.
@@ -254,6 +256,8 @@ pub struct Options {
     pub flavour: Flavour,
     /// Exactly its layers are put on.
     pub level: Level,
+    /// Watches over the memory of all programs of this process.
+    pub governor: Option<Arc<Governor>>,
     /// For tests of the tests: layers of the level left out. Empty in every real run.
     pub without: Vec<Layer>,
 }

@@ -59,6 +59,9 @@ impl Sandbox {
         let cpu_seconds = clocks.cpu_of_total(death.cpu_seconds);
         let end = match seen {
             Seen::Over(by) => End::Stopped { by },
+            Seen::Dead if death.evicted => End::Signaled {
+                signal: libc::SIGKILL,
+            },
             Seen::Forged => End::Violation { call: None },
             Seen::Forbidden(number) => End::Violation {
                 call: Arch::HERE
@@ -264,6 +267,7 @@ mod tests {
             status,
             cpu_seconds: 0.0,
             peak_kib: 1,
+            evicted: false,
         };
         name_death(death, 0.0, &Limits::default(), entry)
     }
@@ -288,6 +292,7 @@ mod tests {
             status: libc::SIGSEGV,
             cpu_seconds: 0.0,
             peak_kib: 1 << 20,
+            evicted: false,
         };
         let end = name_death(big, 0.0, &Limits::default(), &Entry::Stdin);
         assert_eq!(end, End::Stopped { by: Limit::Memory });
@@ -295,6 +300,7 @@ mod tests {
             status: libc::SIGKILL,
             cpu_seconds: 7.0,
             peak_kib: 1,
+            evicted: false,
         };
         let end = name_death(killed, 7.0, &Limits::default(), &Entry::Stdin);
         assert_eq!(end, End::Stopped { by: Limit::Cpu });

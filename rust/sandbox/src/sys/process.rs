@@ -183,3 +183,9 @@ pub(crate) fn group() -> u32 {
     // SAFETY: no arguments, cannot fail.
     unsafe { libc::getegid() }
 }
+
+/// Size of a page of memory, KiB.
+pub(crate) fn page_kib() -> u64 {
+    // SAFETY: no pointers; this name is always known.
+    (unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64) >> 10
+}
