@@ -18,7 +18,11 @@ def sample(*tests: tuple[Any, Any], fn_name: str | None = None, **extra: Any) ->
 
 ADD = sample(("1 2\n", "3"), ("4 5\n", "9"))
 RIGHT = "print(sum(map(int, input().split())))"
-GONE = {"error": "IndexError('list index out of range')", "error_code": -5, "error_message": "TestRunnerError"}
+GONE = {
+    "error": "IndexError('list index out of range')",
+    "error_code": -5,
+    "error_message": "TestRunnerError",
+}
 
 
 def run(*pairs: tuple[dict[str, Any], str], **settings: Any) -> tuple[list[list[Any]], list[dict[str, Any]]]:

@@ -196,6 +196,8 @@ MORE: dict[str, tuple[dict[str, Any], list[Any], tuple[int, str] | None]] = {
     "the reader's NaN, bare": (call("def f(x): return x", ("NaN", "NaN")), [False], WRONG),
     "signalling Decimal": (solve("__import__('decimal').Decimal('snan')", "1"), [-4], RUNTIME),
     "itself inside": (call("def f(x):\n    a = []\n    a.append(a)\n    return a", ("1", "[[1]]")), [False], WRONG),
+    "too long an integer": (call("def f(x): return 1 << 300_000", ("1", "1")), [False, -4], RUNTIME),
+    "too long an integer inside": (call("def f(x): return [1, 1 << 300_000]", ("1", "[1]")), [False, -4], RUNTIME),
     "own eq, honest or not": (
         call("class E(int):\n    def __eq__(s, o): return True\ndef f(x): return [E(3)]", ("1", "[4]")), [False], WRONG,
     ),

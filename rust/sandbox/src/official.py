@@ -221,11 +221,8 @@ def brief(error):
 
 def own_streams():
     """0, 1 and 2 are the null device, as far as a program can tell: what it writes there past the mocks is lost."""
-    os.dup2(0, 1)  # the zygote left 0 open for writing
+    os.dup2(0, 1)  # the zygote left 0 open for both
     os.dup2(0, 2)
-    null = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115

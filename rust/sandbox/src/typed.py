@@ -48,6 +48,7 @@ WRAPPERS = {
     types.MappingProxyType: lambda x: dict(x.items()),
 }
 MOST_ITEMS = 2_000_000  # of a plain result
+MOST_DIGITS = 50_000  # of an expected integer: the official runner reads no longer ones
 MOST_TOKENS = 300_000  # of one that is not; what is larger, or contains itself, equals nothing
 MOST_TRIALS = 8  # for a plain part in a result that is not plain as a whole
 LARGEST_DECIMAL = 60_000  # digits before the point; longer ones exceed every expected value
@@ -56,7 +57,7 @@ LARGEST_DECIMAL = 60_000  # digits before the point; longer ones exceed every ex
 def encode(value):
     """The tokens of ``value``."""
     before = _digits()
-    _set_digits(0)  # comparing spells nothing, so no limit on spelling applies
+    _set_digits(MOST_DIGITS)  # what is longer equals no expected integer, and would take for ever to spell
     try:
         # What is still to be written, last first; bytes are written as they are.
         out, stack, trials, plain = [], [guarded(value)], 0, False
@@ -69,7 +70,7 @@ def encode(value):
                 out.append(x)
             elif kind is not list and kind is not dict:
                 out.append(token(x, kind, stack))
-            elif trials < MOST_TRIALS and (plain := is_plain(x)) and "NaN" not in (text := _dumps(x)):
+            elif trials < MOST_TRIALS and (plain := is_plain(x)) and (text := spelled(x)):
                 out.append(leaf(text))
             else:
                 trials = MOST_TRIALS if plain is None else trials + 1
@@ -114,12 +115,22 @@ def leaf(text):
 def scalar(x, kind):
     if kind is float and x != x:
         return b"z\n" if x is JSON_NAN else OPAQUE
-    return leaf(_dumps(x))
+    text = spelled(x)
+    return OPAQUE if text is None else leaf(text)
+
+
+def spelled(x):
+    """JSON text of a plain value. None where that would not tell all: a NaN, an integer of too many digits."""
+    try:
+        text = _dumps(x)
+    except ValueError:
+        return None
+    return None if "NaN" in text and _type(x) is not str else text
 
 
 def subclass(x, plain, stack):
     if plain is int:
-        return leaf(int.__repr__(x))
+        return scalar(int.__int__(x), int)
     if plain is float:
         return scalar(float.__float__(x), float)
     if plain is str:
@@ -181,7 +192,7 @@ def number_of_decimal(x):
 def exact(fraction):
     """An exact number as the integer or the float that equals it, if one does."""
     if fraction.denominator == 1:
-        return leaf(int.__repr__(fraction.numerator))
+        return scalar(fraction.numerator, int)
     try:
         near = fraction.numerator / fraction.denominator
     except OverflowError:

@@ -80,9 +80,15 @@ impl Zygote {
             return Err("the driver is gone".to_owned());
         }
         let socket = step("keep the socket", sys::raise(0, FIRST_PRIVATE_FD))?.into_raw_fd();
-        // 0 and 3..10 become /dev/null (as 1 is), so that what is received later lands above them.
+        // 0 and 3..10 become /dev/null, so that what is received later lands above them. For reading and writing: the
+        // official profiles have it for all three standard streams, and where nothing can be opened later, too.
+        let null = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null");
+        let null = step("open /dev/null", null)?.into_raw_fd(); // one of those numbers itself
         for fd in std::iter::once(0).chain(3..FIRST_PRIVATE_FD) {
-            step("reserve descriptors", sys::place(1, fd))?;
+            step("reserve descriptors", sys::place(null, fd))?;
         }
         let mut zygote = Self {
             socket,

@@ -30,7 +30,7 @@ impl Judge {
                     continue;
                 }
                 let fault = result.err().map_or_else(
-                    || "the program was called off".to_owned(),
+                    || "killed: somebody else ended the program's process".to_owned(),
                     |error| error.to_string(),
                 );
                 sitting

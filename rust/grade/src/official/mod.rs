@@ -18,6 +18,7 @@ use opsd_sandbox::{End, Limit, OfficialProgram, Step, TestRun};
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use crate::ending::SIGKILL;
 use crate::feedback::Feedback;
 use crate::prepare::Prepared;
 use crate::value::Value;
@@ -108,6 +109,9 @@ impl<'a> Sitting<'a> {
         }
         let report = run.value.as_deref().and_then(Report::parse);
         let Some(report) = report else {
+            if run.end == (End::Signaled { signal: SIGKILL }) {
+                return None; // somebody else's doing: without a verdict the program is run again
+            }
             return self.gone(run);
         };
         match report.step {
