@@ -62,7 +62,7 @@ def texts(count: int, characters: int, offset: int) -> list[str]:
 
 def rows(problems: int) -> list[BatchRow]:
     """Return the rows of a step: siblings share statement and solution, feedback is everybody's own."""
-    statements, solutions = texts(problems, 5200, 0), texts(problems, 420, 2_000_000)
+    statements, solutions = texts(problems, 5600, 0), texts(problems, 420, 2_000_000)
     feedbacks = texts(ROWS, 260, 3_000_000)
     siblings = ROWS // problems
     return [
@@ -100,7 +100,9 @@ def ours(encoder: _core.Chat, step: list[BatchRow]) -> Batch:
 def theirs(chat: ChatTemplate, messages: list[str]) -> list[list[int]]:
     """Encode the rendered chats the usual way."""
     chats = [[{"role": "user", "content": message}] for message in messages]
-    encoded = chat.tokenizer.apply_chat_template(chats, add_generation_prompt=True, return_dict=True)
+    encoded = chat.tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, return_dict=True, enable_thinking=chat.enable_thinking
+    )
     ids: list[list[int]] = encoded["input_ids"]
     return ids
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,11 @@ def message(row: tuple[str, str | None, str | None]) -> str:
     return TEMPLATE.fill(row[0], list(row[1:]))
 
 
+MORE = 15 if os.environ.get("OPSD_RS_LONG_TESTS") else 1
 SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=120 * MORE, deadline=None, suppress_health_check=SLOW)
 @given(rows=st.lists(ROW, min_size=1, max_size=6))
 def test_ids_are_the_tokenizers_own(
     chat: ChatTemplate, rows: list[tuple[str, str | None, str | None]]
@@ -106,7 +108,7 @@ def test_ids_are_the_tokenizers_own(
             assert tuple(ids) == chat.slow_encode(message(row))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=60 * MORE, deadline=None, suppress_health_check=SLOW)
 @given(text=TEXT)
 def test_flags_say_which_slot_spells_a_special_token(chat: ChatTemplate, text: str) -> None:
     special = [t.content for t in chat.tokenizer.added_tokens_decoder.values() if t.special]
@@ -117,7 +119,7 @@ def test_flags_say_which_slot_spells_a_special_token(chat: ChatTemplate, text: s
     )
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=50 * MORE, deadline=None, suppress_health_check=SLOW)
 @given(
     row=st.tuples(
         TEXT, st.none() | st.text(max_size=500), st.none() | st.lists(st.sampled_from(WORDS)).map("".join)
@@ -182,7 +184,7 @@ def test_sections_are_where_they_say(chat: ChatTemplate) -> None:
         assert batch.sections[name][1][0] == batch.sections[name][1][1]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=30 * MORE, deadline=None, suppress_health_check=SLOW)
 @given(
     rows=st.lists(st.tuples(ROW, st.lists(st.integers(0, 40_000), max_size=20)), min_size=1, max_size=5),
     side=st.sampled_from(["left", "right"]),
