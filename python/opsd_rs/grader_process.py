@@ -161,13 +161,14 @@ class Supervisor:
         known = self._shelf.pop(id(problem), None)
         if known is None:
             key, num_chars = next(self._keys), sum(len(t.input) + len(t.output) for t in problem.tests)
+            own = problem.compare and comparator(problem.compare, f"problem {problem.problem_id}: ")
             record = {
                 "problem_id": problem.problem_id,
                 "entry_point": problem.entry_point,
                 "tests": [{"input": test.input, "output": test.output} for test in problem.tests],
                 "time_limit_seconds": problem.time_limit_seconds,
                 "memory_limit_mib": problem.memory_limit_mib,
-                "compare": None if problem.compare is None else comparator(problem.compare),
+                "compare": own,
                 "official": oddities(problem) if self._official else {},
             }
             self._send({"kind": "shelve", "key": key, "problem": record})

@@ -15,10 +15,11 @@ FeedbackStyle = Literal["leetcode", "sdpo", "lcb", "none"]
 CHECKER = "checker:"
 
 
-def comparator(rule: str) -> dict[str, Any]:
+def comparator(rule: str, where: str = "") -> dict[str, Any]:
     """``official``, ``exact``, ``tokens``, ``tokens_ci``, ``float`` (``float:1e-6``, ``float:abs=1e-9,rel=1e-6``) or
     ``checker:PATH``.
 
+    :param where: what a message begins with
     :raises BadInput: no such rule, or a checker program that cannot be read
 
     >>> comparator("float:abs=1e-9")
@@ -27,9 +28,12 @@ def comparator(rule: str) -> dict[str, Any]:
     from opsd_rs import _core
 
     if not isinstance(rule, str):
-        raise BadInput(f"compare = {rule!r}: must be a string")
+        raise BadInput(f"{where}compare = {rule!r}: must be a string")
     if not rule.startswith(CHECKER):
-        _core.same_output(b"", b"", rule)
+        try:
+            _core.same_output(b"", b"", rule)
+        except BadInput as error:
+            raise BadInput(f"{where}{error}") from None
         return {"rule": rule, "checker": None}
     path = Path(rule.removeprefix(CHECKER)).expanduser()
     try:
@@ -37,7 +41,7 @@ def comparator(rule: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
         raise BadInput(
-            f"compare = {rule!r}: {path}: {reason}: name a Python program that can be read"
+            f"{where}compare = {rule!r}: {path}: {reason}: name a Python program that can be read"
         ) from None
 
 

@@ -196,8 +196,10 @@ def read_pickled_str(data: bytes) -> str:
         if opcode == b"\x80" and position == 1:  # PROTO
             if take(1)[0] > 5:
                 raise ValueError("pickle: unknown protocol")
-        elif opcode == b"\x95" and value is None:  # FRAME: a length that readers from memory do not need
-            take(8)
+        elif opcode == b"\x95" and value is None:  # FRAME: so many bytes must follow, nothing else is meant
+            length = int.from_bytes(take(8), "little")
+            if position + length > len(data):
+                raise ValueError("pickle: the stream is cut")
         elif opcode in _STRING_LENGTH_BYTES and value is None:
             length = int.from_bytes(take(_STRING_LENGTH_BYTES[opcode]), "little")
             value = take(length).decode("utf-8", "surrogatepass")

@@ -37,6 +37,3 @@ def _start():
     code = compile(data.decode(), "solution.py", "exec", dont_inherit=True)
     del globals()["_start"]
     return code
-
-
-exec(_start())

@@ -11,7 +11,7 @@ use opsd_sandbox::{End, Entry, Error, Go, Limits, Options, Program, Sandbox, Tes
 
 use crate::ending::end_in_words;
 
-/// Opens the three files and runs the program, which follows them on descriptor 0.
+/// Opens the three files and compiles the program, which follows them on descriptor 0.
 const START: &str = include_str!("checker.py");
 /// CPU seconds of one check; the other limits are a candidate's defaults.
 const CPU_SECONDS: f64 = 10.0;
@@ -70,8 +70,10 @@ impl Checker {
             },
             _ => {
                 let line = match &run.end {
-                    End::Raised { frames, .. } => frames.last().map(|frame| frame.line),
-                    End::Compile { line, .. } => *line,
+                    // The first frame is the line that starts it.
+                    End::Raised { frames, .. } => {
+                        frames.iter().skip(1).last().map(|frame| frame.line)
+                    }
                     _ => None,
                 };
                 let place = line.map_or_else(String::new, |line| format!(", line {line}"));
@@ -140,8 +142,10 @@ impl CheckerRoom {
     }
 
     fn run(&mut self, data: &[u8]) -> Result<Option<TestRun>, Error> {
+        // Under a name of its own: lines in messages are to be those of the user's program.
+        let start = serde_json::Value::from(START);
         let program = Program {
-            code: START.to_owned(),
+            code: format!("exec(compile({start}, '<checker>', 'exec'))\nexec(_start())"),
             entry: Entry::Stdin,
         };
         // A sandbox that fails is dropped; the next attempt starts another.
