@@ -1,11 +1,12 @@
 //! A root folder of its own for the programs, instead of Landlock: an empty file system in memory into which only what
 //! they may read is bound, read-only. For kernels without Landlock, and gVisor.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use crate::landlock::Grant;
@@ -51,6 +52,7 @@ pub(crate) fn enter(grants: &[Grant]) -> Result<(), String> {
     for grant in grants {
         place(site, grant)?;
     }
+    close_ways(site, grants)?;
     step("new root", sys::become_root(&root))?;
     let read_only = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | flags;
     step(
@@ -66,6 +68,26 @@ fn link_top_level(site: &Path) -> Result<(), String> {
             && target.components().count() <= 2
         {
             step("links", symlink(target, site.join(entry.file_name())))?;
+        }
+    }
+    Ok(())
+}
+
+/// Folders that only lead to what is granted can be passed, not listed.
+fn close_ways(site: &Path, grants: &[Grant]) -> Result<(), String> {
+    let granted = |path: &Path| grants.iter().any(|grant| grant.path() == path);
+    let ways: BTreeSet<&Path> = grants
+        .iter()
+        .flat_map(|grant| grant.path().ancestors().skip(1))
+        .filter(|path| !granted(path))
+        .collect();
+    for way in ways {
+        let inside = site.join(way.strip_prefix("/").unwrap_or(way));
+        if inside.is_dir() && !inside.is_symlink() {
+            step(
+                "ways",
+                fs::set_permissions(inside, Permissions::from_mode(0o111)),
+            )?;
         }
     }
     Ok(())
