@@ -4,6 +4,7 @@ It is a guard against running away, not a border of trust: it runs beside the pr
 answer what it likes.
 """
 
+import itertools
 import json
 import sys
 
@@ -12,7 +13,8 @@ DEEPEST = 1000
 
 # Taken now: a program may replace what these names mean later.
 _type, _mro, _len = type, type.__dict__["__mro__"].__get__, len
-_quote = json.encoder.encode_basestring_ascii
+_quote, _dumps, _chain = json.encoder.encode_basestring_ascii, json.dumps, itertools.chain.from_iterable
+_set, _map, _list, _sum, _max = set, map, list, sum, max
 
 
 class NoForm(Exception):
@@ -34,6 +36,7 @@ class Text:
 
 COMMA, END_LIST, END_DICT = Text(","), Text("]", -1), Text("}", -1)
 SIMPLE = frozenset((int, float, str, list, tuple, dict, bool, _type(None)))
+SCALARS, SEQUENCES = frozenset((int, float, str, bool, _type(None))), frozenset((list, tuple))
 INF = float("inf")
 
 
@@ -56,12 +59,42 @@ def joined(pieces, end):
     return pieces
 
 
+def plain(value, most_bytes):
+    """JSON text of nested lists and tuples of plain numbers, strings and None, all at one depth: the common case, done
+    by the interpreter's own C code. None for anything else, or where a budget may be reached: `encode` decides."""
+    level, nodes, depth = [value], 1, 0
+    while True:
+        kinds = _set(_map(_type, level))
+        if kinds <= SCALARS:
+            break
+        if not kinds <= SEQUENCES:
+            return None
+        nodes, depth = nodes + _sum(_map(_len, level)), depth + 1
+        if nodes > MOST_NODES or depth > 100:
+            return None
+        level = _list(_chain(level))
+    size = 25 * nodes  # no float is longer
+    if str in kinds:
+        size += 6 * _sum(_len(x) for x in level if _type(x) is str)  # `\\uXXXX`
+    if int in kinds:
+        bits = _max(int.bit_length(x) for x in level if _type(x) is int)
+        if bits > 14_000:
+            return None  # Python refuses to spell more than 4300 digits
+        size += 0 if bits <= 64 else bits // 3 * _len(level)
+    return _dumps(value, separators=(",", ":")) if size <= 4 * most_bytes else None
+
+
 def encode(value, most_bytes):
     """JSON text of a value. No method of a program's own class runs. Tuples are lists; instances of subclasses of
     int, float, str, list, tuple and dict are what they contain; numpy's scalars and arrays are what `tolist` gives.
 
     Raises NoForm for anything else, TooLarge over the budgets.
     """
+    quick = plain(value, most_bytes)
+    if quick is not None:
+        if _len(quick) > most_bytes:
+            raise TooLarge
+        return quick
     out, size, nodes, depth = [], 0, 0, 0
     stack = [value]  # work still to do, last first; a Text among it is written as it is
     while stack:
