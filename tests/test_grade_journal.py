@@ -17,12 +17,8 @@ from opsd_rs.grade_journal import Cache, Journal
 from opsd_rs.grade_keys import grader_digest, problem_digest, program_key
 
 RESULT: dict[str, Any] = {
-    "problem_id": "add",
-    "sample": 0,
-    "passed": True,
-    "verdict": "accepted",
-    "feedback": "é\ud800",
-}
+    "problem_id": "add", "sample": 0, "passed": True, "verdict": "accepted", "feedback": "é\ud800", "metadata": {}
+}  # fmt: skip
 
 
 def keep(path: Path, *keys: str) -> None:
@@ -79,11 +75,12 @@ def test_a_journal_has_one_writer(tmp_path: Path) -> None:
 
 
 def test_a_null_is_never_kept(tmp_path: Path) -> None:
-    null = {**RESULT, "passed": None, "verdict": "infra_error"}
-    with Journal(tmp_path / "r.journal", resume=False) as journal, pytest.raises(AssertionError):
-        journal.put("a", null)
-    with pytest.raises(AssertionError):
-        Cache(tmp_path / "cache").put("a" * 64, null)
+    second = {**RESULT, "metadata": {"also": {"verdict": "infra_error", "passed": None}}}
+    for null in ({**RESULT, "passed": None, "verdict": "infra_error"}, second):
+        with Journal(tmp_path / "r.journal", resume=False) as journal, pytest.raises(AssertionError):
+            journal.put("a", null)
+        with pytest.raises(AssertionError):
+            Cache(tmp_path / "cache").put("a" * 64, null)
     assert Cache(tmp_path / "cache").get("a" * 64) is None
 
 
@@ -109,11 +106,12 @@ import sys
 from pathlib import Path
 from opsd_rs.grade_journal import Cache
 cache = Cache(Path(sys.argv[1]))
+RESULT = {"passed": True, "text": "x" * 5000, "metadata": {}}
 for turn in range(300):
     key = f"{turn % 10:064}"
     found = cache.get(key)
-    assert found is None or found == {"passed": True, "text": "x" * 5000}, found
-    cache.put(key, {"passed": True, "text": "x" * 5000})
+    assert found is None or found == RESULT, found
+    cache.put(key, RESULT)
 """
 
 

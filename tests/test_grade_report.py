@@ -48,7 +48,7 @@ def test_groups_by_difficulty_platform_and_month() -> None:
     tally = Tally()
     for name, passed in (("a", True), ("a", True), ("b", False), ("c", None), ("c", False)):
         verdict = "infra_error" if passed is None else "accepted" if passed else "wrong_answer"
-        tally.add({"problem_id": name, "passed": passed, "verdict": verdict})
+        tally.add({"problem_id": name, "passed": passed, "verdict": verdict, "metadata": {}})
     summary = summarise(tally, heads)
     assert list(summary["by"]) == ["difficulty", "month"], "no problem has a platform"
     assert summary["by"]["difficulty"]["easy"]["mean_at_k"] == 0.5
@@ -60,6 +60,24 @@ def test_groups_by_difficulty_platform_and_month() -> None:
         "all", "difficulty easy", "difficulty hard", "month 2025-02", "month none",
     ]  # fmt: skip
     assert {"": "infra_error", "count": 1} in counts(summary)
+
+
+def test_a_second_profile_is_compared_solution_by_solution() -> None:
+    tally = Tally()
+    for sample, (first, second) in enumerate([(True, True), (True, False), (False, None), (None, True)]):
+        also = {"profile": "lcb-2025-01", "passed": second, "verdict": "accepted" if second else "time_limit"}
+        tally.add({"problem_id": "a", "sample": sample, "passed": first, "verdict": "accepted", "profile": "strict",
+                   "metadata": {"also": also}})  # fmt: skip
+    summary = summarise(tally, {"a": Problem("a", "", ())})
+    assert summary["also"] == {
+        "profile": "lcb-2025-01",
+        "num_agree": 1,
+        "num_unknown": 2,
+        "disagreements": [
+            {"problem_id": "a", "sample": 1, "strict": "accepted", "lcb-2025-01": "time_limit"}
+        ],
+    }
+    assert {"": "lcb-2025-01 num_disagree", "count": 1} in counts({**summary, "num_run": 4})
 
 
 # ---- the official runner's files ------------------------------------------------------------------

@@ -228,3 +228,24 @@ def test_the_level_of_isolation_is_chosen_and_written_down(tmp_path: Path) -> No
     [result] = lines(tmp_path / "r.jsonl")
     assert result["sandbox_level"] == "S2"
     assert len(result["policy_hash"]) == 64
+
+
+def test_profiles_judge_and_are_compared(tmp_path: Path) -> None:
+    """Iterating over standard input works in a judge and not in the official runner of May 2025."""
+    (tmp_path / "lcb.jsonl").write_bytes(jsonl([record("a")]))
+    codes = ["import sys\nfor line in sys.stdin: print(int(line) + 1)", "print(int(input()) + 1)"]
+    (tmp_path / "s.jsonl").write_text(json.dumps([{"question_id": "a", "code_list": codes}]))
+    summary = grade(tmp_path, "--also", "lcb-2025-05", problems="lcb.jsonl", out="strict.jsonl")
+    assert summary["also"]["disagreements"] == [
+        {"problem_id": "a", "sample": 0, "strict": "accepted", "lcb-2025-05": "runtime_error"}
+    ]
+    assert summary["also"]["num_agree"] == 1
+    grade(tmp_path, "--profile", "lcb-2025-05", problems="lcb.jsonl", out="lcb.jsonl.out")
+    found = {result["sample"]: result for result in lines(tmp_path / "lcb.jsonl.out")}
+    assert {result["profile"] for result in found.values()} == {"lcb-2025-05"}
+    _, results, metadata = json.loads((tmp_path / "lcb.jsonl_eval.json").read_text())
+    assert results == {"0": [[-4], [True] * 5]}
+    assert json.loads(metadata[0][0]) == found[0]["metadata"]["official_metadata"]
+    assert json.loads(metadata[0][0])["error_code"] == -4
+    again = grade(tmp_path, "--profile", "lcb-2025-01", "--resume", problems="lcb.jsonl", out="lcb.jsonl.out")
+    assert (again["num_resumed"], again["mean_at_k"]) == (0, 1.0), "other rules, other verdicts"

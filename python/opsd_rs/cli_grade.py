@@ -10,6 +10,7 @@ import click
 from opsd_rs.cli_options import format_option, path_type
 from opsd_rs.errors import OpsdError
 
+_profiles = click.Choice(["strict", "lcb-2025-05", "lcb-2025-01"])
 _levels = click.Choice(["S3", "S2", "S2j", "S1", "S0"])
 _seconds = click.FloatRange(min=0, min_open=True)
 
@@ -37,6 +38,14 @@ _seconds = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--resume", is_flag=True, help="Go on with R.journal; run only what it does not hold.")
 @click.option("--cache", type=path_type, metavar="DIR", help="Verdicts kept between runs.")
+@click.option(
+    "--profile",
+    type=_profiles,
+    default="strict",
+    show_default=True,
+    help="Whose rules judge: a judge's, or LiveCodeBench's runner of that date.",
+)
+@click.option("--also", type=_profiles, help="Judge by a second profile too, and list where they disagree.")
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Programs at a time; default: one per usable core."
 )
@@ -113,6 +122,8 @@ def grade(
     else:
         for part in (grade_report.rows(summary), grade_report.counts(summary)):
             print_result(part, form)
+        if summary["also"] is not None and summary["also"]["disagreements"]:
+            print_result(summary["also"]["disagreements"], form)
     if summary["num_null"]:
         raise OpsdError(
             f"{summary['num_null']} of {summary['num_solutions']} solutions could not be graded (infra_error): they are"

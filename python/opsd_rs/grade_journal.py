@@ -3,7 +3,7 @@
 ``R.journal`` holds one line ``{"key": ..., "result": ...}`` per finished program, written in one write as soon as the
 verdict is known; a run that was killed goes on from it. A write that the kill cut is the last line and is dropped.
 A cache is a folder with one file per key, each written aside and renamed, so that runs may share it. Neither takes a
-result whose ``passed`` is null: an infrastructure fault says nothing about the program.
+result of an infrastructure fault, which says nothing about the program.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ from opsd_rs.errors import BadInput
 
 Result = Mapping[str, Any]
 """A result line's content: a ``Grade`` as plain values."""
+
+
+def is_settled(result: Result) -> bool:
+    """Whether the result is about the program: no infrastructure fault, under a second profile neither."""
+    second = result["metadata"].get("also") or {}
+    return result["passed"] is not None and second.get("verdict") != "infra_error"
 
 
 class Journal:
@@ -73,7 +79,7 @@ class Journal:
 
     def put(self, key: str, result: Result) -> None:
         """Keep a result; it is on disk, as far as a killed process is concerned, when this returns."""
-        assert result["passed"] is not None
+        assert is_settled(result)
         line = json.dumps({"key": key, "result": result}, allow_nan=False).encode() + b"\n"
         write_line(self._file, line)
         self._places[key] = (self._size, len(line))
@@ -129,7 +135,7 @@ class Cache:
 
     def put(self, key: str, result: Result) -> None:
         """Keep a result under ``key``; of two runs that found it at once, either one's stays."""
-        assert result["passed"] is not None
+        assert is_settled(result)
         path = self._path(key)
         path.parent.mkdir(exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:

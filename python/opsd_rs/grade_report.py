@@ -30,11 +30,28 @@ class Tally:
     def __init__(self) -> None:
         self.passed: dict[str, list[bool | None]] = {}
         self.verdicts: Counter[str] = Counter()
+        self.also: dict[str, Any] | None = None
 
     def add(self, result: Mapping[str, Any]) -> None:
         """Count one solution's result line."""
         self.passed.setdefault(result["problem_id"], []).append(result["passed"])
         self.verdicts[result["verdict"]] += 1
+        second = result["metadata"].get("also")
+        if second is not None:
+            self._compare(result, second)
+
+    def _compare(self, result: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+        """Count a second profile's verdict; where one of the two has none, they neither agree nor disagree."""
+        if self.also is None:
+            self.also = {"profile": second["profile"], "num_agree": 0, "num_unknown": 0, "disagreements": []}
+        if result["passed"] is None or second["passed"] is None:
+            self.also["num_unknown"] += 1
+        elif result["passed"] is second["passed"]:
+            self.also["num_agree"] += 1
+        else:
+            names = {"problem_id": result["problem_id"], "sample": result["sample"]}
+            verdicts = {result["profile"]: result["verdict"], second["profile"]: second["verdict"]}
+            self.also["disagreements"].append({**names, **verdicts})
 
 
 def summarise(tally: Tally, problems: Mapping[str, Problem]) -> dict[str, Any]:
@@ -42,7 +59,8 @@ def summarise(tally: Tally, problems: Mapping[str, Problem]) -> dict[str, Any]:
 
     :param problems: of every id in the tally; their tests are not looked at
     :returns: of the whole and, under ``by``, of each group: ``num_problems, num_solutions, num_null``;
-        ``mean_at_k`` (fraction; None if nothing was graded), ``ci95`` (None below two problems), ``pass_at_k``
+        ``mean_at_k`` (fraction; None if nothing was graded), ``ci95`` (None below two problems), ``pass_at_k``;
+        ``also``: where the second profile's ``passed`` differs, None without one
     """
     summary = figures(tally.passed.values())
     summary["verdicts"] = dict(tally.verdicts.most_common())
@@ -54,6 +72,9 @@ def summarise(tally: Tally, problems: Mapping[str, Problem]) -> dict[str, Any]:
         if set(groups) - {"none"}:
             by[name] = {value: figures(groups[value]) for value in sorted(groups)}
     summary["by"] = by
+    if tally.also is not None:
+        tally.also["disagreements"].sort(key=lambda row: (row["problem_id"], row["sample"]))
+    summary["also"] = tally.also
     return summary
 
 
@@ -94,7 +115,13 @@ def counts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The verdicts and where they came from, as rows for people."""
     where = ("num_run", "num_resumed", "num_cached", "num_repeated")
     verdicts = [{"": name, "count": count} for name, count in summary["verdicts"].items()]
-    return verdicts + [{"": name, "count": summary[name]} for name in where if summary.get(name)]
+    found = verdicts + [{"": name, "count": summary[name]} for name in where if summary.get(name)]
+    also = summary["also"]
+    if also is not None:
+        disagree = {"num_disagree": len(also["disagreements"])}
+        parts = {"num_agree": also["num_agree"], **disagree, "num_unknown": also["num_unknown"]}
+        found += [{"": f"{also['profile']} {name}", "count": count} for name, count in parts.items()]
+    return found
 
 
 def _row(name: str, part: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opsd_rs.grade_inputs import read_solutions
-from opsd_rs.grade_journal import Cache, Journal
+from opsd_rs.grade_journal import Cache, Journal, is_settled
 from opsd_rs.grade_keys import grader_digest, problem_digest, program_key
 from opsd_rs.grade_official import Outcome, outcome, write
 from opsd_rs.grade_report import Tally, summarise
@@ -124,7 +124,7 @@ class _Run:
         started: list[str] = []
 
         def finish(key: str, result: Mapping[str, Any]) -> None:
-            if result["passed"] is not None:
+            if is_settled(result):
                 journal.put(key, result)
             for copy in self._copies(by_key[key], result):
                 results.write(copy)
@@ -144,7 +144,7 @@ class _Run:
 
         for index, grade in grader.stream(items()):
             result = _plain(grade)
-            if cache is not None and grade.passed is not None:
+            if cache is not None and is_settled(result):
                 cache.put(started[index], result)
             finish(started[index], result)
         results.finish()
