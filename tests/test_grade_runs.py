@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +251,23 @@ def test_profiles_judge_and_are_compared(tmp_path: Path) -> None:
     assert json.loads(metadata[0][0])["error_code"] == -4
     again = grade(tmp_path, "--profile", "lcb-2025-01", "--resume", problems="lcb.jsonl", out="lcb.jsonl.out")
     assert (again["num_resumed"], again["mean_at_k"]) == (0, 1.0), "other rules, other verdicts"
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")
+def test_a_cluster_needs_its_extra(tmp_path: Path) -> None:
+    given(tmp_path, RIGHT)
+    assert "pip install 'opsd-rs[ray]'" in grade(tmp_path, "--ray", "local", code=2)["stderr"]
+    assert not list(tmp_path.glob("r.jsonl*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("ray") is None or os.environ.get("OPSD_RS_LONG_TESTS") != "1",
+    reason="long, and needs ray: OPSD_RS_LONG_TESTS=1 runs it",
+)
+def test_a_cluster_writes_the_same_files(tmp_path: Path) -> None:
+    given(tmp_path, RIGHT, "print(3)", RIGHT)
+    assert grade(tmp_path, "--ray", "local", out="ray.jsonl")["num_run"] == 2
+    grade(tmp_path)
+    assert judged(lines(tmp_path / "ray.jsonl")) == judged(lines(tmp_path / "r.jsonl"))
+    assert len(lines(tmp_path / "ray.jsonl.journal")) == 2

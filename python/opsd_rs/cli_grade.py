@@ -97,6 +97,11 @@ _seconds = click.FloatRange(min=0, min_open=True)
     show_default=True,
     help="Style of the text about failures.",
 )
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Grade over this Ray cluster: an address, auto, or local for a new one here; --workers is per node.",
+)
 @format_option
 def grade(
     problems: str,

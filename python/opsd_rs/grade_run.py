@@ -21,6 +21,7 @@ from opsd_rs.grade_official import Outcome, outcome, write
 from opsd_rs.grade_report import Tally, summarise
 from opsd_rs.grade_results import Results
 from opsd_rs.grading import Grader
+from opsd_rs.grading_ray import RayGrader
 from opsd_rs.progress import Ticker
 from opsd_rs.records import CaseResult, Grade, Problem, Solution
 
@@ -70,6 +71,7 @@ def grade_files(
     resume: bool = False,
     cache: Path | None = None,
     progress: bool = False,
+    ray: str | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Grade a solutions file; one result per solution in ``out``, written whole as each finishes.
@@ -78,6 +80,7 @@ def grade_files(
         each finished program
     :param resume: go on with the journal of a run that was cut short, or add solutions to a finished one
     :param cache: folder of verdicts shared between runs
+    :param ray: address of a Ray cluster that does the work, see :class:`RayGrader`; None: this machine
     :param settings: keyword arguments of :class:`Grader`
     :returns: see ``grade_report.summarise``; also ``num_run`` (programs run now), ``num_resumed``, ``num_cached``,
         ``num_repeated`` (solutions that copy a program's result) and ``files``
@@ -92,7 +95,11 @@ def grade_files(
         results = Results(out, resume=resume)
         stack.callback(results.close)
         journal = stack.enter_context(Journal(out.with_name(f"{out.name}.journal"), resume=resume))
-        grader = stack.enter_context(Grader(**settings))
+        grader: Grader | RayGrader
+        if ray is None:
+            grader = stack.enter_context(Grader(**settings))
+        else:
+            grader = stack.enter_context(RayGrader(ray, **settings))
         return run(grader, results, journal, Cache(cache) if cache is not None else None)
 
 
@@ -113,7 +120,7 @@ class _Run:
         self._outcomes: dict[int, Outcome] = {}
 
     def __call__(
-        self, grader: Grader, results: Results, journal: Journal, cache: Cache | None
+        self, grader: Grader | RayGrader, results: Results, journal: Journal, cache: Cache | None
     ) -> dict[str, Any]:
         by_key = self._programs(grader)
         known = [key for key in by_key if key in journal]
@@ -159,7 +166,7 @@ class _Run:
             "files": list(map(str, (results.path, *kept, *self._official(grader.code_of)))),
         }
 
-    def _programs(self, grader: Grader) -> dict[str, list[int]]:
+    def _programs(self, grader: Grader | RayGrader) -> dict[str, list[int]]:
         """Places of the solutions that share a program, by its key; problem after problem.
 
         Opens every problem once, so that a corrupt one is an error before anything runs.
