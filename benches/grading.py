@@ -187,8 +187,8 @@ def compare(args: argparse.Namespace, group: str, tasks: Sequence[Task]) -> None
         )
     steady = theirs["cpu"] / (ours["cpu"] - ours["boot_cpu"])
     print(
-        f"  ratio: CPU {theirs['cpu'] / ours['cpu']:.1f}x ({steady:.1f}x without our {ours['boot_cpu']:.2f} s of start, "
-        f"once per Grader), wall {theirs['wall'] / ours['wall']:.1f}x"
+        f"  ratio: CPU {theirs['cpu'] / ours['cpu']:.1f}x ({steady:.1f}x without the {ours['boot_cpu']:.2f} s "
+        f"that a Grader takes to start, once), wall {theirs['wall'] / ours['wall']:.1f}x"
     )
     if group == "mix":
         num_endless = Counter(ours["verdicts"])["time_limit"]
