@@ -70,11 +70,16 @@ def programs(number: int) -> Iterator[Item]:
 def state(pid: int) -> dict[str, int]:
     """Resident memory and descriptors of one process (proc(5)); descriptors are -1 where they cannot be read."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    try:
-        num_fds = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    try:  # a program being started holds some for a moment: the fewest of a few looks
+        num_fds = min(_num_fds(pid) for _ in range(20))
     except PermissionError:
         num_fds = -1
     return {"rss_kib": int(status["VmRSS"].split()[0]), "fds": num_fds}
+
+
+def _num_fds(pid: int) -> int:
+    time.sleep(0.005)
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def below(pid: int) -> list[int]:

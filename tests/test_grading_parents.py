@@ -34,12 +34,9 @@ threads = [threading.Thread(target=over.wait) for _ in range(100)]
 for thread in threads:
     thread.start()
 
-def cpu():
-    return sum(os.times()[:2])
-
-before, wall = cpu(), time.monotonic()
+before, wall = time.process_time(), time.monotonic()
 with Grader(workers=1) as grader:
-    started, started_wall = cpu() - before, time.monotonic() - wall
+    started, started_wall = time.process_time() - before, time.monotonic() - wall
     passed = one(grader, ADD, RIGHT).passed
 forks_of_the_grader = len(forks), len(python_forks)
 pid = os.fork()  # the same hooks see a real fork
