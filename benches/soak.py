@@ -69,7 +69,10 @@ def programs(number: int) -> Iterator[Item]:
 
 def state(pid: int) -> dict[str, int]:
     """Resident memory and descriptors of one process (proc(5)); descriptors are -1 where they cannot be read."""
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    try:
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    except FileNotFoundError:  # a sandbox that was replaced; said at the end, and a failure of the soak
+        return {"rss_kib": 0, "fds": 0}
     try:  # a program being started holds some for a moment: the fewest of a few looks
         num_fds = min(_num_fds(pid) for _ in range(20))
     except PermissionError:
