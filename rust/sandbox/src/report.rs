@@ -238,6 +238,5 @@ mod tests {
             readable > rounds / 20,
             "most reports are torn: {readable} of {rounds}"
         );
-        println!("{rounds} reports, {readable} readable");
     }
 }
