@@ -9,7 +9,7 @@ use std::os::fd::RawFd;
 
 use crate::plan::Layer;
 use crate::policy::{self, CONTROL_FD};
-use crate::zygote::{Borrowed, Job, Zygote};
+use crate::zygote::{Borrowed, Job, OPEN_FILES, Zygote};
 use crate::{landlock, sys, wire};
 
 /// Where a child keeps its code before the test and its report after it.
@@ -57,6 +57,17 @@ impl Zygote {
             );
             drop(sys::adopt(SCOPE_FD));
         }
+        self.report_ready(&job);
+        if self.has(Layer::Rlimits) {
+            must(
+                "limit descriptors",
+                sys::rlimit(libc::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES),
+            );
+        }
+    }
+
+    /// The last filter, and word to the driver, with the listener that belongs to the filter.
+    fn report_ready(&mut self, job: &Job) {
         let pid = sys::pid() as u64;
         let ready = || wire::pack(wire::words([wire::READY, pid, sys::own_cpu_nanoseconds()]));
         if !self.has(Layer::Seccomp) {

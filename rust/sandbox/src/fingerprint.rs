@@ -46,6 +46,7 @@ fn policy_on(arch: Option<Arch>, level: Level, options: &Options, facts: Facts) 
     for (name, _, value) in zygote::RLIMITS {
         writeln!(text, "rlimit {name} {value}").ok();
     }
+    writeln!(text, "rlimit nofile {}", zygote::OPEN_FILES).ok();
     writeln!(text, "defaults {:?}", Limits::default()).ok();
     text
 }

@@ -27,8 +27,10 @@ pub(crate) const RLIMITS: &[(&str, u32, u64)] = &[
     ("nice", libc::RLIMIT_NICE, 0),
     ("rtprio", libc::RLIMIT_RTPRIO, 0),
     ("sigpending", libc::RLIMIT_SIGPENDING, 256),
-    ("nofile", libc::RLIMIT_NOFILE, 64),
 ];
+/// Descriptors of a program. Not the zygote's limit: the kernel counts a user's descriptors under way in sockets
+/// against the limit of whoever sends one (unix(7)), and many children may send their listeners at once.
+pub(crate) const OPEN_FILES: u64 = 64;
 
 /// A request to fork, as received: limits and where the child's descriptors are.
 #[derive(Debug, Clone, Copy)]
