@@ -20,11 +20,13 @@ from opsd_rs.records import (
 if TYPE_CHECKING:
     from opsd_rs.context import Assembler as Assembler
     from opsd_rs.context_api import Context as Context
+    from opsd_rs.context_batch import Batch as Batch
     from opsd_rs.grading import Grader as Grader
 
 __version__ = "0.1.0"
 __all__ = [
     "Assembler",
+    "Batch",
     "Case",
     "CaseResult",
     "Context",
@@ -38,7 +40,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load ``Grader``, ``Context`` and ``Assembler`` (and the rooms, as attributes) at first use."""
+    """Load ``Grader``, ``Context``, ``Assembler`` and ``Batch`` (and the rooms, as attributes) at first use."""
     from importlib import import_module
 
     if name in _AT_FIRST_USE:
@@ -50,6 +52,7 @@ def __getattr__(name: str) -> Any:
 
 _AT_FIRST_USE = {
     "Assembler": "opsd_rs.context",
+    "Batch": "opsd_rs.context_batch",
     "Context": "opsd_rs.context_api",
     "Grader": "opsd_rs.grading",
 }
