@@ -182,9 +182,9 @@ def test_an_infrastructure_fault_raises_and_the_next_call_works() -> None:
         completions=[fenced("import time\ntime.sleep(9)"), fenced(RIGHT)],
         ground_truth=[json.dumps(STDIN)] * 2,
     ) == [None, 1.0]
-    assert grader._supervisor is not None
-    grader._supervisor.process.kill()
-    grader._supervisor.process.wait()
+    assert grader._backend is not None
+    grader._backend.process.kill()
+    grader._backend.process.wait()
     with pytest.raises(OpsdError, match="supervisor died"):
         grader.grade([(ADD, opsd_rs.Solution("add", 0, code=RIGHT))])
     assert score(RIGHT)["score"] == 1.0

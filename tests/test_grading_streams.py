@@ -229,8 +229,8 @@ def test_a_dead_supervisor_is_an_error_in_every_task() -> None:
         with Grader(workers=1) as dying:
             tasks = [asyncio.create_task(dying.agrade(*FOREVER)) for _ in range(3)]
             await asyncio.sleep(0.3)
-            assert dying._supervisor is not None
-            await asyncio.to_thread(dying._supervisor.process.kill)
+            assert dying._backend is not None
+            await asyncio.to_thread(dying._backend.process.kill)
             for task in tasks:
                 with pytest.raises(OpsdError, match="supervisor died: signal 9"):
                     await task

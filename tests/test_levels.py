@@ -179,7 +179,7 @@ def test_a_machine_that_gives_less_is_refused_with_the_reason() -> None:
     """No user namespaces can be made inside this one: S3 is out of reach, S2 is not."""
     script = (
         "from opsd_rs import Grader\n"
-        "with Grader(workers=1) as g: print(g._supervisor.sandbox_level)\n"
+        "with Grader(workers=1) as g: print(g._backend.sandbox_level)\n"
         "Grader(workers=1, require='S3').__enter__()\n"
     )
     command = 'echo 0 > /proc/sys/user/max_user_namespaces || exit 77; exec "$0" -c "$1"'

@@ -11,17 +11,15 @@ What this room does not do: load problems, read or write files (``grade_run``), 
 from __future__ import annotations
 
 import platform
-import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from opsd_rs import __version__
 from opsd_rs.cores import usable_cores
-from opsd_rs.errors import BadInput, OpsdError
+from opsd_rs.errors import BadInput
 from opsd_rs.grader_process import Supervisor
 from opsd_rs.grading_flow import Flow
 from opsd_rs.grading_options import FeedbackStyle, comparator, extraction, feedback_text
@@ -44,7 +42,7 @@ def _numpy() -> list[str]:
     return [str(path) for path in (folder, folder.with_name("numpy.libs")) if path.is_dir()]
 
 
-class Grader(Flow):
+class Grader(Flow[Supervisor]):
     """A pool of sandboxes; a context manager, started when entered or at first use. Safe to share between threads.
 
     :param profile: whose rules judge. ``strict``: a judge's. ``lcb-2025-05`` and ``lcb-2025-01``: those of
@@ -182,29 +180,12 @@ class Grader(Flow):
             "site_packages": [str(Path(folder).resolve()) for folder in site_packages],
             "packages": _numpy(),
         }
-        self._starting = threading.Lock()
-        self._supervisor: Supervisor | None = None
-        self._closed = False
-
-    def __enter__(self) -> Self:
-        """Start the supervisor now: in a trainer, before anything touches a GPU."""
-        self._ready()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the supervisor and every program it runs. Grades still waited for raise OpsdError."""
-        with self._starting:
-            self._closed = True
-            if self._supervisor is not None:
-                self._supervisor.close("the grader was closed")
+        super().__init__()
 
     @property
     def pid(self) -> int | None:
         """Process id of the supervisor, None before it started."""
-        return None if self._supervisor is None else self._supervisor.process.pid
+        return None if self._backend is None else self._backend.process.pid
 
     def identity(self) -> dict[str, Any]:
         """All that verdicts depend on beside problem and solution; graders of equal identities may share them."""
@@ -230,7 +211,7 @@ class Grader(Flow):
         return _core.extract_code(solution.completion, self._settings["extract"]) or ""
 
     def _grade(self, solution: Solution, found: Mapping[str, Any]) -> Grade:
-        supervisor = self._supervisor
+        supervisor = self._backend
         assert supervisor is not None, "a reply without a supervisor"
         return Grade(
             problem_id=solution.problem_id,
@@ -256,19 +237,7 @@ class Grader(Flow):
             flags=tuple(found["flags"]),
         )
 
-    def _ready(self) -> Supervisor:
+    def _start(self) -> Supervisor:
         from opsd_rs import _core
 
-        with self._starting:
-            if self._closed:
-                raise OpsdError("the grader was closed; make a new Grader")
-            if self._supervisor is None:
-                self._supervisor = Supervisor(str(_core.__file__), self._settings)
-                weakref.finalize(self, self._supervisor.close, "the grader was dropped")
-            self._supervisor.check()
-            return self._supervisor
-
-    def _started(self) -> Supervisor | None:
-        if self._closed:
-            raise OpsdError("the grader was closed; make a new Grader")
-        return self._supervisor
+        return Supervisor(str(_core.__file__), self._settings)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import queue
+import threading
+import weakref
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -21,7 +23,7 @@ from collections.abc import (
 )
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.records import Grade, Problem, Solution
@@ -55,23 +57,62 @@ class Backend(Protocol):
         """Nobody waits for these any more: end what runs, drop what waits."""
         ...
 
+    def close(self, reason: str) -> None:
+        """End everything; whoever still waits is told the reason."""
+        ...
 
-class Flow:
-    """``grade``, ``stream`` and ``astream`` over a backend that a subclass brings up."""
+
+B = TypeVar("B", bound=Backend)
+
+
+class Flow(Generic[B]):
+    """``grade``, ``stream`` and ``astream`` over a backend that a subclass brings up, and the backend's life."""
 
     workers: int
     """Programs running at the same time."""
 
-    def _ready(self) -> Backend:
-        """The backend, started at the first call. May take seconds then."""
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._backend: B | None = None
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        """Start now: in a trainer, before anything touches a GPU."""
+        self._ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the grading processes and every program they run. Grades still waited for raise OpsdError."""
+        with self._starting:
+            self._closed = True
+            if self._backend is not None:
+                self._backend.close("the grader was closed")
+
+    def _start(self) -> B:
+        """Bring the backend up. May take seconds."""
         raise NotImplementedError
 
-    def _started(self) -> Backend | None:
+    def _ready(self) -> B:
+        """The backend, started at the first call."""
+        with self._starting:
+            backend = self._started()
+            if backend is None:
+                backend = self._backend = self._start()
+                weakref.finalize(self, backend.close, "the grader was dropped")
+            backend.check()
+            return backend
+
+    def _started(self) -> B | None:
         """The backend if it was started, without waiting.
 
         :raises OpsdError: closed
         """
-        raise NotImplementedError
+        if self._closed:
+            raise OpsdError(f"the grader was closed; make a new {type(self).__name__}")
+        return self._backend
 
     def _grade(self, solution: Solution, found: Any) -> Grade:
         """What a ``done`` reply found, as a record."""
@@ -213,7 +254,7 @@ class Flow:
 class GradeStream:
     """What ``stream`` returns: an iterator of ``(index, grade)``, or an asynchronous one, whichever is asked first."""
 
-    def __init__(self, flow: Flow, items: Iterable[Item] | AsyncIterable[Item]) -> None:
+    def __init__(self, flow: Flow[Any], items: Iterable[Item] | AsyncIterable[Item]) -> None:
         self._flow = flow
         self._items = items
         self._running: Generator[tuple[int, Grade], None, None] | None = None

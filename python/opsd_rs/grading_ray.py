@@ -9,18 +9,16 @@ survive the loss of the driver itself.
 
 from __future__ import annotations
 
-import threading
-import weakref
-from typing import Any, Self
+from typing import Any
 
-from opsd_rs.errors import BadInput, OpsdError
+from opsd_rs.errors import BadInput
 from opsd_rs.grading import Grader
 from opsd_rs.grading_cluster import Cluster
 from opsd_rs.grading_flow import Flow
 from opsd_rs.records import Grade, Solution
 
 
-class RayGrader(Flow):
+class RayGrader(Flow[Cluster]):
     """``Grader`` over a cluster, with the same ``grade``, ``stream``, ``astream`` and ``agrade``.
 
     :param address: of the cluster; ``auto``: the one this machine belongs to; ``local``: a new one on this machine. A
@@ -37,28 +35,12 @@ class RayGrader(Flow):
         self._settings = settings
         self._per_node = workers
         self._twin = Grader(workers=workers, **settings)  # never started; it checks the settings
-        self._starting = threading.Lock()
-        self._cluster: Cluster | None = None
-        self._closed = False
-
-    def __enter__(self) -> Self:
-        self._ready()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End every node's grader; also the cluster, if it was started here."""
-        with self._starting:
-            self._closed = True
-            if self._cluster is not None:
-                self._cluster.close("the grader was closed")
+        super().__init__()
 
     @property
     def workers(self) -> int:  # type: ignore[override]
         """Programs running at the same time on all nodes; 0 before the start."""
-        return 0 if self._cluster is None else self._cluster.workers
+        return 0 if self._backend is None else self._backend.workers
 
     def identity(self) -> dict[str, Any]:
         """As ``Grader.identity``; the same on every node."""
@@ -71,20 +53,8 @@ class RayGrader(Flow):
     def _grade(self, solution: Solution, found: Grade) -> Grade:
         return found
 
-    def _ready(self) -> Cluster:
-        with self._starting:
-            if self._closed:
-                raise OpsdError("the grader was closed; make a new RayGrader")
-            if self._cluster is None:
-                self._cluster = Cluster(self._ray, self._address, self._per_node, self._settings)
-                weakref.finalize(self, self._cluster.close, "the grader was dropped")
-            self._cluster.check()
-            return self._cluster
-
-    def _started(self) -> Cluster | None:
-        if self._closed:
-            raise OpsdError("the grader was closed; make a new RayGrader")
-        return self._cluster
+    def _start(self) -> Cluster:
+        return Cluster(self._ray, self._address, self._per_node, self._settings)
 
 
 def _import_ray() -> Any:
