@@ -17,7 +17,7 @@ EARLY = [
     "gzip", "hmac", "html", "ipaddress", "keyword", "linecache", "locale", "logging", "lzma", "marshal",
     "multiprocessing", "optparse", "argparse", "pathlib", "pickle", "platform", "pprint", "secrets", "select",
     "shlex", "shutil", "stat", "subprocess", "tempfile", "timeit", "token", "tokenize", "tracemalloc",
-    "unicodedata", "unittest", "urllib.parse", "uuid", "warnings", "weakref", "xml.etree.ElementTree",
+    "unicodedata", "unittest", "unittest.mock", "urllib.parse", "uuid", "warnings", "weakref", "xml.etree.ElementTree",
     "zipfile", "zlib", "zoneinfo",
 ]
 # fmt: on

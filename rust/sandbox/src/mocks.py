@@ -44,6 +44,11 @@ def guard(code):
     sys.modules.update(dict.fromkeys(BLOCKED))
 
 
+def below(frames, step):
+    """Calls ``step`` with so many frames more under it, at least one."""
+    return step() if frames < 2 else below(frames - 1, step)
+
+
 class Capturing:
     """Holds what is printed while it is entered, whatever the program puts in place of ``sys.stdout`` meanwhile."""
 
@@ -95,40 +100,19 @@ class MockStdinWithBuffer:
         return getattr(self._stringio, name)
 
 
-class Anything:
-    """Stands for any attribute of the mocked file that reading does not need: it can be called, and taken further."""
+def mocked_open(inputs):
+    """What ``open`` is when looked up in ``builtins``: gives the input, whatever file is asked for. The mock is the one
+    that the runner uses, loaded when first called: few programs do."""
+    made = []
 
-    def __call__(self, *_, **__):
-        return Anything()
+    def open(*arguments, **named):
+        if not made:
+            from unittest.mock import mock_open
 
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return Anything()
+            made.append(mock_open(read_data=inputs))
+        return made[0](*arguments, **named)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return False
-
-
-class MockFile(Anything):
-    """What ``builtins.open`` gives, looked up under that name: the input, whatever file was asked for."""
-
-    def __init__(self, inputs):
-        self._lines = io.StringIO(inputs)
-        self.read, self.readline, self.readlines = (
-            self._lines.read,
-            self._lines.readline,
-            self._lines.readlines,
-        )
-
-    def __iter__(self):
-        return iter(self._lines)
-
-    def __next__(self):
-        return next(self._lines)
+    return open
 
 
 class MockedInput:
@@ -146,7 +130,7 @@ class MockedInput:
         self.bound, self.opened = bound, builtins.open
         bound.read, bound.readlines = lambda *_: inputs, lambda *_: inputs.split("\n")
         bound.readline = lambda *_: next(lines)
-        sys.stdin, builtins.open = mock, lambda *_, **__: MockFile(inputs)
+        sys.stdin, builtins.open = mock, mocked_open(inputs)
 
     def __exit__(self, *_):
         sys.stdin, builtins.open = self.bound, self.opened

@@ -26,17 +26,20 @@ import sys
 import time
 import types
 
-from opsd_mocks import CHANGED, Capturing, MockedInput, guard
+from opsd_mocks import CHANGED, Capturing, MockedInput, below, guard
 from opsd_typed import encode
 
 # Taken now: a program may replace what these names mean later.
 _dumps, _loads, _pread, _close, _stat, _now = json.dumps, json.loads, os.pread, os.close, os.fstat, time.time
 _alarm, _watch, _unwatch = signal.alarm, faulthandler.enable, faulthandler.disable
+_str, _type, _exit = str, type, os._exit
 
 PRELUDE_LINES = 36  # of the runner's import text, its final line end included
 MOST_DIGITS = 50_000
 RECURSION_LIMIT = 50_000
 LONGEST = 300  # characters of a text in the metadata
+# What lies below a program counts for the limit on recursion: as much as when a script calls the runner at top level.
+FRAMES_BELOW, FRAMES_OF_COMPILE, FRAMES_OF_MOCKS = 20, 1, 3
 NO_METHOD = "cannot unpack non-iterable NoneType object"
 """What a program without the function gets to hear: the runner trips over its own return value."""
 
@@ -130,7 +133,9 @@ class Program:
             else:
                 code = compile(text, "<string>", "exec", dont_inherit=True)
             exec(code, module.__dict__)
-            return module.Solution() if "class Solution" in text else module
+            solution = module.Solution() if "class Solution" in text else module
+            assert solution is not None  # as the runner does, without a word
+            return solution
         finally:
             _alarm(0)
 
@@ -149,7 +154,7 @@ class Program:
             try:
                 start = _now()
                 with MockedInput(text, self.vintage), contextlib.suppress(SystemExit):
-                    self.method()
+                    below(FRAMES_OF_MOCKS, self.method)
                 seconds = _now() - start
                 _alarm(0)
             except Exception as error:
@@ -187,15 +192,29 @@ class Program:
             if not result_too:
                 return {"step": "shown", "inputs": shown(arguments)}
             try:
-                return {"step": "shown", "output": shown(prediction), "inputs": shown(arguments)}
+                output = sent(shown(prediction))
+                return {"step": "shown", "output": output, "inputs": shown(arguments)}
             except Exception as error:
                 return {**raised(error), "inputs": shown(arguments)}
         except Exception as error:
             return outside(error)
 
 
+def sent(text):
+    """A text that the runner hands to another process. One of a class that lives in the program cannot be pickled,
+    which ends the runner's process."""
+    if _type(text) is not _str:
+        import pickle
+
+        try:
+            pickle.dumps(text)
+        except Exception:
+            _exit(1)
+    return text
+
+
 def raised(error):
-    text = repr(error)
+    text = sent(repr(error))
     return {
         "step": "error",
         "timeout": "timeoutexception" in text.lower(),
@@ -223,9 +242,13 @@ def own_streams():
     """0, 1 and 2 are the null device, as far as a program can tell: what it writes there past the mocks is lost."""
     os.dup2(0, 1)  # the zygote left 0 open for both
     os.dup2(0, 2)
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    for stream, name in ((sys.__stdin__, "stdin"), (sys.stdout, "stdout"), (sys.stderr, "stderr")):
+        stream.buffer.raw.name = f"<{name}>"
+    sys.__stdin__.close()  # by `multiprocessing`, which the runner's processes come from
 
 
 TEST, COMPILE, SHOW, SHOW_INPUTS = range(4)  # as in wire.rs
@@ -241,7 +264,7 @@ def take(core, done, report):
 
 
 def child(core, order, code, prelude):
-    """The life of the process: one step after the other until nobody asks for more."""
+    """The life of the process. Never returns."""
     own_streams()
     guard(code)
     random.seed(0)  # officially unseeded; here two runs agree
@@ -251,11 +274,16 @@ def child(core, order, code, prelude):
     sys.modules["__main__"] = types.ModuleType("__main__")
     signal.signal(signal.SIGALRM, on_alarm)
     program = Program(_loads(order), code, prelude)
+    below(FRAMES_BELOW, lambda: life(core, program))
+
+
+def life(core, program):
+    """One step after the other until nobody asks for more."""
     index, step, text = take(core, None, b"")
     while True:
         data = b""
         if step == COMPILE:
-            report = program.compile()
+            report = below(FRAMES_OF_COMPILE, program.compile)
         elif step == TEST:
             report, data = program.test(text)
         else:

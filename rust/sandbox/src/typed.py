@@ -16,7 +16,7 @@ One token a line, then what it announces:
     o          equals no value that JSON has
 """
 
-import collections
+import collections.abc
 import decimal
 import fractions
 import itertools
@@ -39,12 +39,11 @@ SIGNALS = b"InvalidOperation([<class 'decimal.InvalidOperation'>])"
 # Whose `__eq__` is the plain one: a subclass that inherits it is compared by what it contains.
 PLAIN = {kind: kind for kind in (int, float, str, list, dict)}
 PLAIN[collections.OrderedDict] = PLAIN[collections.Counter] = dict  # against a plain dict they compare as one
-# The standard library's wrappers, which compare as what they wrap.
+# Owners of an `__eq__` that compares what an object wraps. `Mapping` is UserDict's and ChainMap's.
 WRAPPERS = {
     collections.UserList: lambda x: x.data,
     collections.UserString: lambda x: x.data,
-    collections.UserDict: lambda x: x.data,
-    collections.ChainMap: lambda x: dict(x.items()),
+    collections.abc.Mapping: lambda x: dict(x.items()),
     types.MappingProxyType: lambda x: dict(x.items()),
 }
 MOST_ITEMS = 2_000_000  # of a plain result
@@ -89,14 +88,14 @@ def token(x, kind, stack):
     """The token of ``x``, which is no list and no dict; what belongs below it goes on the stack."""
     if kind in SCALARS:
         return scalar(x, kind)
-    if kind in WRAPPERS:
-        stack.append(guarded(WRAPPERS[kind](x)))
-        return b""
     if kind.__module__ == "numpy" and "numpy" in sys.modules:
         return array(x, stack)
     if kind is complex:
         return scalar(x.real, float) if x.imag == 0 else OPAQUE
     owner = next(base for base in _mro(kind) if "__eq__" in base.__dict__)
+    if owner in WRAPPERS:
+        stack.append(guarded(WRAPPERS[owner](x)))
+        return b""
     plain = PLAIN.get(owner)
     if plain is not None:
         return subclass(x, plain, stack)
@@ -200,16 +199,33 @@ def exact(fraction):
     return leaf(_dumps(near)) if _Fraction(near) == fraction else OPAQUE
 
 
+def lone(wide):
+    """A float wider than Python's as Python's, where that is the same number."""
+    near = float(wide)
+    return near if near == wide else OPAQUE
+
+
 def array(x, stack):
     """numpy's scalars are arrays without dimensions: they compare by the same rules."""
     numpy = sys.modules["numpy"]
     if not isinstance(x, (numpy.ndarray, numpy.generic)):
         return OPAQUE
-    narrow = b"n" if x.dtype.kind == "f" and x.dtype.itemsize < 8 else b"w"
-    flat = x.reshape(-1).tolist() if isinstance(x, numpy.ndarray) else [x.item()]
-    if x.dtype.kind == "O":
-        flat = [guarded(item) for item in flat]
-    elif x.dtype.kind not in "biufcU":
-        flat = [OPAQUE] * _len(flat)
+    if isinstance(x, numpy.character):  # Python's own text with a name
+        return leaf(_dumps(str.__str__(x))) if isinstance(x, str) else OPAQUE
+    x = numpy.asarray(x)
+    kind, narrow = x.dtype.kind, b"w"
+    if kind == "f":
+        narrow = b"n" if x.dtype.itemsize < 8 else b"w"
+        flat = [item if _type(item) is float else lone(item) for item in x.reshape(-1).tolist()]
+    elif kind == "m":
+        flat = x.reshape(-1).astype("i8").tolist()
+    elif kind == "O":
+        flat = [guarded(item) for item in x.reshape(-1).tolist()]
+    elif kind == "c":
+        flat = [item if _type(item) is complex else OPAQUE for item in x.reshape(-1).tolist()]
+    elif kind in "biuU":
+        flat = x.reshape(-1).tolist()
+    else:
+        flat = [OPAQUE] * x.size
     stack.extend(reversed(flat))
     return b"a %s %s\n" % (narrow, b" ".join(b"%d" % size for size in (*x.shape, _len(flat))))

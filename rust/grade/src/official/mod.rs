@@ -4,6 +4,7 @@
 //! or confirmed. What the runner says when it gives up is kept to the word, with its surprises: a fault outside a test
 //! discards the passes before it (`[-4]`), a process that is gone leaves `[-2]` with an IndexError of the runner's own.
 
+mod arrays;
 mod compare;
 mod exam;
 mod grade;

@@ -2,6 +2,7 @@
 //!
 //! The other half, which writes the tokens, is `typed.py` in the sandbox: see there for their form.
 
+use super::arrays::each;
 use crate::value::Value;
 
 /// Deeper nesting is taken for a value that equals nothing.
@@ -95,7 +96,7 @@ impl Typed {
     }
 
     /// `==` inside a list or dict: the same object is equal to itself, and the answer must be true or false.
-    fn is_inside(&self, expected: &Value) -> Result<bool, Raised> {
+    pub(super) fn is_inside(&self, expected: &Value) -> Result<bool, Raised> {
         if let (Self::SharedNan, Value::Float(float)) = (self, expected) {
             return Ok(float.is_nan());
         }
@@ -112,139 +113,6 @@ impl Typed {
 
 fn is_number(value: &Value) -> bool {
     matches!(value, Value::Bool(_) | Value::Int(_) | Value::Float(_))
-}
-
-/// numpy's element-wise `==`, the expected value made an array and both stretched to a common shape.
-fn each(narrow: bool, shape: &[usize], items: &[Typed], expected: &Value) -> Result<Equal, Raised> {
-    let mut others = Vec::new();
-    let other_shape = shape_of(expected)?;
-    flatten(expected, other_shape.len(), &mut others);
-    let common = broadcast(shape, &other_shape)?;
-    let total: usize = common.iter().product();
-    let lone = other_shape.is_empty();
-    let mut answers = Vec::with_capacity(total);
-    for flat in 0..total {
-        let (item, other) = (
-            items.get(place(flat, &common, shape)),
-            others.get(place(flat, &common, &other_shape)),
-        );
-        let (Some(item), Some(other)) = (item, other) else {
-            return Ok(Equal::Plain(false)); // forged: fewer items than its shape says
-        };
-        answers.push(if narrow && lone {
-            same_narrow(item, other)
-        } else {
-            item.is_inside(other)?
-        });
-    }
-    if common.is_empty() {
-        return Ok(Equal::Plain(answers == [true]));
-    }
-    Ok(Equal::Each(answers))
-}
-
-/// A float of half or single width with a Python number rounded to single width.
-#[expect(clippy::float_cmp, reason = "the official comparison is exact")]
-fn same_narrow(item: &Typed, other: &Value) -> bool {
-    let number = |value: &Value| match value {
-        Value::Float(float) => Some(*float),
-        Value::Int(text) => text.parse().ok(),
-        Value::Bool(bool) => Some(f64::from(u8::from(*bool))),
-        _ => None,
-    };
-    let Typed::Json(item) = item else {
-        return false;
-    };
-    match (number(item), number(other)) {
-        (Some(item), Some(other)) => item as f32 == other as f32,
-        _ => false,
-    }
-}
-
-/// The shape numpy finds in a nested list.
-fn shape_of(value: &Value) -> Result<Vec<usize>, Raised> {
-    let mut shape = Vec::new();
-    let mut level = vec![value];
-    while let Some(Value::List(first)) = level.first() {
-        let lengths_agree = level
-            .iter()
-            .all(|value| matches!(value, Value::List(items) if items.len() == first.len()));
-        if !lengths_agree {
-            let found: Vec<String> = shape.iter().map(usize::to_string).collect();
-            let comma = if found.len() == 1 { "," } else { "" };
-            return Err(format!(
-                "ValueError('setting an array element with a sequence. The requested array has an inhomogeneous shape \
-                 after {} dimensions. The detected shape was ({}{comma}) + inhomogeneous part.')",
-                shape.len(),
-                found.join(", ")
-            )
-            .into_bytes());
-        }
-        shape.push(first.len());
-        level = level
-            .iter()
-            .filter_map(|value| match value {
-                Value::List(items) => Some(items),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-    }
-    Ok(shape)
-}
-
-fn flatten<'v>(value: &'v Value, dimensions: usize, into: &mut Vec<&'v Value>) {
-    match value {
-        Value::List(items) if dimensions > 0 => {
-            for item in items {
-                flatten(item, dimensions - 1, into);
-            }
-        }
-        _ => into.push(value),
-    }
-}
-
-fn broadcast(left: &[usize], right: &[usize]) -> Result<Vec<usize>, Raised> {
-    let length = left.len().max(right.len());
-    let size = |shape: &[usize], at: usize| {
-        (at + shape.len())
-            .checked_sub(length)
-            .map_or(1, |at| shape[at])
-    };
-    (0..length)
-        .map(|at| match (size(left, at), size(right, at)) {
-            (left, right) if left == right || right == 1 => Ok(left),
-            (1, right) => Ok(right),
-            _ => Err(format!(
-                "ValueError('operands could not be broadcast together with shapes {} {} ')",
-                spell(left),
-                spell(right)
-            )
-            .into_bytes()),
-        })
-        .collect()
-}
-
-/// A shape as numpy's messages spell it: `(2,)`, `(2,3)`.
-fn spell(shape: &[usize]) -> String {
-    let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
-    let comma = if sizes.len() == 1 { "," } else { "" };
-    format!("({}{comma})", sizes.join(","))
-}
-
-/// Where the item at `flat` of the common shape comes from in an array of `shape`.
-fn place(flat: usize, common: &[usize], shape: &[usize]) -> usize {
-    let (mut rest, mut index, mut step) = (flat, 0, 1);
-    for back in 1..=common.len() {
-        let size = common[common.len() - back];
-        let at = rest % size;
-        rest /= size;
-        if let Some(&own) = shape.len().checked_sub(back).and_then(|at| shape.get(at)) {
-            index += step * if own == 1 { 0 } else { at };
-            step *= own;
-        }
-    }
-    index
 }
 
 struct Reader<'a> {
@@ -378,6 +246,21 @@ mod tests {
         assert_eq!(
             answer("a w 1\nj 19\n0.10000000149011612", "0.1"),
             Ok(Equal::Plain(false))
+        );
+        assert_eq!(
+            answer("a w 1\nj 16\n9007199254740993", "9007199254740992.0"),
+            Ok(Equal::Plain(true)),
+            "compared as floats"
+        );
+        assert_eq!(
+            answer(pair, "[1, \"2\"]"),
+            Ok(Equal::Each(vec![false, false])),
+            "texts all of them"
+        );
+        assert!(
+            answer("a w 1\nj 1\n1", "[1, [2]]")
+                .unwrap_err()
+                .contains("after 1 dimensions. The detected shape was (2,) +")
         );
     }
 
