@@ -66,6 +66,13 @@ pub enum Profile {
     Lcb202501,
 }
 
+impl Profile {
+    /// Whether programs run as the official runner runs them.
+    pub(crate) fn is_official(self) -> bool {
+        self != Self::Strict
+    }
+}
+
 /// When to leave the remaining tests out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

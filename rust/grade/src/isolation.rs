@@ -32,5 +32,8 @@ pub(crate) fn ready(settings: &Settings) -> Result<(Options, Rung, Sandbox), Err
     };
     let (rung, sandbox) = choose(&options, wanted, require)?;
     options.level = rung.level;
+    if settings.profile.is_official() {
+        options.flavour = Flavour::Official;
+    }
     Ok((options, rung, sandbox))
 }

@@ -65,8 +65,8 @@ impl PyZygote {
         self.0.forked(pid);
     }
 
-    fn enter(&mut self) {
-        self.0.enter();
+    fn enter(&mut self) -> u64 {
+        self.0.enter()
     }
 
     /// Programs start threads: they go on while their main thread waits here.
@@ -98,12 +98,15 @@ pub(crate) fn sandbox_zygote(
         let (file, name) = (CString::new(format!("{name}.py"))?, CString::new(name)?);
         PyModule::from_code(py, &CString::new(source)?, &file, &name)
     };
-    for (name, source) in opsd_sandbox::MODULES {
+    let official = flavour.starts_with("official");
+    let more = opsd_sandbox::OFFICIAL_MODULES.iter().filter(|_| official);
+    for (name, source) in opsd_sandbox::MODULES.iter().chain(more) {
         module(source, name)?;
     }
     let harness = module(opsd_sandbox::HARNESS, "opsd_harness")?;
     let (packages, site_packages) = folders.split_at(num_packages.min(folders.len()));
-    let arguments = (PyZygote(zygote), site_packages, packages, flavour.trim());
+    let numpy = flavour.trim_end().ends_with("numpy");
+    let arguments = (PyZygote(zygote), site_packages, packages, numpy);
     harness.call_method1("serve", arguments).map(drop)
 }
 

@@ -34,8 +34,9 @@ fn must<T>(step: &str, result: io::Result<T>) -> T {
 }
 
 impl Zygote {
-    /// First thing in the child. Returns when the process is sealed and the driver knows it.
-    pub fn enter(&mut self) {
+    /// First thing in the child. Returns when the process is sealed and the driver knows it: the bytes that a file of
+    /// its own may have.
+    pub fn enter(&mut self) -> u64 {
         let Some(job) = self.job.take() else {
             give_up("fork", &io::Error::from_raw_os_error(libc::EINVAL))
         };
@@ -64,6 +65,7 @@ impl Zygote {
                 sys::rlimit(libc::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES),
             );
         }
+        job.file_size
     }
 
     /// The last filter, and word to the driver, with the listener that belongs to the filter.

@@ -26,6 +26,18 @@ pub struct OfficialProgram {
     pub timeout_seconds: u32,
 }
 
+impl OfficialProgram {
+    /// One that reads standard input.
+    pub(crate) fn on_standard_input(code: String) -> Self {
+        Self {
+            code,
+            function: None,
+            vintage: "2025-05",
+            timeout_seconds: 60,
+        }
+    }
+}
+
 /// What the process is asked to do next.
 #[derive(Debug, Clone, Copy)]
 pub enum Step<'a> {
@@ -42,7 +54,7 @@ const NO_LIMIT_SECONDS: f64 = 999_999.0;
 
 impl Sandbox {
     /// Starts a process for the program and asks it to compile; then `next` reads each step's run and names the next
-    /// step. `None`, or the end of the process, ends it.
+    /// step. `None`, or the end of the process, ends it. For a sandbox of an official flavour only.
     ///
     /// A run's `value` is the raw report; there is none when the process died. `End::Stopped` by the wall limit means
     /// that the deadline was reached. Of `limits` only memory, stack, output and threads count.
@@ -69,7 +81,7 @@ impl Sandbox {
             "vintage": program.vintage,
             "timeout": program.timeout_seconds,
         });
-        let text = format!("official {order}\n{}", program.code);
+        let text = format!("{order}\n{}", program.code);
         let entry = program
             .function
             .as_ref()

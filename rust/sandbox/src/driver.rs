@@ -7,12 +7,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::calls::Arch;
+use crate::converse::{OfficialProgram, Step};
 use crate::governor::{Governor, Seat};
 use crate::handle::{Child, Death};
 use crate::input::{Input, OwnInput};
 use crate::level::Level;
 use crate::limits::Limits;
-use crate::plan::{End, Entry, Error, Facts, Go, Layer, Options, Program, TestRun};
+use crate::plan::{End, Entry, Error, Facts, Flavour, Go, Layer, Options, Program, TestRun};
 use crate::spawn::{may_start_threads, spawn};
 use crate::{sys, wire};
 
@@ -35,6 +36,7 @@ pub struct Sandbox {
     thread_cap: bool,
     pub(crate) given_up: Arc<AtomicBool>,
     level: Level,
+    pub(crate) flavour: Flavour,
     governor: Option<Arc<Governor>>,
     /// The program was killed for want of memory; its further processes run alone.
     evicted: bool,
@@ -74,6 +76,7 @@ impl Sandbox {
             thread_cap: false,
             given_up: Arc::default(),
             level: options.level,
+            flavour: options.flavour,
             governor: options.governor.clone(),
             evicted: false,
         };
@@ -108,24 +111,32 @@ impl Sandbox {
     /// rounds of anything allocate a little in the zygote for good, so that from now on every program is forked from
     /// the same heap, to the byte.
     fn rehearse(&mut self) -> Result<(), Error> {
-        let program = Program {
-            code: "print(int(input()) + 1)".to_owned(),
-            entry: Entry::Stdin,
-        };
+        let (limits, inputs) = (Limits::default(), [Input::from(b"5\n".to_vec())]);
+        let code = "print(int(input()) + 1)".to_owned();
         for _ in 0..REHEARSALS {
-            let mut answer = None;
-            self.run(
-                &program,
-                &[b"5\n".to_vec().into()],
-                &Limits::default(),
-                &mut |_, run| {
-                    answer = Some(run.clone());
+            let mut seen = Vec::new();
+            if self.flavour.is_official() {
+                let program = OfficialProgram::on_standard_input(code.clone());
+                self.converse(&program, &limits, PATIENCE, &mut |run| {
+                    seen.push(run.clone());
+                    (seen.len() == 1).then_some(Step::Test(&inputs[0]))
+                })?;
+            } else {
+                let entry = Entry::Stdin;
+                let program = Program {
+                    code: code.clone(),
+                    entry,
+                };
+                self.run(&program, &inputs, &limits, &mut |_, run| {
+                    seen.push(run.clone());
                     Go::Stop
-                },
-            )?;
-            match answer {
-                Some(run) if run.stdout == b"6\n" => {}
-                other => return Err(broken("rehearse")(format!("{other:?}"))),
+                })?;
+            }
+            let answer = seen
+                .last()
+                .map(|run| run.value.as_ref().unwrap_or(&run.stdout));
+            if !answer.is_some_and(|answer| answer.ends_with(b"6\n")) {
+                return Err(broken("rehearse")(format!("{seen:?}")));
             }
         }
         Ok(())

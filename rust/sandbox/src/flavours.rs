@@ -14,34 +14,29 @@ use crate::plan::{Error, Flavour, Go, Options, Program, TestRun};
 #[derive(Debug)]
 pub struct Sandboxes {
     options: Options,
-    std: Option<Sandbox>,
-    numpy: Option<Sandbox>,
+    /// One place per flavour.
+    up: [Option<Sandbox>; Flavour::ALL.len()],
     given_up: Arc<AtomicBool>,
 }
 
 impl Sandboxes {
-    /// Starts the common flavour.
+    /// Starts the flavour of `options`; the others follow when a program needs one.
     ///
     /// # Errors
     /// As [`Sandbox::start`].
-    pub fn start(mut options: Options) -> Result<Self, Error> {
-        options.flavour = Flavour::Std;
-        let std = Some(Sandbox::start(&options)?);
-        Ok(Self {
-            options,
-            std,
-            numpy: None,
-            given_up: Arc::default(),
-        })
+    pub fn start(options: Options) -> Result<Self, Error> {
+        let sandbox = Sandbox::start(&options)?;
+        Ok(Self::adopt(options, sandbox))
     }
 
-    /// With a sandbox of the common flavour that is up already.
-    pub fn adopt(mut options: Options, sandbox: Sandbox) -> Self {
-        options.flavour = Flavour::Std;
+    /// With a sandbox that is up already.
+    pub fn adopt(options: Options, sandbox: Sandbox) -> Self {
+        let mut up = [const { None }; Flavour::ALL.len()];
+        let flavour = sandbox.flavour;
+        up[flavour as usize] = Some(sandbox);
         Self {
             options,
-            std: Some(sandbox),
-            numpy: None,
+            up,
             given_up: Arc::default(),
         }
     }
@@ -62,7 +57,7 @@ impl Sandboxes {
         limits: &Limits,
         judge: &mut dyn FnMut(usize, &TestRun) -> Go,
     ) -> Result<(), Error> {
-        self.with(&program.code, |sandbox| {
+        self.with(self.flavour(&program.code, false), |sandbox| {
             sandbox.run(program, inputs, limits, judge)
         })
     }
@@ -78,7 +73,7 @@ impl Sandboxes {
         deadline: Duration,
         next: &mut dyn FnMut(&TestRun) -> Option<Step<'a>>,
     ) -> Result<(), Error> {
-        self.with(&program.code, |sandbox| {
+        self.with(self.flavour(&program.code, true), |sandbox| {
             sandbox.converse(program, limits, deadline, next)
         })
     }
@@ -86,14 +81,10 @@ impl Sandboxes {
     /// Lets `work` use the sandbox that a program needs.
     fn with(
         &mut self,
-        code: &str,
+        flavour: Flavour,
         work: impl FnOnce(&mut Sandbox) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let flavour = self.flavour(code);
-        let place = match flavour {
-            Flavour::Std => &mut self.std,
-            Flavour::Numpy => &mut self.numpy,
-        };
+        let place = &mut self.up[flavour as usize];
         let mut sandbox = match place.take() {
             Some(sandbox) => sandbox,
             None => Sandbox::start(&Options {
@@ -107,12 +98,13 @@ impl Sandboxes {
         Ok(())
     }
 
-    fn flavour(&self, code: &str) -> Flavour {
+    fn flavour(&self, code: &str, official: bool) -> Flavour {
         let has_numpy = self.options.packages.iter().any(|p| p.ends_with("numpy"));
-        if has_numpy && imports(code, "numpy") {
-            Flavour::Numpy
-        } else {
-            Flavour::Std
+        match (official, has_numpy && imports(code, "numpy")) {
+            (false, false) => Flavour::Std,
+            (false, true) => Flavour::Numpy,
+            (true, false) => Flavour::Official,
+            (true, true) => Flavour::OfficialNumpy,
         }
     }
 }

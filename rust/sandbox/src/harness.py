@@ -16,11 +16,9 @@ import gc
 import importlib
 import json
 import linecache
-import mmap
 import os
 import random
 import re
-import resource
 import site
 import sys
 import threading
@@ -29,17 +27,17 @@ import types
 from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 
 import opsd_importing
-import opsd_official
 import opsd_rehearse
 from opsd_spell import NoForm, TooLarge, encode
 from opsd_start import register_at_fork as _register_at_fork
 
-# Programs get these for nothing: imported once, inherited by every fork.
+# Programs get these for nothing: imported once, inherited by every fork. Rarer ones with a shared object of their own
+# (hashlib has three) are left to the programs: its mappings would make every fork dearer.
 # fmt: off
 WARM = [
-    "__future__", "abc", "array", "ast", "bisect", "calendar", "cmath", "collections", "collections.abc", "copy",
-    "dataclasses", "datetime", "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "io", "itertools",
-    "math", "numbers", "operator", "queue", "re", "statistics", "string", "struct", "textwrap", "time", "typing",
+    "__future__", "abc", "ast", "bisect", "calendar", "collections", "collections.abc", "copy", "dataclasses",
+    "datetime", "enum", "fractions", "functools", "heapq", "inspect", "io", "itertools", "math", "numbers", "operator",
+    "re", "statistics", "string", "struct", "textwrap", "time", "typing",
 ]
 # LeetCode-style solutions use the names of these without importing them. Same modules, same order as LiveCodeBench's.
 STARRED = [
@@ -64,7 +62,7 @@ _type, _len, _dumps, _loads, _words = type, len, json.dumps, json.loads, re.comp
 _pread, _fork, _exit, _seed, _print = os.pread, os.fork, os._exit, random.seed, print
 
 
-RESERVE = mmap.mmap(-1, 1 << 20)  # address space to report in after a MemoryError; never touched
+RESERVE = [bytes(1 << 20)]  # address space to report in after a MemoryError; its pages are never touched
 FINISHED = b'{"end":"finished"}'
 OUT_OF_MEMORY = {"end": "raised", "kind": "MemoryError", "message": "", "frames": []}
 OUT_OF_MEMORY_EXIT = 96  # not even the report fitted
@@ -120,7 +118,7 @@ def guarded(step):
     except SystemExit as error:
         return exit_report(error)
     except MemoryError:
-        RESERVE.close()
+        RESERVE.clear()
         return OUT_OF_MEMORY
     except BaseException as error:
         show(error)
@@ -333,16 +331,17 @@ class World:
 # --- the process ----------------------------------------------------------------------------------------------
 
 
-def child(core, world):
-    core.enter()
+def child(core, begin):
+    """What is the same for all programs, then ``begin`` with the program's text and the file size that it has."""
+    file_bytes = core.enter()
     threading.main_thread()._set_native_id()
     size = os.fstat(core.report_fd).st_size
-    text = _pread(core.report_fd, size, 0).decode()
-    how, _, text = text.partition(" ")
-    if how == "official":
-        order, _, code = text.partition("\n")
-        opsd_official.child(core, order, code, PRELUDE)
-    most_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)[0] - (64 << 10)
+    begin(_pread(core.report_fd, size, 0).decode(), file_bytes)
+
+
+def run(core, world, text, file_bytes):
+    """The life of a program's process: one test after the other until nobody asks for more."""
+    most_bytes = file_bytes - (64 << 10)
     program = Program(core, text, most_bytes if most_bytes > 0 else 16 << 20)
     index = core.next_test(None, b"")
     while True:
@@ -355,14 +354,14 @@ def written(report, value):
     return header + b"\n" + value.encode() if value else header + b"\n"
 
 
-def serve(core, site_packages, packages, flavour):
+def serve(core, site_packages, packages, with_numpy):
     """The zygote's life: warm up, seal, fork on request. A child never returns from here."""
     sys.path[:] = [p for p in sys.path if os.path.isdir(p)] + site_packages  # noqa: PTH112
     library = os.path.dirname(os.__file__)  # noqa: PTH120
     opsd_importing.install(packages)
     for name in WARM + (opsd_importing.EARLY if core.no_open else []):
         importlib.import_module(name)
-    if flavour == "numpy":
+    if with_numpy:
         importlib.import_module("numpy")
     site.setquit()  # -S leaves out exit() and quit()
     for name in STARRED:
@@ -373,13 +372,22 @@ def serve(core, site_packages, packages, flavour):
     os.register_at_fork = _register_at_fork
     if core.no_open:
         opsd_importing.block(site_packages)
+    official = sys.modules.get("opsd_official")
     for name in [name for name in sys.modules if name.startswith("opsd_")]:
         del sys.modules[name]  # no program's business
-    world = World()
-    opsd_rehearse.rehearse(Program, written, core, world)
+    if official:
+        module = official.prepare(PRELUDE)
+        begin = lambda text, _: official.child(core, text, module)  # noqa: E731
+    else:
+        world = World()
+        opsd_rehearse.rehearse(Program, written, core, world)
+        begin = lambda text, file_bytes: run(core, world, text, file_bytes)  # noqa: E731
     core.seal(library, sys.base_prefix, site_packages, packages)
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page
+    bytes(
+        1 << 16
+    )  # so does glibc, joining its small free chunks at the first large request: now, not in every child
     while True:
         core.next()
         pid = _fork()
@@ -387,7 +395,7 @@ def serve(core, site_packages, packages, flavour):
             break
         core.forked(pid)
     try:
-        child(core, world)
+        child(core, begin)
     except MemoryError:
         _exit(OUT_OF_MEMORY_EXIT)
     finally:

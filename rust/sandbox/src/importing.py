@@ -11,12 +11,13 @@ import sys
 # Where nothing can be opened later, these are imported beforehand besides the usual ones.
 # fmt: off
 EARLY = [
-    "asyncio", "base64", "binascii", "bz2", "cProfile", "cmd", "codecs", "colorsys",
+    "array", "asyncio", "base64", "binascii", "bz2", "cProfile", "cmath", "cmd", "codecs", "colorsys",
     "concurrent.futures.thread", "contextvars", "csv", "difflib", "email", "encodings.ascii",
     "encodings.latin_1", "encodings.idna", "errno", "fileinput", "fnmatch", "getopt", "glob", "graphlib",
-    "gzip", "hmac", "html", "ipaddress", "keyword", "linecache", "locale", "logging", "lzma", "marshal",
-    "multiprocessing", "optparse", "argparse", "pathlib", "pickle", "platform", "pprint", "secrets", "select",
-    "shlex", "shutil", "stat", "subprocess", "tempfile", "timeit", "token", "tokenize", "tracemalloc",
+    "gzip", "hashlib", "hmac", "html", "ipaddress", "keyword", "linecache", "locale", "logging", "lzma", "marshal",
+    "mmap", "multiprocessing", "optparse", "argparse", "pathlib", "pickle", "platform", "pprint", "queue", "resource",
+    "secrets", "select", "shlex", "shutil", "stat", "subprocess", "tempfile", "timeit", "token", "tokenize",
+    "tracemalloc",
     "unicodedata", "unittest", "unittest.mock", "urllib.parse", "uuid", "warnings", "weakref", "xml.etree.ElementTree",
     "zipfile", "zlib", "zoneinfo",
 ]

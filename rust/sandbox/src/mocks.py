@@ -6,9 +6,7 @@ import builtins
 import faulthandler
 import io
 import os
-import shutil
 import site
-import subprocess
 import sys
 
 # fmt: off
@@ -19,10 +17,11 @@ WITHOUT = (
         "rename", "renames", "truncate", "replace", "unlink", "fchmod", "fchown", "chmod", "chown", "chroot",
         "lchflags", "lchmod", "lchown", "getcwd", "chdir",
     )),
-    (shutil, ("rmtree", "move", "chown")),
-    (subprocess, ("Popen",)),
     (builtins, ("quit", "help")),
 )
+# The same for modules that a zygote does without: they bring a dozen shared objects, and each one's mappings make
+# every fork dearer.
+WITHOUT_LATER = {"shutil": ("rmtree", "move", "chown"), "subprocess": ("Popen",)}
 # fmt: on
 # Builtins that the prelude copies and that are not what they were when the prelude was made.
 CHANGED = ("quit", "help", "copyright", "credits", "license")
@@ -30,18 +29,54 @@ BLOCKED = ("ipdb", "joblib", "resource", "psutil", "tkinter")
 # numpy sets these while it is imported, if they are not set; setting one is among the things that are gone.
 WANTED_BY_NUMPY = ("OPENBLAS_MAIN_FREE", "GOTOBLAS_MAIN_FREE")
 
+_getcwd = os.getcwd
 
-def guard(code):
+
+def guard():
     """Takes away what the runner takes away, and adds what ``-S`` left out of the builtins."""
-    if "multiprocessing" in code or "concurrent" in code:
-        import multiprocessing  # noqa: F401 - the runner has it already; without `os.getcwd` it cannot be imported
     site.setcopyright()
     faulthandler.disable()
     os.environ.update({"OMP_NUM_THREADS": "1", **dict.fromkeys(WANTED_BY_NUMPY, "1")})
     for place, names in WITHOUT:
         for name in names:
             setattr(place, name, None)
+    for module in WITHOUT_LATER.keys() & sys.modules.keys():
+        take_away(sys.modules[module])
     sys.modules.update(dict.fromkeys(BLOCKED))
+    sys.meta_path.insert(0, Later())
+
+
+def take_away(module):
+    for name in WITHOUT_LATER[module.__name__]:
+        setattr(module, name, None)
+
+
+class Later:
+    """Stands before the finders, and takes its names away from a module as soon as that is loaded."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in WITHOUT_LATER:
+            return None
+        specs = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, specs), None)
+        if spec is not None:
+            load = spec.loader.exec_module
+
+            def exec_module(module):
+                load(module)
+                take_away(module)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def import_with_a_folder(code):
+    """The runner has these already; without `os.getcwd` they cannot be imported."""
+    if "multiprocessing" in code or "concurrent" in code:
+        os.getcwd = _getcwd
+        import multiprocessing  # noqa: F401
+
+        os.getcwd = None
 
 
 def below(frames, step):

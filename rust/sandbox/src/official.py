@@ -26,12 +26,13 @@ import sys
 import time
 import types
 
-from opsd_mocks import CHANGED, Capturing, MockedInput, below, guard
+from opsd_mocks import CHANGED, Capturing, MockedInput, below, guard, import_with_a_folder
+from opsd_rehearse import rehearse_official
 from opsd_typed import encode
 
 # Taken now: a program may replace what these names mean later.
 _dumps, _loads, _pread, _close, _stat, _now = json.dumps, json.loads, os.pread, os.close, os.fstat, time.time
-_alarm, _watch, _unwatch = signal.alarm, faulthandler.enable, faulthandler.disable
+_alarm, _watch, _unwatch, _dup2 = signal.alarm, faulthandler.enable, faulthandler.disable, os.dup2
 _str, _type, _exit = str, type, os._exit
 
 PRELUDE_LINES = 36  # of the runner's import text, its final line end included
@@ -64,20 +65,22 @@ def shown(value):
 
 
 def without_guard(code):
-    """A last statement ``if __name__ == '__main__':`` gives way to its body; any else-branch goes."""
+    """A last statement ``if __name__ == '__main__':`` gives way to its body; any else-branch goes. With the source's
+    tree where nothing had to give way, which saves parsing it again."""
+    tree = None
     with contextlib.suppress(BaseException):
         tree = ast.parse(code)
         last = tree.body[-1]
         if isinstance(last, ast.If) and ast.unparse(last.test).strip() == "__name__ == '__main__'":
-            return ast.unparse(tree.body[:-1]) + "\n" + ast.unparse(last.body)
-    return code
+            return ast.unparse(tree.body[:-1]) + "\n" + ast.unparse(last.body), None
+    return code, tree
 
 
-def as_function(code):
+def as_function(code, tree):
     """Top-level imports first, all the rest in a function without arguments. None: it cannot be rewritten."""
     try:
         imports, rest = [], []
-        for statement in ast.parse(code).body:
+        for statement in (tree or ast.parse(code)).body:
             (imports if isinstance(statement, (ast.Import, ast.ImportFrom)) else rest).append(statement)
         nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
         function = ast.FunctionDef(
@@ -88,12 +91,21 @@ def as_function(code):
         return None
 
 
+def namespace(prelude):
+    """A module as the runner's import text leaves it: the names are put there instead of executing the text."""
+    module = types.ModuleType("tmp_sol", "")
+    module.__dict__.update(prelude)
+    module.__dict__.update({name: getattr(builtins, name) for name in CHANGED})
+    module.__dict__.update(stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr)
+    return module
+
+
 class Program:
     """A candidate in its process."""
 
-    def __init__(self, order, code, prelude):
+    def __init__(self, order, code, module):
         self.name, self.timeout, self.vintage = order["name"], order["timeout"], order["vintage"]
-        self.code, self.prelude = code, prelude
+        self.code, self.module = code, module
         self.method = self.last = None
 
     def compile(self):
@@ -101,12 +113,12 @@ class Program:
         _alarm(self.timeout)
         try:
             if self.name is None:
-                code = without_guard(self.code)
-                text = as_function(code)
-                solution = self.define(code, 0) if text is None else self.define(text, 0, prelude=True)
+                code, tree = without_guard(self.code)
+                text = as_function(code, tree)
+                solution = self.define(code, 0, False) if text is None else self.define(text, 0, True)
                 name = "wrapped_function"
             else:
-                solution, name = self.define(self.code, 1, prelude=True), self.name
+                solution, name = self.define(self.code, 1, True), self.name
             with contextlib.suppress(Exception):
                 if hasattr(solution, name):
                     self.method = getattr(solution, name)
@@ -116,22 +128,18 @@ class Program:
             _alarm(0)
         return {"step": "ready"} if self.method is not None else {"step": "outside", "message": NO_METHOD}
 
-    def define(self, text, gap, prelude=False):
-        """Executes ``text`` in a module of its own. The prelude's names are put there instead of executing its text,
-        and a statement in its place keeps the line numbers and the grammar (docstrings, ``from __future__``)."""
+    def define(self, text, gap, prelude):
+        """Executes ``text`` in a module of its own. A statement in the place of the prelude keeps the line numbers and
+        the grammar (docstrings, ``from __future__``)."""
         _alarm(self.timeout)
         try:
-            module = types.ModuleType("tmp_sol", "")
             if prelude:
-                code = compile(
-                    "0" + "\n" * (PRELUDE_LINES + gap) + text, "<string>", "exec", dont_inherit=True
-                )
-                module.__dict__.update(self.prelude)
-                module.__dict__.update({name: getattr(builtins, name) for name in CHANGED})
-                module.__dict__.update(stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr)
-                sys.setrecursionlimit(RECURSION_LIMIT)
+                module, text_then = self.module, "0" + "\n" * (PRELUDE_LINES + gap) + text
             else:
-                code = compile(text, "<string>", "exec", dont_inherit=True)
+                module, text_then = types.ModuleType("tmp_sol", ""), text
+            code = compile(text_then, "<string>", "exec", dont_inherit=True)
+            if prelude:
+                sys.setrecursionlimit(RECURSION_LIMIT)
             exec(code, module.__dict__)
             solution = module.Solution() if "class Solution" in text else module
             assert solution is not None  # as the runner does, without a word
@@ -239,8 +247,9 @@ def brief(error):
 
 
 def own_streams():
-    """0, 1 and 2 are the null device, as far as a program can tell: what it writes there past the mocks is lost."""
-    os.dup2(0, 1)  # the zygote left 0 open for both
+    """0, 1 and 2 are the null device, as far as a program can tell: what it writes there past the mocks is lost. In the
+    zygote 0 is."""
+    kept = os.dup(2)
     os.dup2(0, 2)
     sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
@@ -249,6 +258,8 @@ def own_streams():
     for stream, name in ((sys.__stdin__, "stdin"), (sys.stdout, "stdout"), (sys.stderr, "stderr")):
         stream.buffer.raw.name = f"<{name}>"
     sys.__stdin__.close()  # by `multiprocessing`, which the runner's processes come from
+    os.dup2(kept, 2)
+    os.close(kept)
 
 
 TEST, COMPILE, SHOW, SHOW_INPUTS = range(4)  # as in wire.rs
@@ -263,17 +274,34 @@ def take(core, done, report):
     return index, step, data.decode()
 
 
-def child(core, order, code, prelude):
-    """The life of the process. Never returns."""
-    own_streams()
-    guard(code)
+def settle():
+    """What the runner's process is like when a program starts."""
     random.seed(0)  # officially unseeded; here two runs agree
     sys.setrecursionlimit(1000)
     sys.set_int_max_str_digits(MOST_DIGITS)
+
+
+def prepare(prelude):
+    """In the zygote: all that does not depend on the program. Returns the module that a child's program is defined in:
+    filling it after the fork would copy the page of each of its 600 names."""
+    own_streams()
+    guard()
     sys.argv[:] = ["main.py"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     signal.signal(signal.SIGALRM, on_alarm)
-    program = Program(_loads(order), code, prelude)
+    settle()
+    rehearse_official(Program, lambda: namespace(prelude))
+    settle()
+    return namespace(prelude)
+
+
+def child(core, text, module):
+    """The life of the process. Never returns."""
+    _dup2(0, 1)
+    _dup2(0, 2)
+    order, _, code = text.partition("\n")
+    import_with_a_folder(code)
+    program = Program(_loads(order), code, module)
     below(FRAMES_BELOW, lambda: life(core, program))
 
 

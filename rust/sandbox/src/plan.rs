@@ -35,7 +35,7 @@ impl Program {
             Entry::Stdin => "",
             Entry::Function { entry_point } => entry_point,
         };
-        format!("plain {}\n{}", name.replace('\n', " "), self.code)
+        format!("{}\n{}", name.replace('\n', " "), self.code)
     }
 }
 
@@ -286,15 +286,29 @@ pub enum Flavour {
     Std,
     /// numpy as well.
     Numpy,
+    /// For the official profiles: what their runner puts in place is there before the fork.
+    Official,
+    /// That with numpy.
+    OfficialNumpy,
 }
 
 impl Flavour {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Std, Self::Numpy, Self::Official, Self::OfficialNumpy];
+
     /// As the zygote is told.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Std => "std",
             Self::Numpy => "numpy",
+            Self::Official => "official",
+            Self::OfficialNumpy => "official-numpy",
         }
+    }
+
+    /// Whether programs are led step by step ([`crate::Sandbox::converse`]) instead of run.
+    pub(crate) const fn is_official(self) -> bool {
+        matches!(self, Self::Official | Self::OfficialNumpy)
     }
 }
 

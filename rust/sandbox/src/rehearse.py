@@ -2,6 +2,7 @@
 special, methods found, symbols bound) every child then has. Else each would learn it anew and copy a page each time.
 """
 
+import json
 import linecache
 import os
 import sys
@@ -40,6 +41,7 @@ class Solution:
         return [heapq.heappop(heap)[1] for _ in range(min(k, len(heap)))]
 """
 TESTS = (("", STDIN, b"3\n3 1 2\n"), ("rehearse", FUNCTION, b"[3,1,3]\n2"))
+BROKEN = "def f(x):\n    return y\nif __name__ == '__main__':\n    f(int(input()))\n"
 
 
 def rehearse(program_class, written, core, world):
@@ -64,3 +66,18 @@ def rehearse(program_class, written, core, world):
     linecache.cache.clear()
     world.reset()
     world.touched = False
+
+
+def rehearse_official(program_class, namespace):
+    """The same for the official profiles, both vintages, a program that fails included."""
+    for vintage in ("2025-05", "2025-01") * ROUNDS:
+        for entry, source, text in (*TESTS, ("", BROKEN, b"1\n")):
+            order = json.loads(json.dumps({"name": entry or None, "timeout": 60, "vintage": vintage}))
+            program = program_class(order, source, namespace())
+            reports = [program.compile(), *(program.test(text.decode())[0] for _ in range(2))]
+            steps = [json.loads(json.dumps(report))["step"] for report in reports]
+            last = "error" if source is BROKEN else "value" if entry else "output"
+            if steps != ["ready", last, last]:
+                raise RuntimeError(f"rehearsal: {reports}")
+            if entry:
+                program.show(True)

@@ -17,7 +17,8 @@ const BOOT: &str = "import sys\n\
     core.sandbox_zygote(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5]), sys.argv[6:])\n";
 
 /// The zygote's whole environment. `-I` would ignore `PYTHONHASHSEED`; `-s -P` and this list amount to the same.
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 7] = [
+    ("LD_BIND_NOW", "1"), // a symbol bound later is bound, and its page copied, in every child
     ("PYTHONHASHSEED", "0"),
     ("TZ", "UTC"),
     ("LC_ALL", "C.UTF-8"),
@@ -44,7 +45,7 @@ pub(crate) fn spawn(
         .args([
             format!("{:010}", std::process::id()),
             format!("{without:06}"),
-            format!("{:5}", options.flavour.name()),
+            format!("{:14}", options.flavour.name()),
             format!("{:02}", options.packages.len()),
         ])
         .args(&options.packages)
