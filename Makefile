@@ -11,7 +11,7 @@ CLI := $(BIN)/opsd-rs
 # themselves; pytest imports torch in its own process.
 OPENMP := LD_PRELOAD=$(CURDIR)/.venv/lib/libiomp5.so KMP_BLOCKTIME=1 OMP_NUM_THREADS=2
 
-.PHONY: help demo reference test check fmt lint types rust-test py-test smoke build deps bench deny clean
+.PHONY: help demo reference test check fmt lint types rust-test fuzz py-test smoke build deps bench deny clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -25,17 +25,19 @@ reference: build ## the run behind the README's figure, and its control (about 8
 	$(CLI) model fetch smollm2-135m
 	$(BIN)/python tools/reference.py
 
-test: check rust-test py-test smoke ## everything that CI runs
+test: check rust-test fuzz py-test smoke ## everything that CI runs
 
 check: build lint types ## formatting, lints and types, without tests
 
 fmt: deps ## rewrite formatting
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 lint: deps
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -46,6 +48,11 @@ types: build
 
 rust-test:
 	cargo $(NEXTEST)
+
+FUZZ_SECONDS ?= 60
+
+fuzz: build ## random bytes against what reads other people's, a minute each at the same time (FUZZ_SECONDS=60)
+	$(BIN)/python tools/fuzz.py --seconds $(FUZZ_SECONDS)
 
 py-test: build
 	$(CLI) model fetch smollm2-135m

@@ -33,6 +33,8 @@ pub use error::Error;
 pub use extract::{Rule, extract};
 pub use feedback::{Feedback, Shown, Style};
 pub use judge::Judge;
+#[cfg(fuzzing)]
+pub use official::judge_any_reports;
 pub use official::{Odd, Oddities, Official};
 pub use prepare::Prepared;
 pub use reason::Reason;

@@ -80,6 +80,8 @@ pub use plan::{
 };
 pub use probe::{LayerStatus, probe};
 pub use readable::Readable;
+#[cfg(fuzzing)]
+pub use report::check as check_any_report;
 pub use zygote::Zygote;
 
 /// The Python half, run by the zygote's interpreter and inherited by every child; `serve(zygote, site_packages)` is

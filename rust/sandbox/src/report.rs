@@ -99,6 +99,34 @@ fn cut(text: &str) -> String {
     text[..end].to_owned()
 }
 
+/// What holds of every report, whatever its bytes.
+#[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "the fuzz target calls it from outside")]
+pub fn check(bytes: &[u8]) {
+    let report = parse(bytes);
+    assert_eq!(report, parse(bytes), "the same twice");
+    if let Some(value) = &report.value {
+        assert!(report.end == End::Finished && bytes.ends_with(value));
+    }
+    let texts: Vec<&String> = match &report.end {
+        End::Raised {
+            kind,
+            message,
+            frames,
+        } => {
+            assert!(frames.len() <= MOST_FRAMES);
+            let functions = frames.iter().map(|frame| &frame.function);
+            functions.chain([kind, message]).collect()
+        }
+        End::Compile { kind, message, .. } => vec![kind, message],
+        End::ImportBlocked { module } => vec![module],
+        _ => Vec::new(),
+    };
+    for text in report.note.iter().chain(&report.bad_input).chain(texts) {
+        assert!(text.len() <= LONGEST_MESSAGE);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +169,7 @@ mod tests {
             b"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
         ] {
             assert!(matches!(parse(bytes).end, End::Raised { .. }), "{bytes:?}");
+            check(bytes);
         }
         let long = format!(
             "{{\"end\":\"compile\",\"kind\":\"E\",\"message\":\"{}\"}}\n",
@@ -150,93 +179,5 @@ mod tests {
             panic!("not compile")
         };
         assert!(message.len() <= LONGEST_MESSAGE);
-    }
-
-    /// A generator of its own, so that a failure is found again by its seed (xorshift64*).
-    struct Dice(u64);
-
-    impl Dice {
-        fn below(&mut self, most: usize) -> usize {
-            self.0 ^= self.0 >> 12;
-            self.0 ^= self.0 << 25;
-            self.0 ^= self.0 >> 27;
-            (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % most.max(1)
-        }
-    }
-
-    /// Honest reports, changed in a few places: bytes, cuts, repeats, words of another report.
-    fn mutate(dice: &mut Dice, seeds: &[&[u8]]) -> Vec<u8> {
-        let mut bytes = seeds[dice.below(seeds.len())].to_vec();
-        for _ in 0..dice.below(6) {
-            let at = dice.below(bytes.len() + 1);
-            match dice.below(5) {
-                0 if at < bytes.len() => bytes[at] = dice.below(256) as u8,
-                1 => bytes.truncate(at),
-                2 => {
-                    let other = seeds[dice.below(seeds.len())];
-                    let from = dice.below(other.len());
-                    let end = (from + dice.below(24)).min(other.len());
-                    bytes.splice(at..at, other[from..end].iter().copied());
-                }
-                3 => {
-                    let long = bytes[at..].repeat(1 + dice.below(40));
-                    bytes.extend(long);
-                }
-                _ => bytes.splice(at..at, *b"\xf0\x9f\x98\x80").for_each(drop),
-            }
-        }
-        bytes
-    }
-
-    /// `OPSD_RS_FUZZ_SECONDS` says how long; each run tries the same reports first.
-    #[test]
-    fn fuzz_any_report_is_taken_apart_within_bounds() {
-        let seconds: f64 = std::env::var("OPSD_RS_FUZZ_SECONDS")
-            .ok()
-            .map_or(1.0, |text| text.parse().unwrap());
-        let seeds: [&[u8]; 7] = [
-            b"{\"end\":\"finished\",\"value\":true,\"note\":\"n\"}\n[1,2]",
-            b"{\"end\":\"raised\",\"kind\":\"E\",\"message\":\"m\",\"frames\":[[3,\"f\"],[4,\"g\"]]}\n",
-            b"{\"end\":\"raised\",\"kind\":\"MemoryError\",\"message\":\"\",\"frames\":[]}\n",
-            b"{\"end\":\"compile\",\"kind\":\"SyntaxError\",\"message\":\"\xc3\xa9\",\"line\":7}\n",
-            b"{\"end\":\"exited\",\"code\":-3}\n",
-            b"{\"end\":\"bad_input\",\"message\":\"\\ud800\"}\n",
-            b"{\"end\":\"output\"}\n{\"end\":\"missing\"}\n",
-        ];
-        let mut dice = Dice(0x5eed);
-        let (started, mut rounds, mut readable) = (std::time::Instant::now(), 0_u64, 0_u64);
-        while rounds < 2_000 || started.elapsed().as_secs_f64() < seconds {
-            rounds += 1;
-            let bytes = mutate(&mut dice, &seeds);
-            let report = parse(&bytes);
-            assert_eq!(report, parse(&bytes), "the same twice");
-            readable += u64::from(
-                !matches!(&report.end, End::Raised { kind, .. } if kind == "SystemError"),
-            );
-            if let Some(value) = &report.value {
-                assert!(report.end == End::Finished && bytes.ends_with(value));
-            }
-            let texts = match &report.end {
-                End::Raised {
-                    kind,
-                    message,
-                    frames,
-                } => {
-                    assert!(frames.len() <= MOST_FRAMES);
-                    let functions = frames.iter().map(|frame| &frame.function);
-                    functions.chain([kind, message]).collect()
-                }
-                End::Compile { kind, message, .. } => vec![kind, message],
-                _ => Vec::new(),
-            };
-            let notes = report.note.iter().chain(&report.bad_input);
-            for text in notes.chain(texts) {
-                assert!(text.len() <= LONGEST_MESSAGE);
-            }
-        }
-        assert!(
-            readable > rounds / 20,
-            "most reports are torn: {readable} of {rounds}"
-        );
     }
 }

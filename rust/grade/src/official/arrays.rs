@@ -4,6 +4,9 @@
 use super::typed::{Equal, Raised, Typed};
 use crate::value::Value;
 
+/// No more than so many items are compared: from the second one on the answer is that there are several.
+pub(super) const MOST_ANSWERS: usize = 1 << 20;
+
 /// numpy's element-wise `==`, the expected value made an array and both stretched to a common shape.
 pub(super) fn each(
     narrow: bool,
@@ -11,6 +14,9 @@ pub(super) fn each(
     items: &[Typed],
     expected: &Value,
 ) -> Result<Equal, Raised> {
+    if size_of(shape) != items.len() {
+        return Ok(Equal::Plain(false)); // forged: a program wrote this, and it would be asked for that much memory
+    }
     let mut others = Vec::new();
     let other_shape = shape_of(expected)?;
     flatten(expected, other_shape.len(), &mut others);
@@ -19,7 +25,7 @@ pub(super) fn each(
         others = spelled.iter().collect();
     }
     let common = broadcast(shape, &other_shape)?;
-    let total: usize = common.iter().product();
+    let total = size_of(&common).min(MOST_ANSWERS);
     let lone = other_shape.is_empty();
     let mut answers = Vec::with_capacity(total);
     for flat in 0..total {
@@ -28,7 +34,7 @@ pub(super) fn each(
             others.get(place(flat, &common, &other_shape)),
         );
         let (Some(item), Some(other)) = (item, other) else {
-            return Ok(Equal::Plain(false)); // forged: fewer items than its shape says
+            return Ok(Equal::Plain(false));
         };
         answers.push(if narrow && lone {
             same_rounded(item, other, |float| f64::from(float as f32))
@@ -149,6 +155,13 @@ fn broadcast(left: &[usize], right: &[usize]) -> Result<Vec<usize>, Raised> {
             .into_bytes()),
         })
         .collect()
+}
+
+/// Items in an array of that shape; a shape can claim anything.
+fn size_of(shape: &[usize]) -> usize {
+    shape
+        .iter()
+        .fold(1, |total: usize, &size| total.saturating_mul(size))
 }
 
 /// A shape as numpy's messages spell it: `(2,)`, `(2,3)`.

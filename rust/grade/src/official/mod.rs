@@ -7,6 +7,8 @@
 mod arrays;
 mod compare;
 mod exam;
+#[cfg(fuzzing)]
+mod fuzzed;
 mod grade;
 mod prepare;
 mod text;
@@ -27,6 +29,8 @@ use crate::verdict::{Outcome, Verdict};
 use compare::{Compared, compare};
 pub(crate) use exam::Exam;
 pub use exam::{Odd, Oddities};
+#[cfg(fuzzing)]
+pub use fuzzed::judge_any_reports;
 use text::{cut, quote};
 use typed::{AMBIGUOUS, EMPTY, Equal, Typed};
 

@@ -65,7 +65,7 @@ impl Prepared {
 
     /// Nothing about a problem is refused but its limits: what is wrong with it is the official runner's to say. Tests
     /// run in the order given.
-    fn for_exam(problem: Problem, limits: Limits, exam: Exam) -> Self {
+    pub(super) fn for_exam(problem: Problem, limits: Limits, exam: Exam) -> Self {
         let entry = problem
             .entry_point
             .map_or(Entry::Stdin, |entry_point| Entry::Function { entry_point });

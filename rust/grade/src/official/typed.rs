@@ -135,13 +135,13 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// As many as announced; never room for more than could be there.
+    /// As many as announced, without room for more than a few of them beforehand.
     fn several<T>(
         &mut self,
         count: usize,
         mut one: impl FnMut(&mut Self) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let mut all = Vec::with_capacity(count.min(self.bytes.len() - self.at));
+        let mut all = Vec::with_capacity(count.min(64));
         for _ in 0..count {
             all.push(one(self)?);
         }
@@ -182,6 +182,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::{AMBIGUOUS, EMPTY, Equal, Typed};
+    use crate::official::arrays::MOST_ANSWERS;
     use crate::value::Value;
 
     fn answer(tokens: &str, expected: &str) -> Result<Equal, String> {
@@ -280,10 +281,23 @@ mod tests {
         ] {
             assert!(Typed::parse(tokens.as_bytes()).is_none(), "{tokens:.20}");
         }
-        assert_eq!(
-            answer("a w 5 1\no\n", "1"),
-            Ok(Equal::Plain(false)),
-            "fewer items than its shape"
+        for forged in [
+            "a w 5 1\n",
+            "a w 99999999999999 1\n",
+            "a w 4294967296 4294967296 1\n",
+        ] {
+            let tokens = format!("{forged}j 1\n1");
+            assert_eq!(
+                answer(&tokens, "1"),
+                Ok(Equal::Plain(false)),
+                "fewer items than its shape"
+            );
+        }
+        let column = format!("a w 3000 1 3000\n{}", "j 1\n1".repeat(3000));
+        let row = format!("[{}1]", "1,".repeat(2999));
+        assert!(
+            matches!(answer(&column, &row), Ok(Equal::Each(some)) if some.len() == MOST_ANSWERS),
+            "a table of nine millions"
         );
     }
 }

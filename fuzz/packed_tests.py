@@ -1,0 +1,226 @@
+"""LiveCodeBench's packed tests, from any bytes: read as Python's own readers read them, or refused.
+
+    python3 fuzz/packed_tests.py CORPUS --seconds 60 --seed 1 --artifacts FOLDER
+    python3 fuzz/packed_tests.py --input FILE
+
+Guided by coverage: an input after which the decoder went along lines that no input before took it along is kept, and
+changed further. The first byte of an input says at which layer the rest enters. An input that shows a fault is written
+into FOLDER, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import pickle
+import pickletools
+import random
+import sys
+import time
+import traceback
+import zlib
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "python"))
+from opsd_rs import livecodebench
+
+HARMLESS = {"PROTO", "FRAME", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "MEMOIZE", "BINPUT", "STOP"}
+MAX_BYTES = 1 << 16
+"""In place of the decoder's own limit, so that streams beyond it are met."""
+LONGEST = 4096
+PIECES = [
+    b".", b"\x80\x04", b"\x80\x05", b"\x8c\x01a", b"X\x01\x00\x00\x00a", b"\x8d\x01" + bytes(7) + b"a", b"\x94",
+    b"q\x00", b"cos\nsystem\n", b"(", b"tR", b"\x95" + bytes(8), b"\x95\x05" + bytes(7), b"\xff" * 8, b"=", b"A", b"x\x9c",
+    b"[1", b'"', b"{}", b"[" * 1200, b"\\ud800", b"\xed\xa0\x80", b"NaN", b" ", b"\n", b"\x00" * 300, b"9" * 5000, b"1e999",
+]  # fmt: skip
+
+
+class Refused(Exception):
+    """By the twin."""
+
+
+class Unknown(Exception):
+    """Too deep for one of the two: how deep is too deep depends on who calls."""
+
+
+def check(data: bytes) -> bool:
+    """Ask the decoder and the twin about one input; whether it was read.
+
+    :raises AssertionError: they disagree
+    """
+    layer, rest = data[0] % 4, data[1:]
+    if layer == 0:
+        return agree(livecodebench.read_pickled_str, unpickle, rest)
+    if layer == 1:  # the text of the tests: whatever it is, an honest packer's work opens
+        text = rest.decode("utf-8", "surrogateescape")
+        for protocol in range(1, 6):
+            pickled = pickle.dumps(text, protocol)
+            assert livecodebench.read_pickled_str(pickled) == text, protocol
+        rest = zlib.compress(pickle.dumps(text, 1 + len(rest) % 5), 1)
+    field = rest.decode("latin-1") if layer == 3 else base64.b64encode(rest).decode()
+    return agree(livecodebench.decode_tests, unpack, field)
+
+
+def agree(ours: Any, twin: Any, data: Any) -> bool:
+    try:
+        wanted: Any = twin(data)
+    except Refused:
+        wanted = Refused
+    except Unknown:
+        wanted = Unknown
+    why = None
+    try:
+        value = ours(data)
+    except ValueError as error:
+        why = str(error)
+    if why is not None:
+        assert wanted in (Refused, Unknown) or "too deep" in why, f"refused ({why}), not {wanted!r}"
+        return False
+    assert wanted is Unknown or repr(value) == repr(wanted), f"read {value!r}, not {wanted!r}"
+    return True
+
+
+def unpickle(data: bytes) -> str:
+    """Python's own reader, after a look that the data are one string, and that nothing in them can call anything."""
+    try:
+        names = [opcode.name for opcode, _, _ in pickletools.genops(data)]
+        end = next(position for opcode, _, position in pickletools.genops(data) if opcode.name == "STOP")
+    except Exception as error:
+        raise Refused from error
+    strings = [name for name in names if name.endswith("UNICODE") or name.endswith("UNICODE8")]
+    if not set(names) <= HARMLESS or len(strings) != 1 or end + 1 != len(data):
+        raise Refused
+    head, tail = names[: names.index(strings[0])], names[names.index(strings[0]) + 1 : -1]
+    if "PROTO" in head[1:] + tail or "FRAME" in tail or set(head) & {"MEMOIZE", "BINPUT"}:
+        raise Refused
+    if head.count("FRAME") > 1:
+        raise Unknown  # frames in frames: C and Python readers differ
+    try:
+        return str(pickle.loads(data))
+    except Exception as error:
+        raise Refused from error
+
+
+def unpack(field: str) -> Any:
+    """As the official loader: JSON, or else base64, zlib, pickle and JSON."""
+    try:
+        return json.loads(field)
+    except ValueError:
+        pass
+    except RecursionError as error:
+        raise Unknown from error
+    try:
+        inflated = zlib.decompress(base64.b64decode(field, validate=True))
+        if len(inflated) > MAX_BYTES:
+            raise Refused
+        return json.loads(unpickle(inflated))
+    except RecursionError as error:
+        raise Unknown from error
+    except (ValueError, zlib.error) as error:
+        raise Refused from error
+
+
+# ---- the loop ---------------------------------------------------------------------------------------
+
+Edges = set[tuple[CodeType, int, int]]
+
+
+def edges_of(data: bytes) -> Edges:
+    """Pairs of lines that the decoder ran one after the other, with how often in powers of two."""
+    times: dict[tuple[CodeType, int], int] = {}
+    last = 0
+
+    def line(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal last
+        edge = frame.f_code, last << 16 | frame.f_lineno
+        times[edge] = times.get(edge, 0) + 1
+        last = frame.f_lineno
+        return line
+
+    def call(frame: FrameType, event: str, argument: Any) -> Any:
+        return line if frame.f_code.co_filename == livecodebench.__file__ else None
+
+    sys.settrace(call)
+    try:
+        check(data)
+    finally:
+        sys.settrace(None)
+    return {(*edge, count.bit_length()) for edge, count in times.items()}
+
+
+def mutate(source: random.Random, data: bytes, others: list[bytes]) -> bytes:
+    """``data`` with up to five changes: a bit, a byte, a piece, a part left out, repeated or of another, a cut."""
+    changed = bytearray(data)
+    for _ in range(source.randint(1, 5)):
+        at, length = source.randint(0, len(changed)), source.randint(0, 9)
+        match source.randrange(7):
+            case 0 if at < len(changed):
+                changed[at] ^= 1 << source.randrange(8)
+            case 1 if at < len(changed):
+                changed[at] = source.randrange(256)
+            case 2:
+                changed[at:at] = source.choice(PIECES)
+            case 3:
+                del changed[at : at + length]
+            case 4:
+                changed[at:at] = changed[at : at + length] * source.randint(1, 5)
+            case 5:
+                other = source.choice(others)
+                start = source.randint(0, len(other))
+                changed[at:at] = other[start : start + source.randint(0, 40)]
+            case _:
+                del changed[at + length :]
+    return bytes(changed[:LONGEST]) or b"\0"
+
+
+def fuzz(folder: Path, seconds: float, seed: int, artifacts: Path) -> int:
+    """Until the time is over, or an input shows a fault. What is kept is written into the folder, too."""
+    corpus = [file.read_bytes() for file in sorted(folder.iterdir())]
+    source, start, rounds, read = random.Random(seed), time.monotonic(), 0, 0
+    seen: Edges = set()
+    pending, kept = list(corpus), []
+    while pending or time.monotonic() < start + seconds:
+        data = pending.pop() if pending else mutate(source, source.choice(kept), kept)
+        rounds += 1
+        try:
+            edges = edges_of(data)
+            if edges - seen:
+                seen |= edges
+                kept.append(data)
+                if rounds > len(corpus):
+                    (folder / f"kept-{rounds}").write_bytes(data)
+                read += check(data)
+        except Exception:
+            traceback.print_exc()
+            artifacts.mkdir(parents=True, exist_ok=True)
+            file = artifacts / f"crash-{hashlib.sha1(data).hexdigest()}"
+            file.write_bytes(data)
+            print(f"Test unit written to {file}\nBase64: {base64.b64encode(data).decode()}", flush=True)
+            return 1
+    print(f"{rounds} executions, {len(kept)} inputs kept, {read} of them read; {len(seen)} edges")
+    return 0 if read else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("corpus", nargs="?", type=Path)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--artifacts", type=Path, default=Path())
+    parser.add_argument("--input", type=Path, help="one input, once")
+    given = parser.parse_args()
+    livecodebench.MAX_TEST_BYTES = MAX_BYTES
+    if given.input:
+        check(given.input.read_bytes())
+        return 0
+    return fuzz(given.corpus, given.seconds, given.seed, given.artifacts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+//! For the fuzz target alone: any bytes in place of what a program's process says under an official profile.
+
+use std::sync::Arc;
+
+use opsd_sandbox::{End, Limits, TestRun};
+use serde_json::Value as Json;
+
+use super::compare::{Compared, compare};
+use super::{Equal, Exam, Oddities, Report, Sitting, Typed};
+use crate::case::{Case, Problem, Profile};
+use crate::feedback::{Feedback, Style};
+use crate::prepare::Prepared;
+use crate::value::Value;
+use crate::verdict::Verdict;
+
+/// Between two reports in the fuzzer's bytes.
+const BORDER: &[u8] = b"\n\xff\n";
+/// Characters of feedback.
+const BUDGET: usize = 2_000;
+const ANSWERS: [&str; 3] = ["3", "[[1, 2], [3, 4]]", "[1, [2.5, true], {\"a\": NaN}]"];
+
+/// Judges the reports in `bytes`, one after the other, and checks what must hold of the outcome whatever they say.
+pub fn judge_any_reports(bytes: &[u8]) {
+    let Some((&kind, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let function = kind % 2 == 1;
+    let problem = prepared(function);
+    let exam = problem.exam.as_ref().expect("it has one");
+    let feedback = Feedback::new(Style::Leetcode, BUDGET);
+    let cancelled = Arc::default();
+    let mut sitting = Sitting::new(&problem, exam, feedback, &cancelled);
+    let (mut right, mut rest) = (0, Some(bytes));
+    while let Some(here) = rest.take() {
+        let border = here.windows(BORDER.len()).position(|at| at == BORDER);
+        let (report, after) = match border {
+            Some(at) => (&here[..at], Some(&here[at + BORDER.len()..])),
+            None => (here, None),
+        };
+        let index = sitting.index;
+        right += usize::from(is_right(report, function, index));
+        let run = TestRun {
+            end: End::Finished,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            value: Some(report.to_vec()),
+            note: None,
+            cpu_seconds: 0.0,
+            wall_seconds: 0.0,
+            memory_mib: 0.0,
+            starved: false,
+            fresh: true,
+        };
+        if sitting.next(&run).is_some() {
+            assert!(sitting.verdict.is_none(), "a verdict, and a next step");
+            rest = after;
+        }
+    }
+    let shown = |index| problem.shown(index);
+    let text = feedback.text(&shown, &sitting.outcomes, "");
+    assert!(text.chars().count() <= BUDGET, "feedback beyond its budget");
+    let Some(verdict) = sitting.verdict else {
+        assert!(sitting.official.is_none(), "results without a verdict");
+        return;
+    };
+    let official = sitting.official.expect("a verdict comes with results");
+    let metadata = Value::parse(official.metadata.as_bytes());
+    assert!(
+        matches!(metadata, Some(Value::Dict(_))),
+        "{}",
+        official.metadata
+    );
+    let passes = official
+        .results
+        .iter()
+        .filter(|&result| *result == true)
+        .count();
+    if verdict == Verdict::Accepted {
+        assert!(passes == ANSWERS.len() && official.results.len() == passes && right >= passes);
+    } else {
+        assert!(official.results.last() != Some(&Json::from(true)) || passes <= right + 1);
+    }
+}
+
+fn prepared(function: bool) -> Prepared {
+    let entry_point = function.then(|| "f".to_owned());
+    let exam = Exam::new(
+        Profile::Lcb202505,
+        6.0,
+        entry_point.as_deref(),
+        Oddities::default(),
+    );
+    let case = |answer: &str| Case {
+        input: "[1]".to_owned(),
+        output: answer.to_owned(),
+    };
+    let problem = Problem {
+        problem_id: "fuzzed".to_owned(),
+        entry_point,
+        tests: ANSWERS.map(case).into(),
+        time_limit_seconds: 6.0,
+        memory_limit_mib: 1024,
+        compare: None,
+        official: Oddities::default(),
+    };
+    Prepared::for_exam(
+        problem,
+        Limits::with_cpu(6.0),
+        exam.expect("an official profile"),
+    )
+}
+
+/// Whether this report, alone, answers test `index`.
+fn is_right(report: &[u8], function: bool, index: usize) -> bool {
+    let (Some(report), Some(answer)) = (Report::parse(report), ANSWERS.get(index)) else {
+        return false;
+    };
+    if !function {
+        return compare(report.payload, answer.as_bytes()) == Compared::Same;
+    }
+    let (Some(typed), Some(expected)) = (
+        Typed::parse(report.payload),
+        Value::parse(answer.as_bytes()),
+    ) else {
+        return false;
+    };
+    match typed.equals(&expected) {
+        Ok(Equal::Plain(same)) => same,
+        Ok(Equal::Each(answers)) => answers == [true],
+        Err(_) => false,
+    }
+}
