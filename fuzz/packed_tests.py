@@ -34,8 +34,9 @@ MAX_BYTES = 1 << 16
 LONGEST = 4096
 PIECES = [
     b".", b"\x80\x04", b"\x80\x05", b"\x8c\x01a", b"X\x01\x00\x00\x00a", b"\x8d\x01" + bytes(7) + b"a", b"\x94",
-    b"q\x00", b"cos\nsystem\n", b"(", b"tR", b"\x95" + bytes(8), b"\x95\x05" + bytes(7), b"\xff" * 8, b"=", b"A", b"x\x9c",
-    b"[1", b'"', b"{}", b"[" * 1200, b"\\ud800", b"\xed\xa0\x80", b"NaN", b" ", b"\n", b"\x00" * 300, b"9" * 5000, b"1e999",
+    b"q\x00", b"cos\nsystem\n", b"(", b"tR", b"\x95" + bytes(8), b"\x95\x05" + bytes(7), b"\xff" * 8, b"=", b"A",
+    b"x\x9c", b"[1", b'"', b"{}", b"[" * 1200, b"\\ud800", b"\xed\xa0\x80", b"NaN", b" ", b"\n", b"\x00" * 300,
+    b"9" * 5000, b"1e999",
 ]  # fmt: skip
 
 
