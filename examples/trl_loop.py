@@ -123,6 +123,8 @@ def main():
     words.add_argument("--model", default="smollm2-135m", help="a folder, or a name of `opsd-rs model fetch`")
     words.add_argument("--context", default="sdpo", help="a shipped name, a .toml file or file.py:function")
     words.add_argument("--steps", type=int, default=2)
+    words.add_argument("--problems", type=int, default=2, help="problems a step")
+    words.add_argument("--rollouts", type=int, default=4, help="answers a problem")
     words.add_argument("--max-tokens", type=int, default=64)
     words.add_argument("--out", default="runs/trl_loop")
     args = words.parse_args()
@@ -137,7 +139,8 @@ def main():
         for name, problem in problems.items()
     ]
     settings = GRPOConfig(
-        output_dir=args.out, max_steps=args.steps, per_device_train_batch_size=8, num_generations=4,
+        output_dir=args.out, max_steps=args.steps, num_generations=args.rollouts,
+        per_device_train_batch_size=args.problems * args.rollouts,
         max_completion_length=args.max_tokens, temperature=0.7, learning_rate=2e-5, lr_scheduler_type="constant",
         beta=0.0, logging_steps=1, save_strategy="no", report_to=[], bf16=False, seed=0, gradient_checkpointing=False,
     )  # fmt: skip

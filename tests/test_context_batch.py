@@ -162,7 +162,9 @@ def test_a_cut_section_keeps_its_ends_and_names_what_is_gone(chat: ChatTemplate)
     assert "print(x)" in shown
     assert batch.flags == (("cut:solution",),)
     assert "short" in chat.tokenizer.decode(batch.input_ids)
-    with pytest.raises(BadInput, match=r'problem p0: section "solution" takes \d+ tokens .* budget of 2'):
+    with pytest.raises(
+        BadInput, match=r'problem p0: section "solution" takes \d+ .* context\.section_tokens\.solution = 2;'
+    ):
         pack(chat, [("Add.", solution, None)], section_tokens={"solution": 2})
 
 

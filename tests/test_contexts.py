@@ -342,6 +342,44 @@ def test_a_preview_counts_tokens_and_cuts(qwen: Path) -> None:
     assert diff(shown, shown) == []
 
 
+BOUNDED = """
+[context]
+name = "mine"
+template = "{prompt}{solution}{feedback}"
+solution = "peer"
+feedback = "own"
+section_tokens = {solution = 60, feedback = 40}
+"""
+
+
+def test_a_context_file_bounds_its_sections_and_a_preview_shows_what_was_cut(
+    qwen: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(BOUNDED)
+    assert lint(str(path)) == []
+    assembler = room(qwen, Context.load(path))
+    # The feedback itself holds what looks like a marker: the sandbox cuts long texts too.
+    told = "first\n[... 7 characters cut ...]\n" + "wrong answer " * 60
+    shown = preview(assembler, made_up(ADD, solution="x = 1\n" * 200, feedback=told), budget=4096)
+    counts = {row.section: row for row in shown.sections}
+    assert shown.flags == ("cut:solution", "cut:feedback")
+    assert 50 <= counts["solution"].tokens <= 60
+    assert 30 <= counts["feedback"].tokens <= 40
+    for name, whole in (("solution", 1200), ("feedback", len(told))):
+        assert f"[... {counts[name].cut_characters} characters cut ...]" in shown.teacher
+        assert whole - counts[name].cut_characters < 200
+    batch = assembler.teacher_batch(ROLLOUTS, GRADES, PROBLEMS)
+    assert batch.sections is not None
+    assert (batch.sections["feedback"][:, 1] - batch.sections["feedback"][:, 0] <= 40).all()
+    wider = room(qwen, Context.load(path), section_tokens={"feedback": 4000})
+    again = preview(wider, made_up(ADD, solution="x = 1\n" * 200, feedback=told), budget=4096)
+    assert again.flags == ("cut:solution",)
+    for bounds in ({"feedback": 31}, {"feedback": 0}, {"hint": 40}):
+        with pytest.raises(BadInput, match="section_tokens: "):
+            room(qwen, "sdpo", section_tokens=bounds)
+
+
 def test_a_preview_of_a_run_reads_its_rollouts_and_notes(qwen: Path, tmp_path: Path) -> None:
     rows = [
         {
@@ -368,6 +406,10 @@ def test_a_preview_of_a_run_reads_its_rollouts_and_notes(qwen: Path, tmp_path: P
         ('template = "{prompt}{hint}"', "fault", "context.template"),
         ('templat = "{prompt}"', "fault", ""),
         ('function = "nowhere:f"', "fault", "context.function"),
+        ('template = "{prompt}{solution}"\nsolution = "peer"\nsection_tokens = {solution = 31}', "fault", ""),
+        ('template = "{prompt}{solution}"\nsolution = "peer"\nsection_tokens = {solutoin = 90}', "fault", ""),
+        ('template = "{prompt}{solution}"\nsolution = "peer"\nsection_tokens = {notes = 90}', "warning",
+         "context.section_tokens.notes"),
         ('template = "{prompt}{notes}"\nstatic = true', "warning", "context.template"),
         ('template = "{prompt}{feedback}"\nfeedback = "own"\nfeedback_template = "no: {feedback}"', "warning",
          "context.feedback_template"),

@@ -60,6 +60,28 @@ class ExamplesConfig(Section):
     """One example; examples are joined by a blank line."""
 
 
+LEAST_SECTION = 32
+"""Fewest tokens that a section may be bound to: the line that stands where a text was cut takes up to about twenty."""
+
+SectionBound = Annotated[int, Field(ge=LEAST_SECTION)]
+
+
+class SectionTokensConfig(Section):
+    """How long single sections may be, in tokens of the model's own tokenizer; a longer text loses its middle. Unset:
+    only ``teacher.max_context_tokens`` bounds it."""
+
+    solution: SectionBound | None = None
+    """The solution, or what stands in its place."""
+    attempt: SectionBound | None = None
+    """This rollout's own text."""
+    feedback: SectionBound | None = None
+    """What the failed tests said."""
+    notes: SectionBound | None = None
+    """What the model wrote."""
+    examples: SectionBound | None = None
+    """All examples together."""
+
+
 class ContextConfig(Section):
     """One privileged context, as data: ``configs/contexts/*.toml``."""
 
@@ -112,6 +134,7 @@ class ContextConfig(Section):
     see ``opsd_rs.context_api``."""
     notes: NotesConfig = NotesConfig()
     examples: ExamplesConfig = ExamplesConfig()
+    section_tokens: SectionTokensConfig = SectionTokensConfig()
 
     @property
     def sha256(self) -> str:

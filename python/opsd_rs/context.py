@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from opsd_rs import _core, context_notes
 from opsd_rs.config import ContextConfig, TeacherConfig
-from opsd_rs.config_context import SECTIONS
+from opsd_rs.config_context import LEAST_SECTION, SECTIONS
 from opsd_rs.context_api import Context
 from opsd_rs.context_batch import Batch, pack_rows, student_batch
 from opsd_rs.context_chat import chat_template
@@ -47,7 +47,7 @@ class Assembler:
     :param max_context_tokens: bound of every teacher prompt (``teacher.max_context_tokens``)
     :param control_mask: ``one`` keeps rows without context in the loss
     :param pool: problems of the training split, for examples and other problems' solutions
-    :param section_tokens: bound of single sections (``solution``, ``feedback``...), cut in the middle to it
+    :param section_tokens: bounds of single sections, in the place of the context's own (``context.section_tokens``)
     :raises BadInput: a tokenizer, chat template or context that cannot be used
     """
 
@@ -70,7 +70,7 @@ class Assembler:
         self._template = compile_context(self.context)
         self._rules = Rules(self.context, pool, context.function)
         self._max_context_tokens = max_context_tokens
-        self._section_tokens = _known_sections(section_tokens or {})
+        self._section_tokens = section_bounds(self.context, section_tokens or {})
         self._prompt_style: PromptStyle = prompt_style
         self._control_mask = control_mask
         self._student_prompts: dict[str, tuple[int, ...]] = {}
@@ -276,11 +276,20 @@ class Assembler:
             )
 
 
-def _known_sections(bounds: Mapping[str, int]) -> dict[str, int]:
-    for name in bounds:
+def section_bounds(context: ContextConfig, bounds: Mapping[str, int]) -> dict[str, int]:
+    """Tokens that single sections may take: the context's, and ``bounds`` in their place.
+
+    :raises BadInput: ``bounds`` name no section, or too few tokens for what stands where a text was cut
+    """
+    for name, tokens in bounds.items():
         if name not in SECTIONS:
             raise BadInput(f"section_tokens: no section {name!r}; there are {', '.join(SECTIONS)}")
-    return dict(bounds)
+        if tokens < LEAST_SECTION:
+            raise BadInput(
+                f"section_tokens: {name} = {tokens}; give a section {LEAST_SECTION} tokens or more"
+            )
+    own = {name: getattr(context.section_tokens, name) for name in SECTIONS}
+    return {name: tokens for name, tokens in {**own, **bounds}.items() if tokens is not None}
 
 
 def render_message(

@@ -117,6 +117,11 @@ def _rules(context: ContextConfig) -> Iterator[tuple[str, str]]:
         "solution_from": context.solution_from == "other_problem" and context.solution == "none",
         "solution_corrupt": context.solution_corrupt and context.solution == "none",
     }
+    unused |= {
+        f"section_tokens.{name}": getattr(context.section_tokens, name) is not None
+        and name not in filled_slots(context)
+        for name in SECTIONS
+    }
     for key, found in unused.items():
         if found and not context.function:
             yield f"context.{key}", "is set, but nothing here depends on it"

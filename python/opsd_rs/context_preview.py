@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from difflib import unified_diff
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from opsd_rs import journal
 from opsd_rs.config_context import SECTIONS
@@ -165,6 +166,15 @@ def _cut(text: str, lost: int) -> str:
     return f"{text[:head]}\n[... {lost} characters cut ...]\n{text[head + lost :]}"
 
 
+def _lost(text: str, teacher: str) -> int:
+    """How many characters of ``text`` are missing in ``teacher``; a text may itself hold a line like a marker."""
+    counts = {int(found) for found in _CUT.findall(teacher)}
+    # The tokenizer may have composed the text (NFC), and the teacher's prompt is read back from its ids.
+    whole = normalize("NFC", teacher)
+    found = [n for n in counts if n <= len(text) and normalize("NFC", _cut(text, n)) in whole]
+    return max(found, default=0)
+
+
 def _counts(
     assembler: Assembler,
     problem: Problem,
@@ -173,13 +183,12 @@ def _counts(
     teacher: str,
     num_tokens: int,
 ) -> tuple[SectionCount, ...]:
-    """Tokens and losses of each section; cuts stand in the prompt in the order of the template's slots."""
+    """Tokens and losses of each section, in the order of the template's slots."""
     template = assembler.context.template
     order = sorted(
         (name for name in given if f"{{{name}}}" in template), key=lambda n: template.index(f"{{{n}}}")
     )
-    losses = iter([int(found) for found in _CUT.findall(teacher)])
-    lost = {name: next(losses, 0) for name in order if f"cut:{name}" in flags}
+    lost = {name: _lost(given[name], teacher) for name in order if f"cut:{name}" in flags}
     parts = {"prompt": assembler.student_message(problem)}
     if assembler.context.preamble:
         parts["preamble"] = assembler.context.preamble

@@ -40,8 +40,8 @@ pub enum Error {
     },
     /// Not even the marker fits a section's own bound.
     #[error(
-        "problem {label}: section {section:?} takes {tokens} tokens with all of it cut away, more than its budget \
-         of {budget}; give it more"
+        "problem {label}: section {section:?} takes {tokens} tokens with all of it cut away, more than \
+         context.section_tokens.{section} = {budget}; raise that key"
     )]
     OverSection {
         /// Whose row.
