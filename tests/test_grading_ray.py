@@ -17,7 +17,7 @@ from typing import Any
 
 import processes
 import pytest
-from graded import ADD, LOOP, RIGHT, one
+from graded import ADD, RIGHT, one
 from opsd_rs import Problem, Solution
 from opsd_rs.errors import BadInput, OpsdError
 from processes import alive, family, wait_until
@@ -29,6 +29,7 @@ if os.environ.get("OPSD_RS_LONG_TESTS") != "1":
 from opsd_rs.grading_ray import RayGrader  # noqa: E402
 
 BUSY = "import time\nstart = time.process_time()\nwhile time.process_time() < start + 0.2: pass\n"
+SLEEP = "import time\ntime.sleep(90)"
 SLOW = Problem("slow", "", ADD.tests[:1], time_limit_seconds=20)
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
 
@@ -79,7 +80,7 @@ def programs() -> list[int]:
 
 
 def test_grades_in_order_as_they_finish_and_for_asyncio(cluster: Any) -> None:
-    with RayGrader(cluster.address, stop="first-failure") as grader:
+    with RayGrader(cluster.address, stop="first-failure", idle_seconds=90) as grader:
         assert wait_until(lambda: grader.workers == 2, 60), "one per core that each node gives Ray"
         assert len(supervisors()) == 2
         grades = grader.grade([busy(number) for number in range(12)])
@@ -100,19 +101,20 @@ def test_grades_in_order_as_they_finish_and_for_asyncio(cluster: Any) -> None:
         with pytest.raises(BadInput, match="problem empty: has no tests"):
             one(grader, Problem("empty", "", ()), RIGHT)
 
-        asyncio.run(_start_and_drop(grader))
-        assert wait_until(lambda: not programs(), 20), "a cancelled reader ends its programs on every node"
+        asyncio.run(asyncio.wait_for(_start_and_drop(grader), 60))
+        assert wait_until(lambda: not programs(), 30), "a cancelled reader ends its programs on every node"
     assert wait_until(lambda: not supervisors(), 20), "nothing is left when it is closed"
 
 
 async def _start_and_drop(grader: RayGrader) -> None:
     async def read() -> None:
-        async for _ in grader.astream([(SLOW, Solution("slow", n, code=LOOP)) for n in range(8)]):
+        # Sleepers: loops would take the cores from the node's processes, which are to end them.
+        async for _ in grader.astream([(SLOW, Solution("slow", n, code=SLEEP)) for n in range(8)]):
             raise AssertionError("nothing finishes here")
 
     task = asyncio.create_task(read())
-    await asyncio.sleep(3)
-    assert programs()
+    while len(programs()) < 2:
+        await asyncio.sleep(0.1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

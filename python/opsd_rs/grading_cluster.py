@@ -66,7 +66,6 @@ class _Job:
     losses: int = 0
     failed_on: str | None = None
     """The node whose machinery failed it."""
-    ref: Any = None
     node: str | None = None
 
 
@@ -268,11 +267,14 @@ class Cluster:
         self._pending.append(number)
 
     def _on_forget(self, numbers: list[int], _: None) -> None:
+        by_node: dict[str, list[int]] = {}
         for number in numbers:
             job = self._jobs.pop(number, None)
             if job is not None and job.node in self._nodes:
                 self._nodes[job.node].under_way.discard(number)
-                self._ray.cancel(job.ref)
+                by_node.setdefault(job.node, []).append(number)
+        for name, theirs in by_node.items():
+            self._nodes[name].actor.forget.remote(theirs)
 
     def _hand_out(self) -> None:
         for _ in range(len(self._pending)):
@@ -287,9 +289,10 @@ class Cluster:
                 return
             key, ref = self._shelve(job.problem)
             # Inside a list the reference travels as it is: the node reads each problem once, not with every job.
-            job.node, job.ref = node.name, node.actor.grade.remote(key, [ref], job.solution)
+            job.node = node.name
+            reply = node.actor.grade.remote(number, key, [ref], job.solution)
             node.under_way.add(number)
-            self._when_done(job.ref, "done", number, (node, node.starts))
+            self._when_done(reply, "done", number, (node, node.starts))
 
     def _shelve(self, problem: Problem) -> tuple[int, Any]:
         known = self._shelf.pop(id(problem), None)

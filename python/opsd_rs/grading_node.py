@@ -19,6 +19,8 @@ KEPT_CHARS = 1 << 28
 """Tests kept as problems on this node; least recently used ones are read from the object store again."""
 TRIES = 2
 """Graders tried one after the other for a job whose supervisor died under it."""
+KEPT_NUMBERS = 10_000
+"""Numbers of jobs called off that were not under way; a job may arrive after the word that nobody waits for it."""
 
 
 class NodeGrader:
@@ -29,6 +31,8 @@ class NodeGrader:
         self._grader = Grader(**self._settings)
         self._problems: OrderedDict[int, Problem] = OrderedDict()
         self._num_chars = 0
+        self._under_way: dict[int, asyncio.Task[dict[str, Any]]] = {}
+        self._called_off: OrderedDict[int, None] = OrderedDict()
 
     async def start(self) -> dict[str, Any]:
         """How many workers there are, and by which rules they grade; or ``message``: why it cannot grade."""
@@ -38,8 +42,34 @@ class NodeGrader:
             return {"message": str(error)}
         return {"workers": self._grader.workers, "identity": identity}
 
-    async def grade(self, key: int, holder: list[Any], solution: Solution) -> dict[str, Any]:
-        """A reply as ``grading_flow`` has them. ``holder``: the object reference of problem ``key``."""
+    async def grade(self, number: int, key: int, holder: list[Any], solution: Solution) -> dict[str, Any]:
+        """A reply as ``grading_flow`` has them, for job ``number``; ``forgotten`` where that was called off.
+
+        :param holder: the object reference of problem ``key``
+        """
+        if number in self._called_off:
+            del self._called_off[number]
+            return {"kind": "forgotten"}
+        task = self._under_way[number] = asyncio.ensure_future(self._reply(key, holder, solution))
+        try:
+            await asyncio.wait([task])
+        finally:
+            del self._under_way[number]
+            task.cancel()  # of no effect on one that is done
+        return {"kind": "forgotten"} if task.cancelled() else task.result()
+
+    async def forget(self, numbers: list[int]) -> None:
+        """End these jobs, or see that they never start. (Ray's own cancellation of a call is best effort.)"""
+        for number in numbers:
+            task = self._under_way.get(number)
+            if task is not None:
+                task.cancel()
+                continue
+            self._called_off[number] = None
+            if len(self._called_off) > KEPT_NUMBERS:
+                self._called_off.popitem(last=False)
+
+    async def _reply(self, key: int, holder: list[Any], solution: Solution) -> dict[str, Any]:
         problem = await self._problem(key, holder)
         failure = ""
         for _ in range(TRIES):
