@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::driver::Sandbox;
 use crate::input::Input;
 use crate::limits::Limits;
-use crate::plan::{Entry, Error, TestRun};
+use crate::plan::{End, Entry, Error, TestRun};
 use crate::wire;
 
 /// A program for the harness of the official profiles.
@@ -57,7 +57,8 @@ impl Sandbox {
     /// step. `None`, or the end of the process, ends it. For a sandbox of an official flavour only.
     ///
     /// A run's `value` is the raw report; there is none when the process died. `End::Stopped` by the wall limit means
-    /// that the deadline was reached. Of `limits` only memory, stack, output and threads count.
+    /// that the deadline was reached, `End::ImportBlocked` that this level could not give the program a module. Of
+    /// `limits` only memory, stack, output and threads count.
     ///
     /// # Errors
     /// Infrastructure faults only; the sandbox is then of no further use.
@@ -93,7 +94,11 @@ impl Sandbox {
         child.converses = true;
         for index in 0.. {
             limits.wall_seconds = (seconds - started.elapsed().as_secs_f64()).max(1e-3);
-            let (run, survivor) = self.test(child, index, &limits, &entry)?;
+            let (mut run, survivor) = self.test(child, index, &limits, &entry)?;
+            if let Some(module) = run.value.as_deref().and_then(blocked) {
+                run.end = End::ImportBlocked { module };
+                self.doubt_block(&mut run.end, &program.code);
+            }
             let wanted = next(&run);
             let Some(mut survivor) = survivor else {
                 break;
@@ -111,4 +116,14 @@ impl Sandbox {
         }
         Ok(())
     }
+}
+
+/// The module whose import was blocked, if a report says so.
+fn blocked(report: &[u8]) -> Option<String> {
+    let line = report.split(|&byte| byte == b'\n').next()?;
+    if !line.starts_with(br#"{"step": "blocked""#) {
+        return None;
+    }
+    let report: serde_json::Value = serde_json::from_slice(line).ok()?;
+    report.get("module")?.as_str().map(str::to_owned)
 }

@@ -171,7 +171,7 @@ impl Sandbox {
                 }
             };
             let (mut run, survivor) = self.test(ready, index, limits, &program.entry)?;
-            self.doubt_block(&mut run.end, program);
+            self.doubt_block(&mut run.end, &program.code);
             child = survivor;
             match judge(index, &run) {
                 Go::Next => index += 1,
@@ -198,12 +198,12 @@ impl Sandbox {
 
     /// A program may write any report about itself. That an import was blocked is believed only where imports are
     /// blocked, of a module that the program names.
-    fn doubt_block(&self, end: &mut End, program: &Program) {
+    pub(crate) fn doubt_block(&self, end: &mut End, code: &str) {
         let End::ImportBlocked { module } = end else {
             return;
         };
         let name = module.split('.').next().unwrap_or_default();
-        if self.level != Level::S1 || name.is_empty() || !program.code.contains(name) {
+        if self.level != Level::S1 || name.is_empty() || !code.contains(name) {
             *end = End::Raised {
                 kind: "ImportError".to_owned(),
                 message: format!("No module named {module:?}"),

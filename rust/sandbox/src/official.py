@@ -9,6 +9,7 @@ report and waits for the next one. A report is a line of JSON, then bytes:
     {"step": "value", "seconds": s}                 the result follows, as `opsd_typed` writes it
     {"step": "error", "timeout": b, "error": repr}  raised inside a test; "inputs": the arguments' text (functions)
     {"step": "outside", "message": text}            raised outside a test: the runner gives the whole program up
+    {"step": "blocked", "module": name}             this level of isolation could not load it: nobody's wrong answer
     {"step": "shown", "output": o, "inputs": i}     texts of the last wrong answer, as the runner would show them
 
 Anything else, silence included, means that the program took its process down.
@@ -26,6 +27,7 @@ import sys
 import time
 import types
 
+from opsd_importing import blocked
 from opsd_mocks import CHANGED, Capturing, MockedInput, below, guard, import_with_a_folder
 from opsd_rehearse import rehearse_official
 from opsd_typed import encode
@@ -221,7 +223,15 @@ def sent(text):
     return text
 
 
+def no_module(error):
+    """A report that this level of isolation could not give the program a module, if that is what happened."""
+    module = blocked(error)
+    return module and {"step": "blocked", "module": module}
+
+
 def raised(error):
+    if missing := no_module(error):
+        return missing
     text = sent(repr(error))
     return {
         "step": "error",
@@ -232,7 +242,7 @@ def raised(error):
 
 
 def outside(error):
-    return {"step": "outside", "message": f"{error}", "brief": brief(error)}
+    return no_module(error) or {"step": "outside", "message": f"{error}", "brief": brief(error)}
 
 
 def brief(error):

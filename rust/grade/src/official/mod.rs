@@ -112,6 +112,13 @@ impl<'a> Sitting<'a> {
         if self.cancelled.load(Ordering::Relaxed) {
             return None;
         }
+        if let End::ImportBlocked { module } = &run.end {
+            let words = format!("import blocked: {module} cannot be loaded at isolation level S1");
+            self.outcomes
+                .push(measured(run, Verdict::InfraError, words));
+            self.verdict = Some(Verdict::InfraError); // again would be the same again
+            return None;
+        }
         let report = run.value.as_deref().and_then(Report::parse);
         let Some(report) = report else {
             if run.end == (End::Signaled { signal: SIGKILL }) {
