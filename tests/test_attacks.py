@@ -195,8 +195,8 @@ def letters(run: dict[str, Any], answer: str) -> str:
         return ENDS[run["kind"]]
     if run["end"] == "violation":
         return "SV"
-    if run["end"] == "blocked":
-        return "IE"
+    if run["end"] == "blocked" or (run["end"] == "signaled" and run["number"] == signal.SIGKILL):
+        return "IE"  # not judged at all, which is a way out for a program that has no answer
     if run["end"] != "finished":
         return "RE"
     given = run["stdout"] if run["value"] is None else run["value"]
@@ -230,7 +230,8 @@ def assault(
 LONG = os.environ.get("OPSD_RS_LONG_TESTS") == "1"
 SOME = [
     "control_lazy_imports", "control_threads_recursion", "canary_read", "frame_steal", "fork_raw_syscalls", "k_setns",
-    "kill_parent", "net_loopback", "proc_fd_theft", "state_leak_marker", "thread_bomb",
+    "kill_parent", "leader_exit", "memory_of_others", "net_loopback", "own_cpu_limit", "proc_fd_theft",
+    "state_leak_marker", "thread_bomb",
 ]  # fmt: skip
 LEVELS = ("S3", "S2", "S2j", "S1")
 CASES = [
@@ -307,6 +308,54 @@ def test_the_grader_gives_no_attack_a_point(surroundings: Range) -> None:
         assert grade.passed is attack.is_control, (attack.name, grade)
     assert not any(surroundings.secret in grade.feedback for grade in grades)
     assert surroundings.breaches(b"", []) == []
+
+
+FORGED_DONE = """
+import os, struct
+def done(text, tests):
+    for index in tests:
+        os.write(3, struct.pack("<8Q", 6, index, 1, len(text), 0, 0, 0, 0) + text)
+"""
+
+
+def test_a_program_that_never_reads_what_comes_next_blocks_nobody() -> None:
+    """The supervisor's messages fill the socket; it must not wait for room."""
+    sandbox, verdicts = start(), []
+
+    def judge(index: int, run: dict[str, Any]) -> str:
+        verdicts.append(run["end"])
+        return "next"
+
+    code = FORGED_DONE + 'os.set_blocking(3, True)\ndone(b\'{"end":"finished"}\\n\', range(700))'
+    sandbox.run(code, [b""] * 700, judge=judge, **LIMITS)
+    assert len(verdicts) == 700
+
+
+SHAPES = [
+    "a w 1099511627776 0",
+    "a w 4294967296 4294967296 0",
+    "l 16000000",
+    "a w " + "1 " * 4000 + "1\nj 1\n1",
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_result_that_announces_too_much_does_not_end_the_grader(shape: str) -> None:
+    report = b'{"step":"value"}\n' + shape.encode() + b"\n"
+    forger = f"def solve(*_):\n    done({report!r}, range(1, 4))\n    return 1"
+    problem = Problem(
+        problem_id="p",
+        prompt="Add.",
+        tests=(Case("1", "[1, 2]"),) * 3,
+        entry_point="solve",
+        time_limit_seconds=2.0,
+    )
+    honest = Solution("p", 1, code="def solve(x):\n    return [x, 2]")
+    with Grader(workers=1, profile="lcb-2025-05") as grader:
+        forged, right = grader.grade(
+            [(problem, Solution("p", 0, code=FORGED_DONE + forger)), (problem, honest)]
+        )
+    assert (forged.passed, right.passed) == (False, True)
 
 
 @pytest.mark.parametrize(

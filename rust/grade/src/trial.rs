@@ -137,8 +137,9 @@ impl<'a> Trial<'a> {
         self.over = go == Go::Stop && self.slow.is_none();
         if go != Go::Stop && self.slow.is_none() && self.turn.as_ref().is_some_and(Turn::is_wanted)
         {
-            self.turn = None; // first given back, then asked for
-            self.turn = Some(self.turnstile.shared());
+            // Somebody wants to be alone. Begin again with the next test: a process that waited here would keep its
+            // memory, for which the one who is alone may have to wait.
+            return Go::Stop;
         }
         go
     }
@@ -253,8 +254,9 @@ impl<'a> Trial<'a> {
             return Go::Stop;
         }
         match self.isolation {
-            Isolation::Solution => Go::Next,
-            Isolation::Test => Go::NextFresh,
+            Isolation::Solution if !self.keeps_state => Go::Next,
+            // What failed once and then did not keeps state, or guesses: it gets no second guess.
+            Isolation::Solution | Isolation::Test => Go::NextFresh,
         }
     }
 }

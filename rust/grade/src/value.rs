@@ -31,10 +31,29 @@ pub enum Value {
 impl Value {
     /// Read one JSON text as Python's `json.loads` does. None where it would raise, or past 500 levels.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let mut reader = Reader { text, at: 0 };
+        Self::parse_up_to(text, usize::MAX)
+    }
+
+    /// The same, but None where more than `most` values are in it: a text of megabytes can hold millions, and each
+    /// takes many times its text.
+    pub(crate) fn parse_up_to(text: &[u8], most: usize) -> Option<Self> {
+        let mut reader = Reader {
+            text,
+            at: 0,
+            left: most,
+        };
         let value = reader.value(0)?;
         reader.skip_space();
         (reader.at == text.len()).then_some(value)
+    }
+
+    /// How many values it is made of.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::List(items) => 1 + items.iter().map(Self::size).sum::<usize>(),
+            Self::Dict(entries) => 1 + entries.values().map(Self::size).sum::<usize>(),
+            _ => 1,
+        }
     }
 
     /// Python's `==`.
@@ -127,6 +146,8 @@ fn integer_text(float: f64) -> Option<String> {
 struct Reader<'a> {
     text: &'a [u8],
     at: usize,
+    /// Values that may still come.
+    left: usize,
 }
 
 impl Reader<'_> {
@@ -148,6 +169,7 @@ impl Reader<'_> {
         if depth > MAX_DEPTH {
             return None;
         }
+        self.left = self.left.checked_sub(1)?;
         self.skip_space();
         match self.text.get(self.at)? {
             b'"' => self.string().map(Value::Text),

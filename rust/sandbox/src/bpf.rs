@@ -56,8 +56,15 @@ pub(crate) enum Check {
 pub(crate) enum Rule {
     /// Whatever the arguments.
     Always(Action),
+    /// The first case whose checks all hold, else the last.
+    Cases(Vec<(Vec<Check>, Action)>, Action),
+}
+
+impl Rule {
     /// If all checks hold the first, else the second.
-    If(Vec<Check>, Action, Action),
+    pub(crate) fn when(checks: Vec<Check>, then: Action, otherwise: Action) -> Self {
+        Self::Cases(vec![(checks, then)], otherwise)
+    }
 }
 
 /// Rules by call number; numbers in between get `default`, those from `unknown_from` on get `unknown`.
@@ -162,12 +169,20 @@ fn tree(ranges: &[(u32, Rule)]) -> Vec<sock_filter> {
 /// Jump distance still to be filled in.
 const FAIL: u8 = u8::MAX;
 
-/// A rule's code: each check falls through when it holds and jumps to the last instruction when not.
+/// A rule's code: each check falls through when it holds and jumps to the next case when not.
 fn leaf(rule: &Rule) -> Vec<sock_filter> {
-    let (checks, then, otherwise) = match rule {
-        Rule::Always(action) => return vec![ret(*action)],
-        Rule::If(checks, then, otherwise) => (checks, *then, *otherwise),
-    };
+    match rule {
+        Rule::Always(action) => vec![ret(*action)],
+        Rule::Cases(cases, otherwise) => cases
+            .iter()
+            .flat_map(|(checks, then)| case(checks, *then))
+            .chain([ret(*otherwise)])
+            .collect(),
+    }
+}
+
+/// One case, to be followed by what holds where it does not.
+fn case(checks: &[Check], then: Action) -> Vec<sock_filter> {
     let equal = BPF_JMP | BPF_JEQ | BPF_K;
     let mut code = Vec::new();
     for check in checks {
@@ -201,12 +216,12 @@ fn leaf(rule: &Rule) -> Vec<sock_filter> {
             ]),
         }
     }
-    code.extend([ret(then), ret(otherwise)]);
-    let fail = code.len() - 1;
+    code.push(ret(then));
+    let next = code.len();
     for (at, instruction) in code.iter_mut().enumerate() {
         for jump in [&mut instruction.jt, &mut instruction.jf] {
             if *jump == FAIL {
-                *jump = u8::try_from(fail - at - 1).expect("a rule is short");
+                *jump = u8::try_from(next - at - 1).expect("a rule is short");
             }
         }
     }
@@ -254,7 +269,7 @@ pub(crate) mod tests {
             .collect();
         rules.push((
             7,
-            Rule::If(
+            Rule::when(
                 vec![
                     Check::In(1, vec![3, 4, 5]),
                     Check::NoBits(2, 0x41),
@@ -266,10 +281,20 @@ pub(crate) mod tests {
         ));
         rules.push((
             9,
-            Rule::If(
+            Rule::when(
                 vec![Check::Masked(0, 0x800, 1)],
                 Action::Notify,
                 Action::Kill,
+            ),
+        ));
+        rules.push((
+            11,
+            Rule::Cases(
+                vec![
+                    (vec![Check::In(0, vec![0]), Check::Not(1, 5)], Action::Allow),
+                    (vec![Check::Null(2)], Action::Notify),
+                ],
+                Action::Errno(22),
             ),
         ));
         Table {
@@ -287,6 +312,7 @@ pub(crate) mod tests {
             let want = match nr {
                 7 => Action::Errno(13),
                 9 => Action::Kill,
+                11 => Action::Allow,
                 n if n >= X32 => Action::Kill,
                 n if n >= 451 => Action::Errno(38),
                 n if n < 300 && n % 2 == 0 => Action::Allow,
@@ -329,6 +355,11 @@ pub(crate) mod tests {
         assert_eq!(nine(1), Action::Notify.code());
         assert_eq!(nine(0x801), Action::Notify.code());
         assert_eq!(nine(2), Action::Kill.code());
+        let eleven = |a0, a1, a2| interpret(&code, X86, 11, [a0, a1, a2, 0, 0, 0]);
+        assert_eq!(eleven(0, 4, 1), Action::Allow.code());
+        assert_eq!(eleven(0, 5, 0), Action::Notify.code(), "the second case");
+        assert_eq!(eleven(1, 4, 0), Action::Notify.code());
+        assert_eq!(eleven(1, 4, 1), Action::Errno(22).code());
     }
 
     #[test]
@@ -338,7 +369,7 @@ pub(crate) mod tests {
                 (1, Rule::Always(Action::Allow)),
                 (
                     2,
-                    Rule::If(vec![Check::In(0, vec![8, 9])], Action::Allow, Action::Kill),
+                    Rule::when(vec![Check::In(0, vec![8, 9])], Action::Allow, Action::Kill),
                 ),
             ],
             default: Action::Errno(1),

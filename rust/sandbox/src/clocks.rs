@@ -1,7 +1,10 @@
 //! Three clocks of another process, read from outside: what it computed, how long it waited for a core, how long
 //! it did neither. Only the first and the last count against a program; the middle one is the machine's.
+//!
+//! A look comes at a moment that the program cannot foresee: one that knew could be awake just then.
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use crate::limits::Limits;
@@ -17,6 +20,8 @@ pub(crate) struct Clocks {
     /// None until the first nap is over: most tests end before, and a look costs more than they do.
     last: Option<Look>,
     idle_seconds: f64,
+    chance: RandomState,
+    num_looks: u64,
 }
 
 /// One look at a process.
@@ -46,6 +51,8 @@ impl Clocks {
             cpu_before,
             last: None,
             idle_seconds: 0.0,
+            chance: RandomState::new(),
+            num_looks: 0,
         }
     }
 
@@ -98,21 +105,27 @@ impl Clocks {
         // CPU time grows at most as fast as the threads that burn it.
         let until_cpu = (limits.cpu_seconds - cpu) / now.threads.max(1) as f64;
         let until_idle = (patience - self.idle_seconds).min(patience / LOOKS);
-        let nap = until_cpu.min(until_idle).min(limits.wall_seconds - wall);
+        let nap = until_cpu.min(self.chance() * until_idle);
+        let nap = nap.min(limits.wall_seconds - wall);
         Ok(Ok(Duration::from_secs_f64(nap.max(0.0)).max(SHORTEST_NAP)))
+    }
+
+    /// Between a quarter and one, evenly.
+    fn chance(&mut self) -> f64 {
+        self.num_looks += 1;
+        let drawn = self.chance.hash_one(self.num_looks) >> 11;
+        0.25 + 0.75 * (drawn as f64 / (1u64 << 53) as f64)
     }
 }
 
-/// Seconds between two looks in which a program neither computed nor waited for a core. Zero unless it slept at both
-/// ends: a virtual machine's stolen time, or a page brought in by the host, is missing from both clocks too, but such
-/// a process is runnable.
+/// Seconds between two looks in which a program neither computed nor waited for a core. Half of them count for each
+/// look that finds it asleep: a virtual machine's stolen time, or a page brought in by the host, is missing from both
+/// clocks too, but such a process is runnable.
 fn idle_between(before: &Look, after: &Look) -> f64 {
-    if !(before.asleep && after.asleep) {
-        return 0.0;
-    }
+    let share = 0.5 * f64::from(u8::from(before.asleep) + u8::from(after.asleep));
     let wall = after.at.duration_since(before.at).as_secs_f64();
     let waited = after.waited.unwrap_or(0.0) - before.waited.unwrap_or(0.0);
-    (wall - (after.cpu - before.cpu) - waited.max(0.0)).max(0.0)
+    share * (wall - (after.cpu - before.cpu) - waited.max(0.0)).max(0.0)
 }
 
 /// Reads every clock at once. CPU time is exact; the rest comes from /proc and is missing for threads just ended.
@@ -139,12 +152,13 @@ fn look(pid: i32) -> sys::Sys<Look> {
     })
 }
 
-/// State `S` (sleeping), `T` or `t` (stopped) in proc_pid_stat(5). Not `D`: that is a disk's doing.
+/// State `S` (sleeping), `T` or `t` (stopped) in proc_pid_stat(5). Not `D`: that is a disk's doing. `Z` and `X` (ended)
+/// count as asleep: a process lives on without its first thread.
 fn is_asleep(stat: &str) -> bool {
     let state = stat
         .rsplit_once(')')
         .and_then(|(_, rest)| rest.trim_start().chars().next());
-    matches!(state, Some('S' | 'T' | 't'))
+    matches!(state, Some('S' | 'T' | 't' | 'Z' | 'X'))
 }
 
 /// Second field of `/proc/*/schedstat`: "time on cpu, time waiting, slices", nanoseconds.
@@ -170,49 +184,41 @@ mod tests {
     #[test]
     fn states() {
         assert!(is_asleep("12 (a) b) S 1 2 3"));
-        assert!(is_asleep("12 (x) T 1"));
+        assert!(is_asleep("12 (x) T 1") && is_asleep("12 (x) Z 1"));
         assert!(!is_asleep("12 (x) R 1") && !is_asleep("12 (S) D 1") && !is_asleep(""));
     }
 
     #[test]
-    fn only_sleep_at_both_ends_is_idle() {
-        let at = Instant::now();
-        let before = Look {
-            at,
-            cpu: 1.0,
-            waited: Some(2.0),
-            asleep: true,
+    fn only_sleep_is_idle() {
+        let look = |seconds, cpu, waited, asleep| Look {
+            at: started() + Duration::from_secs(seconds),
+            cpu,
+            waited: Some(waited),
+            asleep,
             threads: 1,
         };
-        let later = at + Duration::from_secs(10);
-        let after = Look {
-            at: later,
-            cpu: 4.0,
-            waited: Some(3.0),
-            asleep: true,
-            threads: 1,
+        let before = look(0, 1.0, 2.0, true);
+        let idle = |after: &Look| idle_between(&before, after);
+        assert!((idle(&look(10, 4.0, 3.0, true)) - 6.0).abs() < 1e-9);
+        assert!((idle(&look(10, 4.0, 3.0, false)) - 3.0).abs() < 1e-9);
+        assert!(idle(&look(10, 4.0, 12.0, true)) < 1e-9, "never negative");
+        let (awake, later) = (look(0, 1.0, 2.0, false), look(10, 4.0, 3.0, false));
+        assert!(idle_between(&awake, &later) < 1e-9, "stolen time");
+    }
+
+    fn started() -> Instant {
+        static AT: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        *AT.get_or_init(Instant::now)
+    }
+
+    #[test]
+    fn looks_cannot_be_foreseen() {
+        let draws = || {
+            let mut clocks = Clocks::start(sys::pid(), 0.0);
+            (0..99).map(|_| clocks.chance()).collect::<Vec<_>>()
         };
-        assert!((idle_between(&before, &after) - 6.0).abs() < 1e-9);
-        assert!(
-            idle_between(
-                &before,
-                &Look {
-                    asleep: false,
-                    ..after
-                }
-            ) < 1e-9,
-            "stolen time"
-        );
-        assert!(
-            idle_between(
-                &before,
-                &Look {
-                    waited: Some(12.0),
-                    ..after
-                }
-            ) < 1e-9,
-            "never negative"
-        );
+        let (one, two) = (draws(), draws());
+        assert!(one != two && one.iter().all(|chance| (0.25..1.0).contains(chance)));
     }
 
     #[test]

@@ -185,11 +185,24 @@ fn watch(governor: &Weak<Governor>) {
     }
 }
 
-/// Second field of `/proc/*/statm`, in pages: what lies in memory.
+/// What of a process lies in memory.
 fn resident_kib(pid: i32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * sys::page_kib())
+    match pages(&format!("/proc/{pid}/statm"))? {
+        // Its first thread has ended: the others know.
+        0 => fs::read_dir(format!("/proc/{pid}/task"))
+            .ok()?
+            .flatten()
+            .filter_map(|task| pages(task.path().join("statm").to_str()?))
+            .max(),
+        pages => Some(pages),
+    }
+    .map(|pages| pages * sys::page_kib())
+}
+
+/// Second field of a `statm`, proc_pid_statm(5).
+fn pages(statm: &str) -> Option<u64> {
+    let text = fs::read_to_string(statm).ok()?;
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 fn default_budget_kib() -> u64 {

@@ -62,6 +62,7 @@ _type, _len, _dumps, _loads, _words = type, len, json.dumps, json.loads, re.comp
 _pread, _fork, _exit, _seed, _print = os.pread, os.fork, os._exit, random.seed, print
 
 
+# Private: a shared mapping would be shared by all children of a zygote.
 RESERVE = [bytes(1 << 20)]  # address space to report in after a MemoryError; its pages are never touched
 FINISHED = b'{"end":"finished"}'
 OUT_OF_MEMORY = {"end": "raised", "kind": "MemoryError", "message": "", "frames": []}
@@ -186,13 +187,13 @@ class Program:
 
     def test(self, world):
         """Runs one test; returns (report, JSON text of a function's value or None)."""
+        streams = world.open()
         arguments = None
         if self.entry:
             try:
                 arguments = read_arguments()
-            except (ValueError, RecursionError) as error:
-                return {"end": "bad_input", "message": str(error)}, None
-        streams = world.open()
+            except Exception as error:  # the caller has seen to it that they are JSON
+                return describe(error), None
         if self.code is None and self.compile_error is None:
             failure = guarded(self.compile)
             if failure:

@@ -94,8 +94,9 @@ impl OwnInput {
             }
         };
         let next = wire::pack(wire::words([wire::NEXT, index as u64, which, step]));
-        // A child that has just died refuses it; the watching finds out.
-        sys::send(control.as_raw_fd(), &next, fd.as_slice()).or(Ok(()))
+        // A child that has just died refuses it, and one that says "done" without reading what comes next has no room
+        // for it; the watching finds out.
+        sys::offer(control.as_raw_fd(), &next, fd.as_slice()).or(Ok(()))
     }
 
     /// Replaces the content and goes back to its start.

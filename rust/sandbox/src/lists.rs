@@ -7,15 +7,15 @@
 pub(crate) const ALLOWED: &[&str] = &[
     // descriptors that are already open
     "read", "write", "close", "fstat", "lseek", "pread64",
-    "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2",
-    "pwritev2", "dup", "dup2", "dup3", "close_range", "fsync",
-    "fdatasync", "ftruncate", "fadvise64", "getdents", "getdents64",
+    "pwrite64", "readv", "writev", "preadv", "pwritev",
+    "dup", "dup2", "dup3", "close_range",
+    "ftruncate", "getdents", "getdents64",
     // names and metadata, read only
     "stat", "lstat", "newfstatat", "statx", "access", "faccessat",
     "faccessat2", "readlink", "readlinkat", "getcwd", "statfs", "fstatfs",
     // memory
-    "mmap", "mprotect", "munmap", "mremap", "brk", "madvise",
-    "mincore", "msync", "membarrier",
+    "mmap", "mprotect", "munmap", "mremap", "brk",
+    "mincore",
     // waiting
     "poll", "ppoll", "select", "pselect6", "epoll_create",
     "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2",
@@ -24,7 +24,7 @@ pub(crate) const ALLOWED: &[&str] = &[
     // own signals and timers
     "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending",
     "rt_sigtimedwait", "rt_sigsuspend", "sigaltstack", "alarm", "getitimer",
-    "setitimer", "timer_create", "timer_settime", "timer_gettime",
+    "setitimer", "timer_settime", "timer_gettime",
     "timer_getoverrun", "timer_delete", "kill", "tgkill",
     // who and when am I
     "getpid", "gettid", "getppid", "getpgrp", "getpgid", "getsid",
@@ -37,7 +37,7 @@ pub(crate) const ALLOWED: &[&str] = &[
     "set_tid_address", "set_robust_list", "rseq", "wait4", "waitid",
     "exit", "exit_group",
     // socketpair ends
-    "recvfrom", "shutdown", "getsockname", "getpeername", "getsockopt",
+    "shutdown", "getsockname", "getpeername",
     // the child's own set-up; stage two closes these
     "recvmsg", "sendmsg", "seccomp", "landlock_create_ruleset",
     "landlock_add_rule", "landlock_restrict_self",

@@ -10,7 +10,7 @@
 //! say "ask": in a child the driver learns the call's number and kills, and never lets it through; in the zygote, which
 //! nobody listens to, the kernel itself refuses. Elsewhere the kernel kills, and the call has no name.
 
-use libc::{EACCES, ENOSYS, EPERM, ESRCH, sock_filter};
+use libc::{EACCES, EINVAL, ENOPROTOOPT, ENOSYS, EOPNOTSUPP, EPERM, ESRCH, sock_filter};
 
 use crate::bpf::{Action, Check, Rule, Table, compile};
 use crate::calls::Arch;
@@ -30,9 +30,14 @@ const FORK_FLAGS: u32 = 0x0120_0011;
 /// Any of these makes an open a write: `O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | __O_TMPFILE`.
 const WRITE_OPEN: u32 = 0o1 | 0o2 | 0o100 | 0o1000 | 0o20_000_000;
 
+const MSG_OOB: u32 = 1;
+/// The caller is told that all went well. For advice, and for waiting until a disk has written: nothing that a program
+/// may write to lies on one, and a loop of it would spend its time in the kernel, uncounted, at everybody's cost.
+const DONE_NOTHING: Action = Action::Errno(0);
+
 /// The number may be missing on an architecture; then there is nothing to rule.
 fn rule(arch: Arch, call: &str, checks: Vec<Check>, otherwise: i32) -> Option<(u32, Rule)> {
-    let rule = Rule::If(checks, Action::Allow, Action::Errno(otherwise));
+    let rule = Rule::when(checks, Action::Allow, Action::Errno(otherwise));
     arch.number(call).map(|number| (number, rule))
 }
 
@@ -87,9 +92,43 @@ pub(crate) fn stage_one_table(arch: Arch, how: StageOne) -> Table {
             vec![Check::In(0, vec![1]), Check::Masked(1, 0o2_004_000, 1)],
             EACCES,
         ),
-        // To the other end only: an address would reach other people's sockets.
-        rule("sendto", vec![Check::Null(4)], EACCES),
+        // To the other end only: an address would reach other people's sockets. Urgent data (MSG_OOB) is code of the
+        // kernel that nobody needs and attackers know.
+        rule(
+            "sendto",
+            vec![Check::Null(4), Check::NoBits(3, MSG_OOB)],
+            EACCES,
+        ),
+        rule("recvfrom", vec![Check::NoBits(3, MSG_OOB)], EACCES),
+        // Type, error, buffers, listening, protocol, domain. Not who is at the other end, nor a handle on that process.
+        rule(
+            "getsockopt",
+            vec![
+                Check::In(1, vec![1]),
+                Check::In(2, vec![3, 4, 7, 8, 30, 38, 39]),
+            ],
+            ENOPROTOOPT,
+        ),
+        // Flags would tell what lies in the page cache.
+        rule("preadv2", vec![Check::In(5, vec![0])], EOPNOTSUPP),
+        rule("pwritev2", vec![Check::In(5, vec![0])], EOPNOTSUPP),
         rule("prlimit64", vec![Check::In(0, vec![0])], EPERM),
+        // It may send any signal, SIGKILL too, and who dies of that looks like one whom somebody else killed. Without a
+        // description it sends SIGALRM.
+        rule("timer_create", vec![Check::Null(1)], EPERM),
+        // MADV_MERGEABLE, _COLD, _PAGEOUT, _COLLAPSE: waiting for the disk or for other processors at will, which
+        // would be taken for the machine's fault.
+        rule(
+            "madvise",
+            [12, 20, 21, 25]
+                .map(|advice| Check::Not(2, advice))
+                .to_vec(),
+            EINVAL,
+        ),
+        always("fsync", DONE_NOTHING),
+        always("fdatasync", DONE_NOTHING),
+        always("msync", DONE_NOTHING),
+        always("fadvise64", DONE_NOTHING),
         // PR_SET_PDEATHSIG PR_SET_NAME PR_GET_NAME PR_SET_NO_NEW_PRIVS PR_SET_VMA
         rule(
             "prctl",
@@ -135,11 +174,11 @@ pub(crate) fn stage_two_table(arch: Arch, how: StageTwo) -> Table {
         rule(arch, call, checks, EPERM)
     };
     let control = |call| {
-        let socket = vec![Check::In(0, vec![CONTROL_FD as u32])];
-        rule(arch, call, socket, EPERM)
+        let socket = Check::In(0, vec![CONTROL_FD as u32]);
+        rule(arch, call, vec![socket, Check::NoBits(2, MSG_OOB)], EPERM)
     };
     let refused = |call| always(arch, call, Action::Errno(EPERM));
-    let clone = Rule::If(
+    let clone = Rule::when(
         vec![Check::In(0, THREAD_FLAGS.to_vec())],
         how.threads,
         Action::Errno(EPERM),
@@ -154,6 +193,21 @@ pub(crate) fn stage_two_table(arch: Arch, how: StageTwo) -> Table {
             arch,
             "prctl",
             vec![Check::In(0, vec![15, 16, 0x5356_4d41])],
+            EPERM,
+        ),
+        // The driver watches the clock: a program's own limit would have the kernel kill it, as if somebody else had.
+        // Reading the limit is fine.
+        arch.number("prlimit64").map(|number| {
+            let cases = vec![
+                (vec![Check::Not(1, libc::RLIMIT_CPU)], Action::Allow),
+                (vec![Check::Null(2)], Action::Allow),
+            ];
+            (number, Rule::Cases(cases, Action::Errno(EPERM)))
+        }),
+        rule(
+            arch,
+            "setrlimit",
+            vec![Check::Not(0, libc::RLIMIT_CPU)],
             EPERM,
         ),
         refused("seccomp"),

@@ -35,6 +35,12 @@ use text::{cut, quote};
 use typed::{AMBIGUOUS, EMPTY, Equal, Typed};
 
 const GONE: &str = r#"{"error": "IndexError('list index out of range')", "error_code": -5, "error_message": "TestRunnerError"}"#;
+/// Values in a report's header; the harness writes five.
+const MOST_IN_HEADER: usize = 16;
+/// Characters of what people read; the harness writes no more.
+const LONGEST_BRIEF: usize = 4000;
+/// Bytes of an exception's words in the metadata. The runner keeps all; a program could fill the disk with them.
+const LONGEST_TEXT: usize = 64 << 10;
 /// `str` of what comparing a signalling NaN raises.
 const SIGNALLED: &[u8] = b"[<class 'decimal.InvalidOperation'>]";
 
@@ -194,10 +200,11 @@ impl<'a> Sitting<'a> {
     }
 
     fn value(&mut self, run: &TestRun, report: &Report<'_>) -> Option<Step<'a>> {
-        let Some(typed) = Typed::parse(report.payload) else {
+        let expected = self.problem.expected_value(self.index);
+        let Some(typed) = Typed::parse(report.payload, expected.map_or(0, Value::size)) else {
             return self.gone(run);
         };
-        let found = match self.problem.expected_value(self.index) {
+        let found = match expected {
             Some(expected) => typed.equals(expected),
             None => Ok(Equal::Plain(false)), // nested too deeply for us
         };
@@ -403,7 +410,7 @@ struct Report<'r> {
 impl<'r> Report<'r> {
     fn parse(bytes: &'r [u8]) -> Option<Self> {
         let border = bytes.iter().position(|&byte| byte == b'\n')?;
-        let header = Value::parse(&bytes[..border])?;
+        let header = Value::parse_up_to(&bytes[..border], MOST_IN_HEADER)?;
         let Value::Dict(entries) = &header else {
             return None;
         };
@@ -427,14 +434,30 @@ impl<'r> Report<'r> {
 
     fn text(&self, key: &str) -> &[u8] {
         match self.get(key) {
-            Some(Value::Text(text)) => text,
+            Some(Value::Text(text)) => within(text, LONGEST_TEXT),
             _ => b"",
         }
     }
 
     fn brief(&self) -> String {
-        String::from_utf8_lossy(self.text("brief")).into_owned()
+        let text = String::from_utf8_lossy(self.text("brief"));
+        text.chars().take(LONGEST_BRIEF).collect()
     }
+}
+
+/// The start of a text, cut between characters.
+fn within(text: &[u8], most: usize) -> &[u8] {
+    let Some(&next) = text.get(most) else {
+        return text;
+    };
+    let mut end = most;
+    if next & 0xc0 == 0x80 {
+        end = text[..end]
+            .iter()
+            .rposition(|byte| byte & 0xc0 != 0x80)
+            .unwrap_or(0);
+    }
+    &text[..end]
 }
 
 const STEPS: [&[u8]; 6] = [

@@ -2,11 +2,17 @@
 //!
 //! The other half, which writes the tokens, is `typed.py` in the sandbox: see there for their form.
 
+use std::collections::HashSet;
+
 use super::arrays::each;
 use crate::value::Value;
 
 /// Deeper nesting is taken for a value that equals nothing.
 const MAX_DEPTH: usize = 500;
+/// Tokens of one value; three times what the harness writes.
+const MOST_TOKENS: usize = 1_000_000;
+/// numpy has at most 64.
+const MOST_DIMENSIONS: usize = 64;
 
 /// A result.
 #[derive(Debug, Clone)]
@@ -47,9 +53,14 @@ pub(super) const EMPTY: &str = "ValueError('The truth value of an empty array is
      check that an array is not empty.')";
 
 impl Typed {
-    /// Read tokens. None: no harness writes this.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader { bytes, at: 0 };
+    /// Read tokens. None: no harness writes this. Plain parts of more than `most` values equal nothing.
+    pub(super) fn parse(bytes: &[u8], most: usize) -> Option<Self> {
+        let mut reader = Reader {
+            bytes,
+            at: 0,
+            left: MOST_TOKENS,
+            most,
+        };
         let value = reader.node(0)?;
         (reader.at == bytes.len()).then_some(value)
     }
@@ -118,6 +129,10 @@ fn is_number(value: &Value) -> bool {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Tokens that may still come.
+    left: usize,
+    /// See [`Typed::parse`].
+    most: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -135,13 +150,16 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// As many as announced, without room for more than a few of them beforehand.
+    /// As many as announced. Room is made as they come, not as they are announced.
     fn several<T>(
         &mut self,
         count: usize,
         mut one: impl FnMut(&mut Self) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let mut all = Vec::with_capacity(count.min(64));
+        if count > self.left {
+            return None;
+        }
+        let mut all = Vec::new();
         for _ in 0..count {
             all.push(one(self)?);
         }
@@ -149,24 +167,41 @@ impl<'a> Reader<'a> {
     }
 
     fn node(&mut self, depth: usize) -> Option<Typed> {
+        self.left = self.left.checked_sub(1)?;
         let line = self.line()?;
         let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
         let node = match kind {
             "o" => Typed::Opaque,
             "z" => Typed::SharedNan,
-            "j" => Value::parse(self.take(rest)?).map_or(Typed::Opaque, Typed::Json),
+            "j" => {
+                Value::parse_up_to(self.take(rest)?, self.most).map_or(Typed::Opaque, Typed::Json)
+            }
             "x" => Typed::Raises(self.take(rest)?.to_vec()),
             _ if depth >= MAX_DEPTH => return None,
             "l" => Typed::List(self.several(rest.parse().ok()?, |reader| reader.node(depth + 1))?),
-            "d" => Typed::Dict(self.several(rest.parse().ok()?, |reader| {
-                let key = reader.line()?.strip_prefix("s ")?;
-                Some((reader.take(key)?.to_vec(), reader.node(depth + 1)?))
-            })?),
+            "d" => {
+                let pairs = self.several(rest.parse().ok()?, |reader| {
+                    let key = reader.line()?.strip_prefix("s ")?;
+                    Some((reader.take(key)?.to_vec(), reader.node(depth + 1)?))
+                })?;
+                let keys: HashSet<_> = pairs.iter().map(|(key, _)| key).collect();
+                if keys.len() < pairs.len() {
+                    Typed::Opaque // one right item must not stand for others
+                } else {
+                    Typed::Dict(pairs)
+                }
+            }
             "a" => {
                 let (width, sizes) = rest.split_once(' ')?;
                 let sizes = sizes.split(' ').map(|size| size.parse().ok());
                 let mut shape = sizes.collect::<Option<Vec<usize>>>()?;
                 let count = shape.pop()?;
+                let holds = shape
+                    .iter()
+                    .try_fold(1_usize, |holds, size| holds.checked_mul(*size));
+                if holds != Some(count) || shape.len() > MOST_DIMENSIONS {
+                    return None;
+                }
                 Typed::Array {
                     narrow: width == "n",
                     shape,
@@ -186,9 +221,11 @@ mod tests {
     use crate::value::Value;
 
     fn answer(tokens: &str, expected: &str) -> Result<Equal, String> {
-        let typed = Typed::parse(tokens.as_bytes()).unwrap_or_else(|| panic!("{tokens:?}"));
+        let expected = Value::parse(expected.as_bytes()).unwrap();
+        let typed = Typed::parse(tokens.as_bytes(), expected.size());
         typed
-            .equals(&Value::parse(expected.as_bytes()).unwrap())
+            .unwrap_or_else(|| panic!("{tokens:?}"))
+            .equals(&expected)
             .map_err(|repr| String::from_utf8(repr).unwrap())
     }
 
@@ -201,6 +238,8 @@ mod tests {
         assert_eq!(answer("l 2\no\nj 1\n1", "[1, 1]"), no);
         assert_eq!(answer("d 1\ns 1\naj 1\n1", "{\"a\": 1}"), yes);
         assert_eq!(answer("d 1\ns 1\naj 1\n1", "{\"b\": 1}"), no);
+        let twice = "d 2\ns 1\naj 1\n1s 1\naj 1\n1";
+        assert_eq!(answer(twice, "{\"a\": 1, \"b\": 1}"), no, "one key twice");
         assert_eq!(answer("z\n", "NaN"), no);
         assert_eq!(answer("l 1\nz\n", "[NaN]"), yes);
         assert_eq!(answer("l 1\no\n", "[NaN]"), no);
@@ -277,21 +316,14 @@ mod tests {
             "d 1\no\no\n",
             "o\no\n",
             "l 99999999999\n",
+            "a w 5 1\no\n",
+            "a w 1099511627776 0\n",
+            "a w 4294967296 4294967296 0\n",
+            &format!("a w {}1\no\n", "1 ".repeat(100)),
+            &format!("l 1200000\n{}", "o\n".repeat(1_200_000)),
             &deep,
         ] {
-            assert!(Typed::parse(tokens.as_bytes()).is_none(), "{tokens:.20}");
-        }
-        for forged in [
-            "a w 5 1\n",
-            "a w 99999999999999 1\n",
-            "a w 4294967296 4294967296 1\n",
-        ] {
-            let tokens = format!("{forged}j 1\n1");
-            assert_eq!(
-                answer(&tokens, "1"),
-                Ok(Equal::Plain(false)),
-                "fewer items than its shape"
-            );
+            assert!(Typed::parse(tokens.as_bytes(), 9).is_none(), "{tokens:.20}");
         }
         let column = format!("a w 3000 1 3000\n{}", "j 1\n1".repeat(3000));
         let row = format!("[{}1]", "1,".repeat(2999));

@@ -116,6 +116,12 @@ pub(crate) fn place(fd: RawFd, at: RawFd) -> Sys<()> {
     check(c_long::from(unsafe { libc::dup2(fd, at) })).map(drop)
 }
 
+/// Takes back what `F_SETFL` may have set on an open file.
+pub(crate) fn plain_flags(fd: RawFd) -> Sys<()> {
+    // SAFETY: integers.
+    check(c_long::from(unsafe { libc::fcntl(fd, libc::F_SETFL, 0) })).map(drop)
+}
+
 /// A copy of a descriptor at `least` or above, close-on-exec.
 pub(crate) fn raise(fd: RawFd, least: c_int) -> Sys<OwnedFd> {
     // SAFETY: integers.

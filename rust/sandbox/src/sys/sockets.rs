@@ -30,6 +30,15 @@ struct Ancillary([u8; 64]);
 
 /// Sends one message, with descriptors. A dead peer is an error, not a signal.
 pub(crate) fn send(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Sys<()> {
+    send_with(socket, bytes, fds, 0)
+}
+
+/// The same, but where the socket is full of messages that its other end does not read, an error instead of waiting.
+pub(crate) fn offer(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Sys<()> {
+    send_with(socket, bytes, fds, libc::MSG_DONTWAIT)
+}
+
+fn send_with(socket: RawFd, bytes: &[u8], fds: &[RawFd], flags: i32) -> Sys<()> {
     assert!(fds.len() <= MAX_FDS);
     let mut iov = libc::iovec {
         iov_base: bytes.as_ptr() as *mut _,
@@ -52,7 +61,7 @@ pub(crate) fn send(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Sys<()> {
             (*header).cmsg_len = libc::CMSG_LEN(length) as _;
             libc::CMSG_DATA(header).copy_from_nonoverlapping(fds.as_ptr().cast(), size_of_val(fds));
         }
-        libc::sendmsg(socket, &raw const message, libc::MSG_NOSIGNAL)
+        libc::sendmsg(socket, &raw const message, libc::MSG_NOSIGNAL | flags)
     };
     check(sent as c_long).map(drop)
 }

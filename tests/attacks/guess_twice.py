@@ -1,0 +1,3 @@
+# expect: {WA} kind=stdin -- another answer in each run of a test
+import os
+print(os.urandom(12).hex())
