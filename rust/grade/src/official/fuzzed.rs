@@ -119,7 +119,7 @@ fn is_right(report: &[u8], function: bool, index: usize) -> bool {
         return compare(report.payload, answer.as_bytes()) == Compared::Same;
     }
     let (Some(typed), Some(expected)) = (
-        Typed::parse(report.payload),
+        Typed::parse(report.payload, answer.len()),
         Value::parse(answer.as_bytes()),
     ) else {
         return false;
