@@ -26,6 +26,8 @@ from types import CodeType, FrameType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "python"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from mutations import mutate
 from opsd_rs import livecodebench
 
 HARMLESS = {"PROTO", "FRAME", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "MEMOIZE", "BINPUT", "STOP"}
@@ -153,29 +155,10 @@ def edges_of(data: bytes) -> Edges:
     return {(*edge, count.bit_length()) for edge, count in times.items()}
 
 
-def mutate(source: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    """``data`` with up to five changes: a bit, a byte, a piece, a part left out, repeated or of another, a cut."""
-    changed = bytearray(data)
-    for _ in range(source.randint(1, 5)):
-        at, length = source.randint(0, len(changed)), source.randint(0, 9)
-        match source.randrange(7):
-            case 0 if at < len(changed):
-                changed[at] ^= 1 << source.randrange(8)
-            case 1 if at < len(changed):
-                changed[at] = source.randrange(256)
-            case 2:
-                changed[at:at] = source.choice(PIECES)
-            case 3:
-                del changed[at : at + length]
-            case 4:
-                changed[at:at] = changed[at : at + length] * source.randint(1, 5)
-            case 5:
-                other = source.choice(others)
-                start = source.randint(0, len(other))
-                changed[at:at] = other[start : start + source.randint(0, 40)]
-            case _:
-                del changed[at + length :]
-    return bytes(changed[:LONGEST]) or b"\0"
+def changed(source: random.Random, kept: list[bytes]) -> bytes:
+    """One of the inputs kept, with up to five changes."""
+    data = mutate(source, source.choice(kept), source.randint(1, 5), PIECES, kept)
+    return data[:LONGEST] or b"\0"
 
 
 def fuzz(folder: Path, seconds: float, seed: int, artifacts: Path) -> int:
@@ -185,7 +168,7 @@ def fuzz(folder: Path, seconds: float, seed: int, artifacts: Path) -> int:
     seen: Edges = set()
     pending, kept = list(corpus), []
     while pending or time.monotonic() < start + seconds:
-        data = pending.pop() if pending else mutate(source, source.choice(kept), kept)
+        data = pending.pop() if pending else changed(source, kept)
         rounds += 1
         try:
             edges = edges_of(data)

@@ -15,6 +15,7 @@ from typing import Any
 
 import comparator_twin as twin
 import pytest
+from mutations import mutate
 from opsd_rs._core import extract_code, same_output, same_value
 
 RULES = ["official", "exact", "tokens", "tokens_ci", "float"]
@@ -27,23 +28,10 @@ def dice(rounds: int = 2_000) -> Iterator[random.Random]:
         yield source
 
 
-def mutate(source: random.Random, data: bytes, pieces: list[bytes]) -> bytes:
-    """``data`` with up to five changes: a bit, a piece put in, a part left out, a part repeated, a cut."""
-    changed = bytearray(data)
-    for _ in range(source.randint(0, 5)):
-        at, length = source.randint(0, len(changed)), source.randint(0, 9)
-        match source.randrange(5):
-            case 0 if at < len(changed):
-                changed[at] ^= 1 << source.randrange(8)
-            case 1:
-                changed[at:at] = source.choice(pieces)
-            case 2:
-                del changed[at : at + length]
-            case 3:
-                changed[at:at] = changed[at : at + length] * source.randint(1, 5)
-            case _:
-                del changed[at + length :]
-    return bytes(changed)
+def changed(source: random.Random, text: str, pieces: list[bytes]) -> bytes:
+    """The text's bytes with up to five changes, or as they are."""
+    data = text.encode()
+    return mutate(source, data, source.randint(0, 5), pieces, [data])
 
 
 WORDS = [
@@ -64,7 +52,7 @@ def test_outputs_are_compared_as_the_twin_compares_them() -> None:
             wanted = twin.same_output(actual, expected, rule)
             right += wanted
             assert same_output(actual.encode(), expected.encode(), rule) is wanted, (actual, expected, rule)
-        raw = mutate(source, actual.encode(), [b"\xff", b"\xc2", b"\xe3\x80"])
+        raw = changed(source, actual, [b"\xff", b"\xc2", b"\xe3\x80"])
         for rule in RULES:  # whatever the bytes, a text is itself
             assert same_output(raw, raw, rule), raw
     assert right > 100
@@ -101,7 +89,7 @@ def test_results_are_compared_as_the_twin_compares_them() -> None:
         expected = value(3)
         actual = expected if source.random() < 0.3 else value(3)
         if source.random() < 0.3:
-            actual = mutate(source, actual.encode(), [b",", b"]", b"1", b"."]).decode("utf-8", "replace")
+            actual = changed(source, actual, [b",", b"]", b"1", b"."]).decode("utf-8", "replace")
         try:
             left, other = (json.loads(text, parse_constant=float) for text in (actual, expected))
         except ValueError:

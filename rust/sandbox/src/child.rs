@@ -93,8 +93,8 @@ impl Zygote {
         }
     }
 
-    /// 0 the null device until the first test, 1 stdout, 2 stderr, 3 control, 4 report; nothing else stays open. The zygote's socket in
-    /// particular: a program that holds it could answer for the zygote.
+    /// 0 the null device until the first test, 1 stdout, 2 stderr, 3 control, 4 report; nothing else stays open. The
+    /// zygote's socket in particular: a program that holds it could answer for the zygote.
     fn place_descriptors(&self, job: &Job) {
         // One open file for all children; no sign from one to the next.
         must("null device", sys::plain_flags(0));

@@ -62,8 +62,8 @@ _type, _len, _dumps, _loads, _words = type, len, json.dumps, json.loads, re.comp
 _pread, _fork, _exit, _seed, _print = os.pread, os.fork, os._exit, random.seed, print
 
 
-# Private: a shared mapping would be shared by all children of a zygote.
-RESERVE = [bytes(1 << 20)]  # address space to report in after a MemoryError; its pages are never touched
+# Address space to report in after a MemoryError, never touched. Not a shared mapping: all children would share it.
+RESERVE = [bytes(1 << 20)]
 FINISHED = b'{"end":"finished"}'
 OUT_OF_MEMORY = {"end": "raised", "kind": "MemoryError", "message": "", "frames": []}
 OUT_OF_MEMORY_EXIT = 96  # not even the report fitted
@@ -386,9 +386,7 @@ def serve(core, site_packages, packages, with_numpy):
     core.seal(library, sys.base_prefix, site_packages, packages)
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page
-    bytes(
-        1 << 16
-    )  # so does glibc, joining its small free chunks at the first large request: now, not in every child
+    bytes(1 << 16)  # glibc joins its small free chunks at the first large request: now, not in every child
     while True:
         core.next()
         pid = _fork()

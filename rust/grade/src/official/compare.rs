@@ -58,23 +58,21 @@ fn same_numbers(left: &[u8], right: &[u8]) -> Option<bool> {
     if Tokens(left).take(count + 1).count() != count {
         return Some(false);
     }
-    let are_numbers = |line| Tokens(line).all(|token| Decimal::parse(token).is_some());
-    if !(are_numbers(right) && are_numbers(left)) {
-        return Some(false);
-    }
+    let signals = |value: &Decimal, token| matches!(value, Decimal::Nan) && is_signalling(token);
+    let mut found = None; // at the first pair that is not equal; what follows must be numbers all the same
     for (left, right) in Tokens(left).zip(Tokens(right)) {
         let (Some(one), Some(other)) = (Decimal::parse(left), Decimal::parse(right)) else {
             return Some(false);
         };
-        let signals = |value, token| matches!(value, &Decimal::Nan) && is_signalling(token);
-        if signals(&one, left) || signals(&other, right) {
-            return None;
-        }
-        if !one.same_value(&other) {
-            return Some(false);
+        if found.is_none() {
+            if signals(&one, left) || signals(&other, right) {
+                found = Some(None);
+            } else if !one.same_value(&other) {
+                found = Some(Some(false));
+            }
         }
     }
-    Some(true)
+    found.unwrap_or(Some(true))
 }
 
 #[cfg(test)]
