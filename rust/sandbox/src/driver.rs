@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use crate::arguments;
 use crate::calls::Arch;
 use crate::converse::{OfficialProgram, Step};
 use crate::governor::{Governor, Seat};
@@ -172,6 +173,7 @@ impl Sandbox {
             };
             let (mut run, survivor) = self.test(ready, index, limits, &program.entry)?;
             self.doubt_block(&mut run.end, &program.code);
+            arguments::fault(&run, index, &program.entry, input)?;
             child = survivor;
             match judge(index, &run) {
                 Go::Next => index += 1,

@@ -192,7 +192,7 @@ class Program:
         if self.entry:
             try:
                 arguments = read_arguments()
-            except Exception as error:  # the caller has seen to it that they are JSON
+            except Exception as error:  # whether it is the problem's fault is not said here
                 return describe(error), None
         if self.code is None and self.compile_error is None:
             failure = guarded(self.compile)

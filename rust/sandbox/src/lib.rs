@@ -36,6 +36,7 @@
 //! Where to read: `child` (the isolation, in order), `policy` (which calls), `run` (one test), `harness.py` (a
 //! program's world).
 
+mod arguments;
 mod bpf;
 mod calls;
 mod child;
