@@ -7,5 +7,5 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     opsd_sandbox::check_any_report(bytes);
-    opsd_grade::judge_any_reports(bytes);
+    let _verdict = opsd_grade::judge_any_reports(bytes);
 });

@@ -1,9 +1,8 @@
-//! For the fuzz target alone: any bytes in place of what a program's process says under an official profile.
+//! For the fuzz target: any bytes in place of what a program's process says under an official profile.
 
 use std::sync::Arc;
 
 use opsd_sandbox::{End, Limits, TestRun};
-use serde_json::Value as Json;
 
 use super::compare::{Compared, compare};
 use super::{Equal, Exam, Oddities, Report, Sitting, Typed};
@@ -20,10 +19,9 @@ const BUDGET: usize = 2_000;
 const ANSWERS: [&str; 3] = ["3", "[[1, 2], [3, 4]]", "[1, [2.5, true], {\"a\": NaN}]"];
 
 /// Judges the reports in `bytes`, one after the other, and checks what must hold of the outcome whatever they say.
-pub fn judge_any_reports(bytes: &[u8]) {
-    let Some((&kind, bytes)) = bytes.split_first() else {
-        return;
-    };
+#[allow(unreachable_pub, reason = "the fuzz target calls it from outside")]
+pub fn judge_any_reports(bytes: &[u8]) -> Option<Verdict> {
+    let (&kind, bytes) = bytes.split_first()?;
     let function = kind % 2 == 1;
     let problem = prepared(function);
     let exam = problem.exam.as_ref().expect("it has one");
@@ -61,7 +59,7 @@ pub fn judge_any_reports(bytes: &[u8]) {
     assert!(text.chars().count() <= BUDGET, "feedback beyond its budget");
     let Some(verdict) = sitting.verdict else {
         assert!(sitting.official.is_none(), "results without a verdict");
-        return;
+        return None;
     };
     let official = sitting.official.expect("a verdict comes with results");
     let metadata = Value::parse(official.metadata.as_bytes());
@@ -78,8 +76,12 @@ pub fn judge_any_reports(bytes: &[u8]) {
     if verdict == Verdict::Accepted {
         assert!(passes == ANSWERS.len() && official.results.len() == passes && right >= passes);
     } else {
-        assert!(official.results.last() != Some(&Json::from(true)) || passes <= right + 1);
+        assert!(
+            passes <= right + 1,
+            "an array of answers begins with a true one"
+        );
     }
+    Some(verdict)
 }
 
 fn prepared(function: bool) -> Prepared {
@@ -128,5 +130,49 @@ fn is_right(report: &[u8], function: bool, index: usize) -> bool {
         Ok(Equal::Plain(same)) => same,
         Ok(Equal::Each(answers)) => answers == [true],
         Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BORDER, judge_any_reports};
+    use crate::verdict::Verdict::{self, Accepted, RuntimeError, WrongAnswer};
+
+    const RIGHT: [&str; 3] = [
+        "{\"step\": \"value\"}\nj 1\n3",
+        "{\"step\": \"value\"}\nj 16\n[[1, 2], [3, 4]]",
+        "{\"step\": \"value\"}\nl 3\nj 1\n1l 2\nj 3\n2.5j 4\ntrued 1\ns 1\naz\n",
+    ];
+    const WRONG: &str = "{\"step\": \"value\"}\nj 1\n9";
+    const READY: &str = "{\"step\": \"ready\"}\n";
+    const SHOWN: &str = "{\"step\": \"shown\", \"output\": \"9\", \"inputs\": \"[1]\"}\n";
+
+    fn verdict(reports: &[&str]) -> Option<Verdict> {
+        let reports: Vec<&[u8]> = reports.iter().map(|report| report.as_bytes()).collect();
+        judge_any_reports(&[b"\x01", reports.join(BORDER).as_slice()].concat())
+    }
+
+    #[test]
+    fn a_test_is_answered_once() {
+        let [first, second, third] = RIGHT;
+        assert_eq!(verdict(&[READY, first, second, third]), Some(Accepted));
+        assert_eq!(verdict(&[READY, first, WRONG, SHOWN]), Some(WrongAnswer));
+        let again = verdict(&[READY, first, WRONG, second, third]);
+        assert_eq!(
+            again,
+            Some(RuntimeError),
+            "another guess in place of the texts"
+        );
+        assert_eq!(
+            verdict(&[first, second, third]),
+            Some(RuntimeError),
+            "unasked"
+        );
+        assert_eq!(
+            verdict(&[READY, READY, first, second, third]),
+            Some(RuntimeError)
+        );
+        let output = "{\"step\": \"output\"}\n3";
+        assert_eq!(verdict(&[READY, output, second, third]), Some(RuntimeError));
     }
 }

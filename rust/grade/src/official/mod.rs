@@ -7,7 +7,7 @@
 mod arrays;
 mod compare;
 mod exam;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 mod fuzzed;
 mod grade;
 mod prepare;
@@ -59,6 +59,8 @@ pub(crate) struct Sitting<'a> {
     cancelled: &'a Arc<AtomicBool>,
     results: Vec<Json>,
     seconds: f64,
+    /// The program is there; its tests run.
+    defined: bool,
     /// Test that runs now, or whose texts are being fetched.
     index: usize,
     /// What the metadata say about it, once its texts are here.
@@ -88,6 +90,7 @@ impl<'a> Sitting<'a> {
             cancelled,
             results: Vec::new(),
             seconds: 0.0,
+            defined: false,
             index: 0,
             pending: None,
             outcomes: Vec::new(),
@@ -128,16 +131,22 @@ impl<'a> Sitting<'a> {
             }
             return self.gone(run);
         };
-        match report.step {
-            b"ready" => match &self.exam.oddities.defect {
-                None => self.start(),
-                Some(defect) => self.outside(run, defect.as_bytes(), defect.clone()),
-            },
-            b"outside" => self.outside(run, report.text("message"), report.brief()),
-            b"output" => self.output(run, &report),
-            b"value" => self.value(run, &report),
-            b"error" => self.error(run, &report),
-            b"shown" => self.shown(run, &report),
+        // Only what was asked for is an answer: who may answer a test again after a wrong answer guesses until it is right.
+        let function = self.exam.function.is_some();
+        let asked = (self.defined, self.pending.is_some());
+        match (report.step, asked) {
+            (b"ready", (false, _)) => {
+                self.defined = true;
+                match &self.exam.oddities.defect {
+                    None => self.start(),
+                    Some(defect) => self.outside(run, defect.as_bytes(), defect.clone()),
+                }
+            }
+            (b"outside", _) => self.outside(run, report.text("message"), report.brief()),
+            (b"output", (true, false)) if !function => self.output(run, &report),
+            (b"value", (true, false)) if function => self.value(run, &report),
+            (b"error", (true, _)) => self.error(run, &report),
+            (b"shown", (true, true)) => self.shown(run, &report),
             _ => self.gone(run),
         }
     }
