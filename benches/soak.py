@@ -4,8 +4,9 @@
     .venv/bin/python benches/soak.py --oversubscribe 8
 
 The first form grades textually different programs (right, wrong and failing ones) through one grader, without a cache,
-and prints resident memory and open descriptors of the supervisor and of its sandboxes along the way; it fails (exit
-code 1) if either grows after the first tenth, or if a verdict is not the known one. The second grades a mixed set once
+and prints along the way: resident memory and open descriptors of this process, of the supervisor and of its sandboxes,
+and how many processes there are below the supervisor. It fails (exit code 1) if any of them grows after the first
+tenth, if a sandbox was replaced, or if a verdict is not the known one. The second grades a mixed set once
 with one worker and then with that many workers per core, and fails if a verdict changed.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -86,9 +88,18 @@ def _num_fds(pid: int) -> int:
 
 
 def below(pid: int) -> list[int]:
-    """The sandboxes of a supervisor."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return sorted(int(child) for task in tasks for child in task.read_text().split())
+    """The children of a process; of the supervisor these are its sandboxes."""
+    try:
+        tasks = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return sorted(int(child) for task in tasks for child in task.split())
+
+
+def all_below(pid: int) -> int:
+    """How many processes there are below one, zombies included."""
+    children = below(pid)
+    return len(children) + sum(map(all_below, children))
 
 
 def soak(number: int, workers: int, out: Path | None) -> int:
@@ -109,7 +120,9 @@ def soak(number: int, workers: int, out: Path | None) -> int:
                     "seconds": round(time.monotonic() - start, 1),
                     "supervisor": state(grader.pid),
                     "sandboxes": [state(pid) for pid in sandboxes],
-                    "here": state_of_this_process(),
+                    "here": state(os.getpid()),
+                    # Programs under way are some of them: what is left behind adds to every look.
+                    "processes": min(all_below(grader.pid) for _ in range(20)),
                 }
                 series.append(row)
                 print(json.dumps(row), flush=True)
@@ -121,6 +134,7 @@ def soak(number: int, workers: int, out: Path | None) -> int:
     growth = [
         (name, after["rss_kib"] - before["rss_kib"], after["fds"] - before["fds"])
         for name, before, after in (
+            ("this process", first["here"], last["here"]),
             ("supervisor", first["supervisor"], last["supervisor"]),
             *(
                 (f"sandbox {at}", before, after)
@@ -131,13 +145,12 @@ def soak(number: int, workers: int, out: Path | None) -> int:
     for name, kib, fds in growth:
         print(f"{name}: {kib:+} KiB and {fds:+} descriptors from program {first['done']} to {last['done']}")
     print(f"verdicts that are not the known ones: {dict(wrong) or 'none'}; sandboxes replaced: {replaced}")
-    flat = all(kib < 4096 and fds <= 0 for _, kib, fds in growth)
+    processes = last["processes"] - first["processes"]
+    print(
+        f"processes: {processes:+}, {last['processes']} at the end; {number / last['seconds']:.0f} programs/s"
+    )
+    flat = processes <= workers and all(kib < 4096 and fds <= 0 for _, kib, fds in growth)
     return 0 if flat and not wrong and not replaced else 1
-
-
-def state_of_this_process() -> dict[str, int]:
-    """This process, which reads the grades."""
-    return state(int(Path("/proc/self").readlink().name))
 
 
 def oversubscribe(times: int, rounds: int) -> int:
