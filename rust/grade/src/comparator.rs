@@ -260,6 +260,7 @@ mod tests {
             ("float:abs=0.5", "10.6", "10", false),
             ("float:rel=0.1", "10.6", "10", true),
             ("float:rel=0.1", "0.1", "0", false),
+            ("float:rel=0.1", "10", "9.05", false), // of the expected number, not of the answer
             ("float:abs=0.2,rel=0.1", "0.1", "0", true),
             ("float:0", "1.0", "1", true),
             ("float", "inf", "Infinity", true),

@@ -200,6 +200,8 @@ mod tests {
             ("1e", "1e"),
             ("--1", "--1"),
             ("inf", "-inf"),
+            ("-1", "1"),
+            ("-0.5", "+.5"),
         ] {
             assert!(!equal(left, right), "{left} {right}");
         }
