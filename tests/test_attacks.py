@@ -2,8 +2,8 @@
 
 Its first line says which verdicts are safe. Expected outputs are random nonces that the program's process never
 sees, so an accepted test of anything but a ``control_`` is a forgery. Around each program stand probes: a canary
-file, listening sockets, a sleeping victim, a secret in the environment, the list of processes; beside it an honest
-program runs over and over in a sandbox of its own.
+file, listening sockets, a sleeping victim, a secret in the environment, the list of processes, the descriptors that
+the driver and the sealed processes hold; beside it an honest program runs over and over in a sandbox of its own.
 
 Every program runs at level S2; some of them at the other levels and with a process per test, all of them there with
 OPSD_RS_LONG_TESTS=1.
@@ -30,9 +30,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from opsd_rs import Case, Grader, Problem, Solution, _core
+from opsd_rs.errors import OpsdError
+from processes import alive, family, holdings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections import Counter
+    from collections.abc import Iterable, Iterator
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")]
 
@@ -153,8 +156,25 @@ def group(leader: int) -> set[int]:
     return found
 
 
+def held(pids: Iterable[int]) -> dict[int, Counter[str]]:
+    """The descriptors of each process that is still there."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found[pid] = holdings(pid)
+    return found
+
+
 def start(without: tuple[str, ...] = (), level: str = "S2") -> _core.Sandbox:
     return _core.Sandbox(sys.executable, _core.__file__, level=level, without=without)
+
+
+def start_some() -> _core.Sandbox:
+    """At S2, or where the kernel has no Landlock at the next best level."""
+    for level in ("S2", "S2j"):
+        with contextlib.suppress(OpsdError):
+            return start(level=level)
+    return start(level="S1")
 
 
 HONEST = "n = int(input())\nprint(sum(map(int, input().split())) + sum(i * i for i in range(20_000)))"
@@ -169,11 +189,15 @@ class Neighbour(threading.Thread):
         self.num_runs = 0
         self.bad: list[dict[str, Any]] = []
         self.over = threading.Event()
+        self.up = threading.Event()
+        self.running = threading.Lock()
 
     def run(self) -> None:
-        sandbox = start()
+        sandbox = start_some()
+        self.up.set()
         while not self.over.wait(0.05):
-            (run,) = sandbox.run(HONEST, [b"3\n1 2 3\n"], idle_seconds=60.0, wall_seconds=600.0)
+            with self.running:
+                (run,) = sandbox.run(HONEST, [b"3\n1 2 3\n"], idle_seconds=60.0, wall_seconds=600.0)
             self.num_runs += 1
             if (run["end"], run["stdout"].decode().strip()) != ("finished", HONEST_ANSWER):
                 self.bad.append(run)
@@ -183,6 +207,7 @@ class Neighbour(threading.Thread):
 def neighbour() -> Iterator[Neighbour]:
     thread = Neighbour()
     thread.start()
+    assert thread.up.wait(120.0)
     yield thread
     thread.over.set()
     thread.join()
@@ -254,10 +279,14 @@ def test_attack_is_stopped(
     attack = Attack.read(name)
     sandbox = start(level=level)
     before = group(sandbox.pid)
+    with neighbour.running:  # it lives in this process and opens files, too
+        descriptors = held([os.getpid(), *before])
     verdicts, outputs, nonces = assault(sandbox, attack, mode)
     deadline = time.monotonic() + 5
     while (left := group(sandbox.pid)) != before and time.monotonic() < deadline:
         time.sleep(0.005)  # a killed process takes a moment to end
+    with neighbour.running:
+        assert held([os.getpid(), *left]) == descriptors, "descriptors left open"
     assert surroundings.breaches(outputs, nonces) == []
     safe = attack.safe | UNUSABLE[level] | ({"RE"} if name in WITHOUT_PROC.get(level, ()) else set())
     assert set(verdicts) <= safe, (verdicts, outputs[-500:])
@@ -300,7 +329,14 @@ def test_the_grader_gives_no_attack_a_point(surroundings: Range) -> None:
         for attack in attacks
     ]
     with Grader(workers=2) as grader:
-        grades = grader.grade(items)
+        grader.grade([item for item in items if item[0].problem_id.startswith("control_")])
+        assert grader.pid is not None
+        whole = {pid: files for pid, files in held(family(grader.pid)).items() if alive(pid)}
+        grades = []
+        for batch in [[item] for item in items] if LONG else [items]:
+            grades += grader.grade(batch)
+            now = {pid: files for pid, files in held(family(grader.pid)).items() if alive(pid)}
+            assert now == whole, (batch[0][0].problem_id, "processes or descriptors left")
     for attack, grade in zip(attacks, grades, strict=True):
         verdicts = {WORDS[test.verdict] for test in grade.tests if test.verdict != "not_run"}
         assert verdicts, attack.name
