@@ -1,6 +1,6 @@
 """Our grader, contexts and loss inside TRL: a GRPOTrainer whose loss is the divergence to a privileged self-teacher.
 
-    pip install trl && python examples/trl_loop.py --steps 2
+    pip install trl==1.16.0 && python examples/trl_loop.py --steps 2
 
 TRL samples, batches, optimises and logs. What changes: every answer is graded in our sandbox with feedback kept, the
 teacher's prompt is built from it, and ``compute_loss`` compares both readings of the same completion ids. TRL's own

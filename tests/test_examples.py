@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -39,7 +38,6 @@ def test_the_plain_loop_trains(smollm2: Path) -> None:
 
 
 @pytest.mark.model
-@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="trl is not installed: pip install trl")
 def test_the_trl_loop_trains(smollm2: Path, tmp_path: Path) -> None:
     words = ["--context", "reference_free", "--problems", "1", "--rollouts", "2", "--max-tokens", "16"]
     found = losses(run("trl_loop.py", "--model", str(smollm2), *words, "--out", str(tmp_path)))
