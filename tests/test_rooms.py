@@ -19,7 +19,8 @@ PACKAGE = Path(opsd_rs.__file__).parent
 
 FLOOR = {
     "records", "config", "config_section", "config_context", "config_checks", "config_files", "config_text",
-    "toml_lines", "errors", "journal", "note_cache", "progress", "launch", "cores", "ranks", "show", "statistics",
+    "toml_lines", "errors", "disk", "journal", "note_cache", "progress", "launch", "cores", "ranks", "show",
+    "statistics",
 }  # fmt: skip
 
 ROOMS = {

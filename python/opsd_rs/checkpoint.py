@@ -1,7 +1,8 @@
 """Checkpoints: student, optimizer, EMA teacher, RNG and counters of one step boundary, whole or absent.
 
 ``checkpoints/step-000010/`` holds ``deepspeed/`` (every rank's shards), ``teacher_rank_N.pt``, ``rng_rank_N.pt`` and
-``state.json``. It is written beside under a temporary name, synced and renamed; a crash leaves the older ones.
+``state.json``. It is written beside under a temporary name, synced and renamed; a crash or a full disk leaves the
+older ones.
 Data order and request seeds are functions of (seed, step), so the step number is the data cursor.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from opsd_rs.disk import MIB, writing
 from opsd_rs.errors import BadInput
 from opsd_rs.journal import write_whole
 from opsd_rs.ranks import Ranks
@@ -43,9 +45,31 @@ def folders(run_dir: Path) -> list[Path]:
 
 
 def save(run_dir: Path, step: int, student: Student, teacher: Teacher, ranks: Ranks, *, keep: int) -> Path:
-    """Write the checkpoint of the boundary before ``step``; all ranks call it. Keeps the newest ``keep``."""
+    """Write the checkpoint of the boundary before ``step``; all ranks call it. Keeps the newest ``keep``.
+
+    :raises DiskFull: no room; older checkpoints stay as they are and nothing of this one does
+    """
     final = run_dir / "checkpoints" / f"step-{step:06d}"
+    what = f"the checkpoint of step {step}"
+    if found := folders(run_dir):
+        what += f" (the last one has {_size(found[-1]) / MIB:.1f} MiB)"
     partial = final.with_name(f".{final.name}.partial")
+    try:
+        with writing(what, final.parent, "free space there, or write elsewhere (run.dir)"):
+            _save(partial, final, step, student, teacher, ranks)
+    except BaseException:
+        # A half-written one would take the room that the next attempt needs. Other ranks cannot go on without this.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if ranks.first:
+        for old in folders(run_dir)[:-keep]:
+            shutil.rmtree(old)
+    ranks.barrier()
+    return final
+
+
+def _save(partial: Path, final: Path, step: int, student: Student, teacher: Teacher, ranks: Ranks) -> None:
+    """Write below ``partial``, then rename it."""
     if ranks.first:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -64,10 +88,6 @@ def save(run_dir: Path, step: int, student: Student, teacher: Teacher, ranks: Ra
         shutil.rmtree(final, ignore_errors=True)  # the same boundary, saved again after a resume
         partial.rename(final)
         _sync_folder(final.parent)
-        for old in folders(run_dir)[:-keep]:
-            shutil.rmtree(old)
-    ranks.barrier()
-    return final
 
 
 def restore(folder: Path, student: Student, teacher: Teacher, ranks: Ranks) -> State:
@@ -85,6 +105,11 @@ def restore(folder: Path, student: Student, teacher: Teacher, ranks: Ranks) -> S
     if "cuda" in rng and torch.cuda.is_available():
         torch.cuda.set_rng_state(rng["cuda"])
     return state
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below ``folder``."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _sync_tree(folder: Path) -> None:

@@ -18,6 +18,10 @@ class BadInput(OpsdError):
     exit_code = 2
 
 
+class DiskFull(OpsdError):
+    """No room for a file: the message names the folder, what was to be written and the mend. See ``disk``."""
+
+
 class Stopped(OpsdError):
     """A run that ended early with a checkpoint to resume from (dead engine, NaN, SIGTERM)."""
 

@@ -16,7 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from opsd_rs.disk import writing
 from opsd_rs.errors import BadInput
+from opsd_rs.journal import append
 
 Result = Mapping[str, Any]
 """A result line's content: a ``Grade`` as plain values."""
@@ -35,11 +37,13 @@ class Journal:
         """Open or create it.
 
         :raises BadInput: it exists and ``resume`` is not set; another run is writing it; a line is corrupt
+        :raises DiskFull: no room for it
         """
         self.path = path
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         try:
-            self._file = os.open(path, flags | (0 if resume else os.O_EXCL), 0o644)
+            with writing(path.name, path.parent):
+                self._file = os.open(path, flags | (0 if resume else os.O_EXCL), 0o644)
         except FileExistsError:
             raise BadInput(
                 f"{path} exists, of a run that was cut short: add --resume to go on with it, or remove it"
@@ -78,10 +82,14 @@ class Journal:
         return result
 
     def put(self, key: str, result: Result) -> None:
-        """Keep a result; it is on disk, as far as a killed process is concerned, when this returns."""
+        """Keep a result; it is on disk, as far as a killed process is concerned, when this returns.
+
+        :raises DiskFull: no room; the journal holds what it held
+        """
         assert is_settled(result)
         line = json.dumps({"key": key, "result": result}, allow_nan=False).encode() + b"\n"
-        write_line(self._file, line)
+        with writing(f"a line of {self.path.name}", self.path.parent):
+            append(self._file, line)
         self._places[key] = (self._size, len(line))
         self._size += len(line)
 
@@ -134,20 +142,23 @@ class Cache:
         return result if isinstance(result, dict) and isinstance(result.get("passed"), bool) else None
 
     def put(self, key: str, result: Result) -> None:
-        """Keep a result under ``key``; of two runs that found it at once, either one's stays."""
+        """Keep a result under ``key``; of two runs that found it at once, either one's stays.
+
+        :raises DiskFull: no room
+        """
         assert is_settled(result)
         path = self._path(key)
-        path.parent.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-            file.write(json.dumps({"key": key, "result": result}, allow_nan=False).encode())
-        Path(file.name).replace(path)
+        data = json.dumps({"key": key, "result": result}, allow_nan=False).encode()
+        with writing("a verdict", self._folder, "free space there, or leave --cache out"):
+            path.parent.mkdir(exist_ok=True)
+            file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False)  # noqa: SIM115
+            try:
+                with file:
+                    file.write(data)
+                Path(file.name).replace(path)
+            except OSError:
+                Path(file.name).unlink(missing_ok=True)
+                raise
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.json"
-
-
-def write_line(file: int, line: bytes) -> None:
-    """Append a whole line in one write, or go on where the system took only a part (full disks, signals)."""
-    view = memoryview(line)
-    while view:
-        view = view[os.write(file, view) :]

@@ -16,9 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.errors import BadInput
-from opsd_rs.grade_journal import write_line
-from opsd_rs.journal import write_whole
+from opsd_rs.disk import writing
+from opsd_rs.errors import BadInput, DiskFull
+from opsd_rs.journal import append, write_whole
 from opsd_rs.records import Grade
 
 ROWS_AT_ONCE = 4096
@@ -48,17 +48,25 @@ class Results:
         """Put the results that are already known in the file's place, then stand ready for more."""
         fresh = self._lines.with_name(f".{self._lines.name.lstrip('.')}.new")
         try:
-            with fresh.open("wb") as file:
-                for result in known:
-                    file.write(_line(result))
-            fresh.replace(self._lines)
-            self._file = os.open(self._lines, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            with writing(self.path.name, self.path.parent):
+                with fresh.open("wb") as file:
+                    for result in known:
+                        file.write(_line(result))
+                fresh.replace(self._lines)
+                self._file = os.open(self._lines, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        except DiskFull:
+            fresh.unlink(missing_ok=True)
+            raise
         except OSError as error:
             raise BadInput(f"{self.path}: {error.strerror}") from None
 
     def write(self, result: Mapping[str, Any]) -> None:
-        """Append one solution's result."""
-        write_line(self._file, _line(result))
+        """Append one solution's result.
+
+        :raises DiskFull: no room; the file ends with the result before
+        """
+        with writing(f"a line of {self.path.name}", self.path.parent):
+            append(self._file, _line(result))
 
     def finish(self) -> None:
         """All results are written: make the table, if it is to be one."""

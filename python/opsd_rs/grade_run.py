@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from opsd_rs.errors import DiskFull
 from opsd_rs.grade_inputs import read_solutions
 from opsd_rs.grade_journal import Cache, Journal, is_settled
 from opsd_rs.grade_keys import grader_digest, problem_digest, program_key
@@ -85,13 +86,14 @@ def grade_files(
     :returns: see ``grade_report.summarise``; also ``num_run`` (programs run now), ``num_resumed``, ``num_cached``,
         ``num_repeated`` (solutions that copy a program's result) and ``files``
     :raises BadInput: a corrupt problem or solution, an unknown problem, an ``out`` that exists without ``resume``
+    :raises DiskFull: no room for ``out``, its journal or the cache; ``resume`` goes on with what was graded
     """
     if isinstance(problems, Mapping):
         entries: Mapping[str, Entry] = problems
     else:
         entries = {problem.problem_id: _Held(problem) for problem in problems}
     run = _Run(entries, read_solutions(solutions, entries), out, progress)
-    with contextlib.ExitStack() as stack:
+    with _telling_how_to_go_on(), contextlib.ExitStack() as stack:
         results = Results(out, resume=resume)
         stack.callback(results.close)
         journal = stack.enter_context(Journal(out.with_name(f"{out.name}.journal"), resume=resume))
@@ -101,6 +103,17 @@ def grade_files(
         else:
             grader = stack.enter_context(RayGrader(ray, **settings))
         return run(grader, results, journal, Cache(cache) if cache is not None else None)
+
+
+@contextlib.contextmanager
+def _telling_how_to_go_on() -> Iterator[None]:
+    """A full disk loses nothing that was graded: say so."""
+    try:
+        yield
+    except DiskFull as full:
+        raise DiskFull(
+            f"{full}, then give the command again with --resume: what was graded is kept"
+        ) from full
 
 
 class _Run:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from opsd_rs.disk import MIB, writing
+
 
 class Clock:
     """Named spans of wall time, summed until taken.
@@ -44,26 +46,54 @@ class Clock:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write ``data`` so that a crash leaves the old file or the new one, never a part (rename(2))."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write ``data`` so that a crash leaves the old file or the new one, never a part (rename(2)).
+
+    :raises DiskFull: no room; the old file stays and nothing of the new one does
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with writing(f"{path.name} ({len(data) / MIB:.1f} MiB)", path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one JSON line in one write, then fsync: a crash can cut the last line only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Append one JSON line in one write, then fsync: a crash can cut the last line only.
+
+    :raises DiskFull: no room; the file is as it was
+    """
     line = (json.dumps(record, allow_nan=False) + "\n").encode()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    with writing(f"a line of {path.name}", path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            append(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def append(file: int, line: bytes) -> None:
+    """Append a whole line to an open file that nobody else writes, or none of it.
+
+    One write takes it all, but for signals and disks that fill up: then it goes on, and cuts off what it wrote where
+    it cannot. OSError.
+    """
+    size = os.fstat(file).st_size
+    view = memoryview(line)
     try:
-        os.write(descriptor, line)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        while view:
+            view = view[os.write(file, view) :]
+    except OSError:
+        os.ftruncate(file, size)
+        raise
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

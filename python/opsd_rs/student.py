@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from opsd_rs.config import Config
-from opsd_rs.errors import BadInput
+from opsd_rs.disk import MIB, writing
+from opsd_rs.errors import BadInput, DiskFull
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -274,14 +275,23 @@ class Student:
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.weights()}
         if not write:
             return
-        folder.mkdir(parents=True, exist_ok=True)
         partial = folder / ".model.safetensors.partial"
-        save_file(weights, partial, metadata={"format": "pt"})
-        partial.replace(folder / "model.safetensors")
-        AutoConfig.from_pretrained(model_dir).save_pretrained(folder)
-        AutoTokenizer.from_pretrained(model_dir).save_pretrained(folder)
-        with suppress(OSError):  # not every model has one
-            GenerationConfig.from_pretrained(model_dir).save_pretrained(folder)
+        size = sum(tensor.nbytes for tensor in weights.values()) / MIB
+        try:
+            with writing(f"the trained model ({size:.1f} MiB)", folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                save_file(weights, partial, metadata={"format": "pt"})
+                partial.replace(folder / "model.safetensors")
+                AutoConfig.from_pretrained(model_dir).save_pretrained(folder)
+                AutoTokenizer.from_pretrained(model_dir).save_pretrained(folder)
+                generation: GenerationConfig | None = None
+                with suppress(OSError):  # not every model has one
+                    generation = GenerationConfig.from_pretrained(model_dir)
+                if generation is not None:
+                    generation.save_pretrained(folder)
+        except DiskFull:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 def _deepspeed_settings(config: Config) -> dict[str, Any]:

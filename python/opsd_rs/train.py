@@ -21,7 +21,7 @@ from opsd_rs import checkpoint, evaluate, gap, journal, run_table
 from opsd_rs.checkpoint import State
 from opsd_rs.config import Config, ContextConfig
 from opsd_rs.distill import Row, distill
-from opsd_rs.errors import BadInput, Stopped
+from opsd_rs.errors import BadInput, DiskFull, Stopped
 from opsd_rs.house import House, open_house
 from opsd_rs.journal import every
 from opsd_rs.law_runs import append_run_row
@@ -34,10 +34,11 @@ from opsd_rs.teacher import Teacher
 def train(config: Config, *, resume: Path | None = None) -> Path:
     """Train ``config`` (or go on in the folder ``resume``); returns the run folder.
 
-    Raises BadInput before any work on bad input, Stopped when the run ended early and can be resumed.
+    Raises BadInput before any work on bad input, Stopped when the run ended early and can be resumed, DiskFull where
+    there was no room; it can be resumed then, too.
     """
     run_dir = _run_folder(config, resume)
-    with open_house(config, run_dir) as house, _politely() as asked_to_stop:
+    with open_house(config, run_dir) as house, _politely() as asked_to_stop, _telling_how_to_go_on(run_dir):
         student = Student(config, house.model_dir, house.device)
         teacher = make_teacher(student, house)
         state = _restore(house, student, teacher)
@@ -318,6 +319,19 @@ def _stopped(stop: Stopped, house: House, student: Student, teacher: Teacher, st
     saved = {folder.name for folder in checkpoint.folders(house.run_dir)}
     if not house.updating and f"step-{step:06d}" not in saved:
         save(house, student, teacher, step)
-    kept = checkpoint.folders(house.run_dir)
+    return Stopped(f"step {step}: {stop} {_way_on(house.run_dir)}")
+
+
+def _way_on(run_dir: Path) -> str:
+    kept = checkpoint.folders(run_dir)
     where = f"checkpoint at step {int(kept[-1].name[5:])}" if kept else "no checkpoint yet, it starts again"
-    return Stopped(f"step {step}: {stop} ({where}): opsd-rs train --resume {house.run_dir}")
+    return f"({where}): opsd-rs train --resume {run_dir}"
+
+
+@contextmanager
+def _telling_how_to_go_on(run_dir: Path) -> Iterator[None]:
+    """A full disk ends the run, but the last checkpoint stays good: say which one, and how to go on from it."""
+    try:
+        yield
+    except DiskFull as full:
+        raise DiskFull(f"{full}, then go on {_way_on(run_dir)}") from full
