@@ -11,6 +11,7 @@ __all__ = [
     "Chat",
     "ContextTemplate",
     "Sandbox",
+    "as_official_function",
     "climb",
     "extract_code",
     "probe",
@@ -60,6 +61,9 @@ class ContextTemplate:
         is_static: bool,
     ) -> ContextTemplate: ...
     def fill(self, prompt: str, sections: Sequence[str | None]) -> str: ...
+
+def as_official_function(source: str) -> str | None:
+    """A program on standard input as the official runner rewrites it; None where its own process finds that out."""
 
 def extract_code(text: str, rule: str = "last") -> str | None:
     """The code inside a completion by an extraction rule of ``Grader(extract=...)``; None where there is none."""

@@ -35,7 +35,7 @@ pub use feedback::{Feedback, Shown, Style};
 pub use judge::Judge;
 #[cfg(fuzzing)]
 pub use official::judge_any_reports;
-pub use official::{Odd, Oddities, Official};
+pub use official::{Odd, Oddities, Official, as_function};
 pub use prepare::Prepared;
 pub use reason::Reason;
 pub use supervisor::supervise;

@@ -38,6 +38,16 @@ pub(crate) fn extract_code(
     crossing(py, || Ok::<_, Crossed>(opsd_grade::extract(text, found)))
 }
 
+/// A program on standard input as LiveCodeBench's official runner rewrites it: imports, then a function. None where that
+/// is found out by the program's own process.
+#[pyfunction]
+pub(crate) fn as_official_function(
+    py: Python<'_>,
+    source: &str,
+) -> Result<Option<String>, Crossed> {
+    crossing(py, || Ok::<_, Crossed>(opsd_grade::as_function(source)))
+}
+
 /// Whether the standard output `actual` answers `expected`.
 #[pyfunction]
 #[pyo3(signature = (actual, expected, compare = "official"))]

@@ -12,7 +12,7 @@ mod _core {
     #[pymodule_export]
     use crate::assemble::{PyChat, PyContextTemplate};
     #[pymodule_export]
-    use crate::grade::{extract_code, same_output, same_value, supervise};
+    use crate::grade::{as_official_function, extract_code, same_output, same_value, supervise};
     #[pymodule_export]
     use crate::sandbox::{PySandbox, climb, probe, sandbox_zygote};
 }

@@ -97,7 +97,8 @@ pub const MODULES: [(&str, &str); 4] = [
     ("opsd_spell", include_str!("spell.py")),
 ];
 /// What a zygote of an official flavour has besides, in this order.
-pub const OFFICIAL_MODULES: [(&str, &str); 3] = [
+pub const OFFICIAL_MODULES: [(&str, &str); 4] = [
+    ("opsd_rewrite", include_str!("rewrite.py")),
     ("opsd_typed", include_str!("typed.py")),
     ("opsd_mocks", include_str!("mocks.py")),
     ("opsd_official", include_str!("official.py")),

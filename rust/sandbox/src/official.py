@@ -15,7 +15,6 @@ report and waits for the next one. A report is a line of JSON, then bytes:
 Anything else, silence included, means that the program took its process down.
 """
 
-import ast
 import builtins
 import contextlib
 import faulthandler
@@ -30,6 +29,7 @@ import types
 from opsd_importing import blocked
 from opsd_mocks import CHANGED, Capturing, MockedInput, below, guard, import_with_a_folder
 from opsd_rehearse import rehearse_official
+from opsd_rewrite import as_function, without_guard
 from opsd_typed import encode
 
 # Taken now: a program may replace what these names mean later.
@@ -63,36 +63,6 @@ def shown(value):
     )
 
 
-# --- the source ---------------------------------------------------------------------------------------------------
-
-
-def without_guard(code):
-    """A last statement ``if __name__ == '__main__':`` gives way to its body; any else-branch goes. With the source's
-    tree where nothing had to give way, which saves parsing it again."""
-    tree = None
-    with contextlib.suppress(BaseException):
-        tree = ast.parse(code)
-        last = tree.body[-1]
-        if isinstance(last, ast.If) and ast.unparse(last.test).strip() == "__name__ == '__main__'":
-            return ast.unparse(tree.body[:-1]) + "\n" + ast.unparse(last.body), None
-    return code, tree
-
-
-def as_function(code, tree):
-    """Top-level imports first, all the rest in a function without arguments. None: it cannot be rewritten."""
-    try:
-        imports, rest = [], []
-        for statement in (tree or ast.parse(code)).body:
-            (imports if isinstance(statement, (ast.Import, ast.ImportFrom)) else rest).append(statement)
-        nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
-        function = ast.FunctionDef(
-            name="wrapped_function", args=nothing, body=rest, decorator_list=[], lineno=-1
-        )
-        return ast.unparse(imports) + "\n" + ast.unparse(function)
-    except Exception:
-        return None
-
-
 def namespace(prelude):
     """A module as the runner's import text leaves it: the names are put there instead of executing the text."""
     module = types.ModuleType("tmp_sol", "")
@@ -105,9 +75,10 @@ def namespace(prelude):
 class Program:
     """A candidate in its process."""
 
-    def __init__(self, order, code, module):
+    def __init__(self, order, text, module):
+        """``text``: the source, whose length the order tells, then the same as a function where that is known."""
         self.name, self.timeout, self.vintage = order["name"], order["timeout"], order["vintage"]
-        self.code, self.module = code, module
+        self.code, self.wrapped, self.module = text[: order["code"]], text[order["code"] :], module
         self.method = self.last = None
 
     def compile(self):
@@ -115,10 +86,7 @@ class Program:
         _alarm(self.timeout)
         try:
             if self.name is None:
-                code, tree = without_guard(self.code)
-                text = as_function(code, tree)
-                solution = self.define(code, 0, False) if text is None else self.define(text, 0, True)
-                name = "wrapped_function"
+                solution, name = self.rewritten(), "wrapped_function"
             else:
                 solution, name = self.define(self.code, 1, True), self.name
             with contextlib.suppress(Exception):
@@ -130,16 +98,30 @@ class Program:
             _alarm(0)
         return {"step": "ready"} if self.method is not None else {"step": "outside", "message": NO_METHOD}
 
-    def define(self, text, gap, prelude):
-        """Executes ``text`` in a module of its own. A statement in the place of the prelude keeps the line numbers and
-        the grammar (docstrings, ``from __future__``)."""
+    def rewritten(self):
+        """Defines the program as a function. What does not compile goes the runner's own way: its message may name a
+        line."""
+        code = None
+        if self.wrapped:
+            with contextlib.suppress(SyntaxError, ValueError, OverflowError, RecursionError):
+                code = compile("0\n" + self.wrapped, "<string>", "exec", dont_inherit=True)
+        if code is not None:
+            return self.define(self.wrapped, 0, True, code)
+        code, tree = without_guard(self.code)
+        text = as_function(code, tree)
+        return self.define(code, 0, False) if text is None else self.define(text, 0, True)
+
+    def define(self, text, gap, prelude, code=None):
+        """Executes ``text``, or its ``code``, in a module of its own. A statement in the place of the
+        prelude keeps the line numbers and the grammar (docstrings, ``from __future__``)."""
         _alarm(self.timeout)
         try:
             if prelude:
                 module, text_then = self.module, "0" + "\n" * (PRELUDE_LINES + gap) + text
             else:
                 module, text_then = types.ModuleType("tmp_sol", ""), text
-            code = compile(text_then, "<string>", "exec", dont_inherit=True)
+            if code is None:
+                code = compile(text_then, "<string>", "exec", dont_inherit=True)
             if prelude:
                 sys.setrecursionlimit(RECURSION_LIMIT)
             exec(code, module.__dict__)
@@ -300,7 +282,7 @@ def prepare(prelude):
     sys.modules["__main__"] = types.ModuleType("__main__")
     signal.signal(signal.SIGALRM, on_alarm)
     settle()
-    rehearse_official(Program, lambda: namespace(prelude))
+    rehearse_official(Program, lambda: namespace(prelude), lambda code: as_function(*without_guard(code)))
     settle()
     return namespace(prelude)
 

@@ -68,12 +68,14 @@ def rehearse(program_class, written, core, world):
     world.touched = False
 
 
-def rehearse_official(program_class, namespace):
-    """The same for the official profiles, both vintages, a program that fails included."""
+def rehearse_official(program_class, namespace, as_function):
+    """The same for the official profiles, both vintages, a program that fails included, with and without the program's
+    form as a function."""
     for vintage in ("2025-05", "2025-01") * ROUNDS:
         for entry, source, text in (*TESTS, ("", BROKEN, b"1\n")):
-            order = json.loads(json.dumps({"name": entry or None, "timeout": 60, "vintage": vintage}))
-            program = program_class(order, source, namespace())
+            order = {"name": entry or None, "timeout": 60, "vintage": vintage, "code": len(source)}
+            wrapped = "" if entry or vintage == "2025-01" else as_function(source)
+            program = program_class(json.loads(json.dumps(order)), source + wrapped, namespace())
             reports = [program.compile(), *(program.test(text.decode())[0] for _ in range(2))]
             steps = [json.loads(json.dumps(report))["step"] for report in reports]
             last = "error" if source is BROKEN else "value" if entry else "output"

@@ -12,8 +12,10 @@ mod fuzzed;
 mod grade;
 mod prepare;
 mod report;
+mod statements;
 mod text;
 mod typed;
+mod wrap;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +37,7 @@ pub use fuzzed::judge_any_reports;
 use report::Report;
 use text::{cut, quote};
 use typed::{AMBIGUOUS, EMPTY, Equal, Typed};
+pub use wrap::as_function;
 
 const GONE: &str = r#"{"error": "IndexError('list index out of range')", "error_code": -5, "error_message": "TestRunnerError"}"#;
 /// `str` of what comparing a signalling NaN raises.
@@ -100,9 +103,16 @@ impl<'a> Sitting<'a> {
     }
 
     pub(crate) fn program(&self, code: String) -> OfficialProgram {
+        let function = self.exam.function.clone();
+        let wrapped = if function.is_none() {
+            as_function(&code)
+        } else {
+            None
+        };
         OfficialProgram {
             code,
-            function: self.exam.function.clone(),
+            wrapped,
+            function,
             vintage: self.exam.vintage,
             timeout_seconds: self.exam.timeout_seconds,
         }
