@@ -48,7 +48,8 @@ def test_groups_by_difficulty_platform_and_month() -> None:
     tally = Tally()
     for name, passed in (("a", True), ("a", True), ("b", False), ("c", None), ("c", False)):
         verdict = "infra_error" if passed is None else "accepted" if passed else "wrong_answer"
-        tally.add({"problem_id": name, "passed": passed, "verdict": verdict, "metadata": {}})
+        flags = ["near_limit", "confirmed"] if passed is False else []
+        tally.add({"problem_id": name, "passed": passed, "verdict": verdict, "flags": flags, "metadata": {}})
     summary = summarise(tally, heads)
     assert list(summary["by"]) == ["difficulty", "month"], "no problem has a platform"
     assert summary["by"]["difficulty"]["easy"]["mean_at_k"] == 0.5
@@ -60,6 +61,10 @@ def test_groups_by_difficulty_platform_and_month() -> None:
         "all", "difficulty easy", "difficulty hard", "month 2025-02", "month none",
     ]  # fmt: skip
     assert {"": "infra_error", "count": 1} in counts(summary)
+    assert summary["flags"]["near_limit"] == {"count": 2, "share": 0.4}
+    assert summary["flags"]["starved"] == {"count": 0, "share": 0.0}
+    assert {"": "near_limit (40.0%)", "count": 2} in counts(summary)
+    assert not any("starved" in row[""] for row in counts(summary))
 
 
 def test_a_second_profile_is_compared_solution_by_solution() -> None:
@@ -67,7 +72,7 @@ def test_a_second_profile_is_compared_solution_by_solution() -> None:
     for sample, (first, second) in enumerate([(True, True), (True, False), (False, None), (None, True)]):
         also = {"profile": "lcb-2025-01", "passed": second, "verdict": "accepted" if second else "time_limit"}
         tally.add({"problem_id": "a", "sample": sample, "passed": first, "verdict": "accepted", "profile": "strict",
-                   "metadata": {"also": also}})  # fmt: skip
+                   "flags": [], "metadata": {"also": also}})  # fmt: skip
     summary = summarise(tally, {"a": Problem("a", "", ())})
     assert summary["also"] == {
         "profile": "lcb-2025-01",

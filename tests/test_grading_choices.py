@@ -248,6 +248,42 @@ def test_what_is_near_a_limit_is_said_and_confirmed(grader: Grader) -> None:
     assert endless.tests[0].cpu_seconds >= 1.3 * 0.8
 
 
+def test_a_grader_sums_up_what_it_handed_over() -> None:
+    quick = Problem("add", "", ADD.tests[:1], time_limit_seconds=0.4)
+    with Grader(workers=1) as grader:
+        assert grader.summary()["num_graded"] == 0
+        for code in (BUSY.format(0.37), "while True: pass", RIGHT, "print(0)"):
+            one(grader, quick, code)
+        summary = grader.summary()
+    assert (summary["num_graded"], summary["num_null"]) == (4, 0)
+    assert summary["verdicts"] == {"accepted": 2, "time_limit": 1, "wrong_answer": 1}
+    assert summary["flags"]["near_limit"] == {"count": 1, "share": 0.25}
+    assert summary["flags"]["confirmed"] == {"count": 1, "share": 0.25}
+
+
+def test_memory_budget_runs_the_largest_again_by_itself() -> None:
+    # Each holds 120 MiB for a while; the budget has room for one.
+    hungry = "block = bytearray(120 << 20)\nimport time\ntime.sleep(0.4)\n" + RIGHT
+    problem = Problem("add", "", ADD.tests[:1])
+    items = [(problem, Solution("add", n, code=f"{hungry}\n# {n}")) for n in range(3)]
+    with Grader(workers=3, memory_budget_mib=160) as grader:
+        grades = grader.grade(items)
+    assert [grade.verdict for grade in grades] == ["accepted"] * 3
+    assert any("killed" in grade.flags for grade in grades), "three at once were let be"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("memory_budget_mib", 0), ("memory_mib", -3), ("output_mib", 1.5), ("threads", True),
+        ("cpu_seconds", 0), ("idle_seconds", float("nan")), ("wall_seconds", float("inf")),
+    ],
+)  # fmt: skip
+def test_limits_that_are_none_are_refused_before_anything_starts(name: str, value: Any) -> None:
+    with pytest.raises(BadInput, match=f"{name} = .* above 0"):
+        Grader(**{name: value})
+
+
 def test_a_time_limit_that_comes_from_an_earlier_test_is_none(grader: Grader) -> None:
     leaky = "import string\nif hasattr(string, 'seen'):\n    while True: pass\nstring.seen = 1\n" + RIGHT
     problem = Problem("add", "", ADD.tests[:2], time_limit_seconds=0.5)

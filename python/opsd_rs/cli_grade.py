@@ -77,6 +77,12 @@ _seconds = click.FloatRange(min=0, min_open=True)
     "--memory-mib", type=click.IntRange(min=1), metavar="M", help="Address space; default: the problem's."
 )
 @click.option(
+    "--memory-budget-mib",
+    type=click.IntRange(min=1),
+    metavar="M",
+    help="Resident memory of all programs together; default: a quarter of the machine's.",
+)
+@click.option(
     "--compare",
     metavar="C",
     default="official",

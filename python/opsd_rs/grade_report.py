@@ -24,18 +24,38 @@ GROUPS: Mapping[str, Callable[[Problem], str | None]] = {
 }
 
 
+FLAGS = (
+    "near_limit", "confirmed", "starved", "killed", "retried", "state_leak", "budget", "profiles_disagree"
+)  # fmt: skip
+"""All of ``Grade.flags``; the first three say how far verdicts hang on the machine."""
+
+
+def flag_shares(flags: Mapping[str, int], num_graded: int) -> dict[str, dict[str, float]]:
+    """``{flag: {"count", "share"}}`` of all flags; the share is a fraction of ``num_graded`` grades, 0 where none.
+
+    >>> flag_shares({"near_limit": 1}, 8)["near_limit"]
+    {'count': 1, 'share': 0.125}
+    """
+    return {
+        name: {"count": flags.get(name, 0), "share": flags.get(name, 0) / num_graded if num_graded else 0.0}
+        for name in (*FLAGS, *sorted(set(flags) - set(FLAGS)))
+    }
+
+
 class Tally:
     """Collects verdicts as they come."""
 
     def __init__(self) -> None:
         self.passed: dict[str, list[bool | None]] = {}
         self.verdicts: Counter[str] = Counter()
+        self.flags: Counter[str] = Counter()
         self.also: dict[str, Any] | None = None
 
     def add(self, result: Mapping[str, Any]) -> None:
         """Count one solution's result line."""
         self.passed.setdefault(result["problem_id"], []).append(result["passed"])
         self.verdicts[result["verdict"]] += 1
+        self.flags.update(result["flags"])
         second = result["metadata"].get("also")
         if second is not None:
             self._compare(result, second)
@@ -60,10 +80,12 @@ def summarise(tally: Tally, problems: Mapping[str, Problem]) -> dict[str, Any]:
     :param problems: of every id in the tally; their tests are not looked at
     :returns: of the whole and, under ``by``, of each group: ``num_problems, num_solutions, num_null``;
         ``mean_at_k`` (fraction; None if nothing was graded), ``ci95`` (None below two problems), ``pass_at_k``;
-        ``also``: where the second profile's ``passed`` differs, None without one
+        ``verdicts``; ``flags``: see :func:`flag_shares`; ``also``: where the second profile's ``passed`` differs, None
+        without one
     """
     summary = figures(tally.passed.values())
     summary["verdicts"] = dict(tally.verdicts.most_common())
+    summary["flags"] = flag_shares(tally.flags, summary["num_solutions"])
     by: dict[str, dict[str, Any]] = {}
     for name, value_of in GROUPS.items():
         groups: dict[str, list[Sequence[bool | None]]] = {}
@@ -116,6 +138,9 @@ def counts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     where = ("num_run", "num_resumed", "num_cached", "num_repeated")
     verdicts = [{"": name, "count": count} for name, count in summary["verdicts"].items()]
     found = verdicts + [{"": name, "count": summary[name]} for name in where if summary.get(name)]
+    for name, part in summary["flags"].items():
+        if part["count"] or name == "near_limit":
+            found.append({"": f"{name} ({part['share']:.1%})", "count": part["count"]})
     also = summary["also"]
     if also is not None:
         disagree = {"num_disagree": len(also["disagreements"])}

@@ -22,7 +22,7 @@ from opsd_rs.cores import usable_cores
 from opsd_rs.errors import BadInput
 from opsd_rs.grader_process import Supervisor
 from opsd_rs.grading_flow import Flow
-from opsd_rs.grading_options import FeedbackStyle, comparator, extraction, feedback_text
+from opsd_rs.grading_options import FeedbackStyle, amounts, comparator, extraction, feedback_text
 from opsd_rs.lcb_rules import PROFILES, Profile, grade_metadata
 from opsd_rs.records import CaseResult, Grade, Solution
 
@@ -163,17 +163,15 @@ class Grader(Flow[Supervisor]):
             "stop": stop,
             "isolation": isolation,
             "limits": {
-                "cpu_seconds": cpu_seconds,
-                "idle_seconds": idle_seconds,
-                "wall_seconds": wall_seconds,
-                "memory_mib": memory_mib,
-                "output_mib": output_mib,
-                "threads": threads,
+                **amounts(
+                    whole=False, cpu_seconds=cpu_seconds, idle_seconds=idle_seconds, wall_seconds=wall_seconds
+                ),
+                **amounts(whole=True, memory_mib=memory_mib, output_mib=output_mib, threads=threads),
             },
             "level": level,
             "require": require or level or "S2",
             "allow_unsandboxed": allow_unsandboxed,
-            "memory_budget_mib": memory_budget_mib,
+            **amounts(whole=True, memory_budget_mib=memory_budget_mib),
             "compare": comparator(compare),
             "extract": extraction(extract),
             "feedback": feedback_text(feedback, feedback_chars),
@@ -190,8 +188,8 @@ class Grader(Flow[Supervisor]):
     def identity(self) -> dict[str, Any]:
         """All that verdicts depend on beside problem and solution; graders of equal identities may share them."""
         supervisor = self._ready()
-        # The level that was asked for matters less than the one that holds.
-        apart = ("workers", "level", "require", "allow_unsandboxed")
+        # The level that was asked for matters less than the one that holds; who is killed for the budget runs again.
+        apart = ("workers", "level", "require", "allow_unsandboxed", "memory_budget_mib")
         mine = {name: value for name, value in self._settings.items() if name not in apart}
         return {
             **mine,

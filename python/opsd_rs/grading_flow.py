@@ -12,6 +12,7 @@ import itertools
 import queue
 import threading
 import weakref
+from collections import Counter
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -26,6 +27,7 @@ from contextlib import aclosing
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from opsd_rs.errors import BadInput, OpsdError
+from opsd_rs.grade_report import flag_shares
 from opsd_rs.records import Grade, Problem, Solution
 
 Item = tuple[Problem, Solution]
@@ -75,6 +77,9 @@ class Flow(Generic[B]):
         self._starting = threading.Lock()
         self._backend: B | None = None
         self._closed = False
+        self._counting = threading.Lock()
+        self._verdicts: Counter[str] = Counter()
+        self._flags: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         """Start now: in a trainer, before anything touches a GPU."""
@@ -248,7 +253,27 @@ class Flow(Generic[B]):
         index, solution = waiting.pop(reply["job"])
         if reply["kind"] == "refused":
             raise BadInput(reply["message"])
-        return index, self._grade(solution, reply["grade"])
+        grade = self._grade(solution, reply["grade"])
+        with self._counting:
+            self._verdicts[grade.verdict] += 1
+            self._flags.update(grade.flags)
+        return index, grade
+
+    def summary(self) -> dict[str, Any]:
+        """Of all grades handed over so far, for a training log: ``num_graded``, ``num_null`` (``infra_error``),
+        ``verdicts`` (their counts), ``flags``: ``{"near_limit": {"count": 3, "share": 0.01}, ...}``.
+
+        A share of ``near_limit`` or ``confirmed`` that grows says that verdicts begin to hang on this machine.
+        """
+        with self._counting:
+            verdicts, flags = dict(self._verdicts.most_common()), dict(self._flags)
+        num_graded = sum(verdicts.values())
+        return {
+            "num_graded": num_graded,
+            "num_null": verdicts.get("infra_error", 0),
+            "verdicts": verdicts,
+            "flags": flag_shares(flags, num_graded),
+        }
 
 
 class GradeStream:

@@ -6,6 +6,7 @@ alone knows them; the text of a checker program is read here, because the superv
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,6 +14,23 @@ from opsd_rs.errors import BadInput
 
 FeedbackStyle = Literal["leetcode", "sdpo", "lcb", "none"]
 CHECKER = "checker:"
+
+
+def amounts(*, whole: bool, **given: float | None) -> dict[str, Any]:
+    """Limits as given, None for those left to their defaults.
+
+    :param whole: whether they must be whole numbers
+    :raises BadInput: not a number above 0
+
+    >>> amounts(whole=True, memory_mib=64, threads=None)
+    {'memory_mib': 64, 'threads': None}
+    """
+    kinds, words = ((int,), "a whole number") if whole else ((int, float), "a number")
+    for name, value in given.items():
+        sound = value is None or (isinstance(value, kinds) and not isinstance(value, bool))
+        if not sound or (value is not None and not 0 < value < math.inf):
+            raise BadInput(f"{name} = {value!r}: must be {words} above 0")
+    return given
 
 
 def comparator(rule: str, where: str = "") -> dict[str, Any]:

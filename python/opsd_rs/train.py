@@ -245,6 +245,7 @@ def _record(
         **numbers,
         "student_accuracy": sum(counted) / len(counted) if counted else None,
         "infra_errors": len(grades) - len(counted),
+        "near_limit": sum("near_limit" in grade.flags for grade in grades) / len(grades),
         "coverage": sum(context.has_context for context in contexts) / len(contexts),
         "truncated": sum(rollout.truncated for rollout in rollouts) / len(rollouts),
         "completion_tokens": sum(len(rollout.completion_ids) for rollout in rollouts),
