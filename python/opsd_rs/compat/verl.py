@@ -13,9 +13,9 @@ The ground truth is what verl's code datasets hold: ``inputs``, ``outputs``, and
 as JSON or as an object; SDPO's ``time_limit`` counts, its ``testtype`` "code" is refused.
 
 Where this differs from the functions it replaces: an infrastructure fault raises, it is never a score of zero (the
-prime manager swallows exceptions, the old naive one scores zero after its own ``compute_score_timeout``: use neither); a
-ground truth that cannot be read raises too; ``pred`` lists the
-verdicts, since outputs stay in the grader; SDPO's penalty for a missing code block is left to the trainer.
+prime manager swallows exceptions, the old naive one scores zero after its own ``compute_score_timeout``: use neither);
+a ground truth that cannot be read raises too; ``pred`` lists the verdicts, since outputs stay in the grader; SDPO's
+penalty for a missing code block is left to the trainer.
 """
 
 from __future__ import annotations
