@@ -7,7 +7,8 @@ The first form grades textually different programs (right, wrong and failing one
 and prints along the way: resident memory and open descriptors of this process, of the supervisor and of its sandboxes,
 and how many processes there are below the supervisor. It fails (exit code 1) if any of them grows after the first
 tenth, if a sandbox was replaced, or if a verdict is not the known one. The second grades a mixed set once
-with one worker and then with that many workers per core, and fails if a verdict changed.
+with one worker and then with that many workers per core, and fails if a verdict changed; among them are fixed pieces of
+work of 0.5 to 1.6 times the time limit.
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ MIXED = [
     ),
     (ADD, "import ctypes, os\nos.fork()"),
 ]
+
+WORK = "total = 0\nfor i in range({rounds}):\n    total += i * i % 7\n"
+SHARES = (0.5, 0.7, 0.8, 1.2, 1.35, 1.6)
+"""CPU time that a fixed piece of work takes with the machine to itself, in limits: neighbours make it more."""
 
 
 def programs(number: int) -> Iterator[Item]:
@@ -153,25 +158,51 @@ def soak(number: int, workers: int, out: Path | None) -> int:
     return 0 if flat and not wrong and not replaced else 1
 
 
+def working(grader: Grader) -> list[tuple[Problem, str]]:
+    """Programs that take ``SHARES`` of the limit here, by the quickest of some runs of a known piece of work."""
+    one = Problem("one", "", ADD.tests[:1], time_limit_seconds=100.0)
+    pieces = [Solution("one", n, code=f"{WORK.format(rounds=2_000_000)}{RIGHT}  # {n}") for n in range(10)]
+    seconds = [
+        grade.tests[0].cpu_seconds or 0.0 for grade in grader.grade([(one, piece) for piece in pieces])
+    ]
+    per_round, limit = min(seconds) / 2_000_000, TIMED.time_limit_seconds
+    single = Problem("single", "", ADD.tests[:1], time_limit_seconds=limit)
+    return [(single, WORK.format(rounds=round(share * limit / per_round)) + RIGHT) for share in SHARES]
+
+
 def oversubscribe(times: int, rounds: int) -> int:
     """The second form."""
-    items = [
-        (problem, Solution(problem.problem_id, n, code=f"{code.replace('{n}', str(n))}\n# {n}"))
-        for n, (problem, code) in enumerate(MIXED * rounds)
-    ]
     with Grader(workers=1) as grader:
-        alone = [[test.verdict for test in grade.tests] for grade in grader.grade(items[: len(MIXED)])]
+        mixed = [*MIXED, *working(grader)]
+        items = [
+            (problem, Solution(problem.problem_id, n, code=f"{code.replace('{n}', str(n))}\n# {n}"))
+            for n, (problem, code) in enumerate(mixed * rounds)
+        ]
+        alone = [[test.verdict for test in grade.tests] for grade in grader.grade(items[: len(mixed)])]
     workers = times * whole_cores()
     start = time.monotonic()
     with Grader(workers=workers) as grader:
         grades = grader.grade(items)
     changed = [
-        (grade.sample, alone[grade.sample % len(MIXED)], [test.verdict for test in grade.tests], grade.flags)
+        (grade.sample, alone[grade.sample % len(mixed)], [test.verdict for test in grade.tests], grade.flags)
         for grade in grades
-        if [test.verdict for test in grade.tests] != alone[grade.sample % len(MIXED)]
+        if [test.verdict for test in grade.tests] != alone[grade.sample % len(mixed)]
     ]
     for line in changed:
         print(*line)
+    share = {
+        need: max(
+            grade.tests[0].cpu_seconds or 0.0
+            for grade in grades
+            if grade.sample % len(mixed) == len(MIXED) + place
+        )
+        / TIMED.time_limit_seconds
+        for place, need in enumerate(SHARES)
+    }
+    print(
+        "CPU time in limits, alone: most beside the others",
+        {need: round(most, 2) for need, most in share.items()},
+    )
     flags = Counter(flag for grade in grades for flag in grade.flags)
     print(
         f"{len(items)} programs, {workers} workers on {whole_cores()} cores, {time.monotonic() - start:.0f} s: "
