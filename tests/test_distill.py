@@ -162,6 +162,22 @@ def test_ratios_use_the_policy_at_the_start_of_the_step(tiny: str) -> None:
     assert seen[None] != pytest.approx(seen[10.0], rel=1e-3)
 
 
+def test_a_policy_that_does_not_move_has_the_ratio_one_at_any_temperature(tiny: str) -> None:
+    """Both ends of the ratio are read at the rollouts' temperature: the weighted loss is the divergence itself."""
+    config = tiny_config(is_clip=10.0, rollout_is_clip=None)
+    changes = {
+        "train": config.train.model_copy(update={"mini_batch_prompts": 1}),
+        "optim": config.optim.model_copy(update={"lr": 1e-12}),
+        "rollout": config.rollout.model_copy(update={"temperature": 0.5}),
+    }
+    config = config.model_copy(update=changes)
+    student, teacher = pair(config, tiny)
+    other_teacher(teacher)
+    numbers = distill(student, teacher, [row("a", 0, 6), row("b", 0, 6)], config, Ranks())
+    assert numbers["updates"] == 2
+    assert numbers["loss"] == pytest.approx(numbers["kl"], rel=1e-5)
+
+
 def test_a_loss_that_is_not_finite_stops_before_the_optimizer(tiny: str) -> None:
     config = tiny_config(kind="sampled_token", rollout_is_clip=2.0)
     student, teacher = pair(config, tiny)
