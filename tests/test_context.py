@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opsd_rs import _core, context_chat
 from opsd_rs.config import ContextConfig
-from opsd_rs.context import Assembler, compile_context, render_message
+from opsd_rs.context import Assembler
 from opsd_rs.context_chat import ChatTemplate, chat_template
+from opsd_rs.context_templates import compile_context, render_message
 from opsd_rs.context_words import check_note, statement, without_thinking
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.records import Case, Grade, Problem, Rollout, TeacherContext
@@ -35,6 +36,7 @@ NAMES = [
     "llm_peer_hints",
     "none",
     "oel",
+    "oel_merged",
     "opcd_experience",
     "opcd_system_prompt",
     "opsd",
@@ -272,6 +274,8 @@ def test_the_generation_header_is_the_students(models: dict[str, Path], smollm2:
         room.assert_generation_header()
         requests = room.note_requests(rollouts, grades, {"add": ADD})
         notes = room.notes_from(requests, ["Sort."] * len(requests), rollouts, grades, {"add": ADD})
+        if notes is not None and room.context.notes.merge_prompt:
+            notes = room.merged_from(notes, [], [], rollouts, grades, {"add": ADD})
         contexts = room.teacher_contexts(rollouts, grades, {"add": ADD}, notes)
         header = room.chat.encoder.tail_ids
         assert room.chat.tokenizer.decode(header) == room.chat.tail
@@ -588,7 +592,8 @@ def test_copied_code_is_dropped_from_hints_and_quoted_code_is_flagged(qwen: Path
 
 def test_showing_a_context_needs_no_model() -> None:
     program = (
-        "import sys, opsd_rs.context as c; from opsd_rs.config import ContextConfig; from opsd_rs import Problem;"
+        "import sys, opsd_rs.context_templates as c; from opsd_rs.config import ContextConfig;"
+        "from opsd_rs import Problem;"
         "print(c.render_message(ContextConfig(), Problem('p', 'Add.', ()), 'plain'));"
         "sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'polars')))"
     )

@@ -299,3 +299,20 @@ def test_rows_and_completions_must_agree(tmp_path: Path) -> None:
     chat = chat_template(str(path), False)
     with pytest.raises(OpsdError, match="1 rows, 2 completions, 1 masks"):
         pack(chat, [("a", None, None)], completions=[[], []])
+
+
+def test_half_a_surrogate_pair_is_refused_by_name(tmp_path: Path) -> None:
+    path = context_models.save(tmp_path, context_models.SHAPES["qwen3"])
+    room = Assembler(path, Context.load("erl"))
+    problem, whole = Problem("add", "Add.", ()), Rollout("add", 0, (1,), (5,), (0.0,), "x", False, 0)
+    half = Rollout("add", 0, (1,), (5,), (0.0,), "ab\ud800", False, 0)
+    grades = [Grade("add", 0, False, "wrong_answer", (), "no")]
+    message = r"^problem add: half a surrogate pair at character 2 of 'ab.ud800'$"
+    with pytest.raises(BadInput, match=message):
+        room.note_requests([half], grades, {"add": problem})
+    requests = room.note_requests([whole], grades, {"add": problem})
+    notes = room.notes_from(requests, ["ab\ud800"], [whole], grades, {"add": problem})
+    with pytest.raises(BadInput, match=message):
+        room.teacher_contexts([whole], grades, {"add": problem}, notes)
+    with pytest.raises(BadInput, match=r"^problem add: half a surrogate pair at character 0 of "):
+        room.student_prompt(Problem("add", "\udc00", ()))

@@ -2,87 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import context_models
 import pytest
-from opsd_rs import Assembler, Context
-from opsd_rs.config import ContextConfig, ExamplesConfig
+from context_cases import ADD, GRADES, MUL, PROBLEMS, ROLLOUTS, SUB, read, room
+from opsd_rs import Context
+from opsd_rs.config import ExamplesConfig
 from opsd_rs.config_files import load_context, names
-from opsd_rs.context import compile_context
 from opsd_rs.context_controls import corrupted
 from opsd_rs.context_examples import Bm25, Examples
 from opsd_rs.context_lint import lint
-from opsd_rs.context_notes import Memory
 from opsd_rs.context_preview import diff, made_up, of_run, preview
 from opsd_rs.context_sections import View
+from opsd_rs.context_templates import compile_context
 from opsd_rs.errors import BadInput
 from opsd_rs.journal import write_lines, write_table
 from opsd_rs.note_cache import NoteCache
-from opsd_rs.records import Case, Grade, Problem, Rollout
-
-ADD = Problem(
-    "add",
-    "Add two integers.",
-    (Case("1\n2", "3"),),
-    entry_point="add",
-    solution="def add(a, b):\n    return a + b",
-)
-SUB = Problem(
-    "sub",
-    "Subtract one integer from another.",
-    (),
-    entry_point="sub",
-    solution="def sub(a, b):\n    return a - b",
-)
-MUL = Problem(
-    "mul", "Multiply two integers.", (), entry_point="mul", solution="def mul(a, b):\n    return a * b"
-)
-PROBLEMS = {p.problem_id: p for p in (ADD, SUB, MUL)}
-
-
-def rollout(name: str, sample: int, text: str) -> Rollout:
-    return Rollout(name, sample, (1,), (5, 2), (-0.1, -0.2), text, truncated=False, policy_version=0)
-
-
-def grade(name: str, sample: int, passed: bool | None, feedback: str = "") -> Grade:
-    verdict: Any = {True: "accepted", False: "wrong_answer", None: "infra_error"}[passed]
-    return Grade(name, sample, passed, verdict, (), feedback)
-
-
-ROLLOUTS = [
-    rollout("add", 0, "bad add"), rollout("add", 1, "```python\ndef add(a, b):\n    return a + b\n```"),
-    rollout("add", 2, "odd add"), rollout("sub", 0, "bad sub"), rollout("sub", 1, "good sub"),
-    rollout("mul", 0, "bad mul"), rollout("mul", 1, "lost mul"),
-]  # fmt: skip
-GRADES = [
-    grade("add", 0, False, "said of add 0"), grade("add", 1, True), grade("add", 2, False, "said of add 2"),
-    grade("sub", 0, False, "said of sub 0"), grade("sub", 1, True),
-    grade("mul", 0, False, "said of mul 0"), grade("mul", 1, None),
-]  # fmt: skip
+from opsd_rs.records import Problem
 
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return context_models.save(tmp_path_factory.mktemp("qwen"), context_models.SHAPES["qwen3"])
-
-
-def room(path: Path, context: str | ContextConfig | Context, **options: Any) -> Assembler:
-    loaded = load_context(context) if isinstance(context, str) else context
-    return Assembler(path, loaded, **{"max_context_tokens": 4096, "pool": list(PROBLEMS.values()), **options})
-
-
-def read(
-    assembler: Assembler, write: Any = lambda request: "A note.", memory: Memory | None = None
-) -> list[tuple[str, str]]:
-    """(status, what the teacher reads) of every rollout, notes written by ``write``."""
-    requests = assembler.note_requests(ROLLOUTS, GRADES, PROBLEMS)
-    notes = assembler.notes_from(requests, [write(r) for r in requests], ROLLOUTS, GRADES, PROBLEMS, memory)
-    contexts = assembler.teacher_contexts(ROLLOUTS, GRADES, PROBLEMS, notes)
-    return [(c.status, assembler.chat.text_of(c.prompt_ids)) for c in contexts]
 
 
 # --- Files -------------------------------------------------------------------------------------------------------
@@ -173,34 +117,6 @@ def test_notes_can_come_from_a_file_of_annotators(qwen: Path, tmp_path: Path) ->
     path.write_text('{"problem_id": "add"}\n')
     with pytest.raises(BadInput, match=r"critiques\.jsonl:1: expected problem_id and text"):
         read(assembler)
-
-
-def test_experience_is_read_beside_other_problems_and_grows(qwen: Path) -> None:
-    assembler, memory = room(qwen, "opcd_experience"), Memory({"old": "An old lesson."})
-    found = read(assembler, lambda r: f"Lesson of {r.problem_id}.", memory)
-    assert [status for status, _ in found] == ["experience"] * 6 + ["bare"]  # a fault of ours teaches nothing
-    for (_, text), mine in zip(found[:6], ["add"] * 3 + ["sub"] * 2 + ["mul"], strict=True):
-        assert f"Lesson of {mine}." not in text
-        assert "An old lesson." in text
-        assert text.index("An old lesson.") < text.index(PROBLEMS[mine].prompt)
-    assert list(memory.items) == ["old", "add", "sub", "mul"]
-    memory.add({"old": "A new lesson."})
-    assert memory.others("mul", 2) == "Lesson of sub.\n\nA new lesson."
-
-
-def test_experience_survives_a_resume_and_an_interrupted_step_is_forgotten(tmp_path: Path) -> None:
-    cache = NoteCache(tmp_path)
-    cache.remember("oel", 0, {"add": "first"})
-    cache.remember("oel", 1, {"sub": "second", "add": "third"})
-    assert cache.remembered("oel", 0) == {}
-    assert cache.remembered("oel", 1) == {"add": "first"}
-    assert list(cache.remembered("oel", 2).items()) == [("sub", "second"), ("add", "third")]
-    cache.remember("oel", 1, {"mul": "again"})
-    assert cache.remembered("oel", 2) == {"add": "first", "mul": "again"}
-    cache.add("oel", 1, [{"key": "k", "text": "raw"}])
-    cache.add("oel", 1, [{"key": "l", "text": "raw too"}])
-    assert cache.texts("oel", 1) == {"k": "raw", "l": "raw too"}
-    assert cache.texts("oel", 2) == {}
 
 
 def test_an_unknown_slot_of_a_prompt_is_refused_by_its_key() -> None:
@@ -390,13 +306,27 @@ def test_a_preview_of_a_run_reads_its_rollouts_and_notes(qwen: Path, tmp_path: P
         for r, g in zip(ROLLOUTS, GRADES, strict=True)
     ]  # fmt: skip
     write_table(tmp_path / "rollouts" / "step-000003.parquet", rows)
-    NoteCache(tmp_path).add("erl", 3, [{"key": "k", "problem_id": "add", "sample": 2, "text": "I was odd."}])
+    note = {"problem_id": "add", "sample": 2, "kind": "reflection", "text": "I was odd."}
+    NoteCache(tmp_path).add("erl", 3, [{"key": "k", **note}])
     shown = preview(room(qwen, "erl"), of_run(tmp_path, 3, 2, ADD, "erl"), budget=4096)
     assert shown.status == "attempt+reflection+feedback"
     assert "I was odd." in shown.teacher
     assert "odd add" in shown.teacher
     with pytest.raises(BadInput, match="no rollouts of problem mul"):
         of_run(tmp_path, 2, 0, MUL, "erl")
+    NoteCache(tmp_path).remember("oel", 1, {"mul": "Learned of mul."})
+    NoteCache(tmp_path).remember("oel", 3, {"add": "Learned of add.", "sub": "Learned of sub."})
+    NoteCache(tmp_path).remember("oel", 4, {"mul": "Learned too late."})
+    shown = preview(room(qwen, "oel"), of_run(tmp_path, 3, 2, ADD, "oel"), budget=4096)
+    assert "wrong):\n\nLearned of mul.\n\nLearned of sub.\n\n---" in shown.teacher
+    lines = [
+        {"key": str(i), "problem_id": name, "sample": 0, "kind": kind, "text": f"{kind} of {name or 'all'}."}
+        for i, (name, kind) in enumerate([("add", "experience"), ("", "merge"), ("add", "merge")])
+    ]
+    NoteCache(tmp_path).add("oel_merged", 3, lines)
+    for problem, text in ((ADD, "merge of add."), (SUB, "merge of all.")):
+        case = of_run(tmp_path, 3, 0, problem, "oel_merged")
+        assert f"wrong):\n\n{text}\n\n---" in preview(room(qwen, "oel_merged"), case, budget=4096).teacher
 
 
 @pytest.mark.parametrize(
@@ -417,6 +347,10 @@ def test_a_preview_of_a_run_reads_its_rollouts_and_notes(qwen: Path, tmp_path: P
         ('template = "{prompt}\\nGo. "\nstatic = true', "warning", "context.template"),
         ('template = "{preamble}\\n{prompt}"\npreamble = "Go."\nstatic = true', "warning", "context.preamble_id"),
         ('template = "{prompt}\\nGo."\nstatic = true\non_own_success = "bare"', "warning", "context.on_own_success"),
+        ('template = "{notes}\\n{prompt}"\nnotes_template = "{notes}"\n[context.notes]\nkind = "experience"\n'
+         'prompt = "{problem}"\nscope = "per_rollout"', "warning", "context.notes.scope"),
+        ('template = "{prompt}\\n{notes}"\nnotes_template = "{notes}"\n[context.notes]\nkind = "hints"\n'
+         'prompt = "{problem} {experience}"', "warning", "context.notes.prompt"),
         ('template = "{prompt}\\nGo."\nstatic = true\nbare_template = "{prompt}!"', "warning", "context.bare_template"),
     ],
 )  # fmt: skip
@@ -424,21 +358,3 @@ def test_lint_names_the_key(tmp_path: Path, text: str, level: str, key: str) -> 
     path = tmp_path / "mine.toml"
     path.write_text(f'[context]\nname = "mine"\n{text}\n')
     assert [(found.level, found.key) for found in lint(str(path))] == [(level, key)]
-
-
-def test_the_commands_speak_json(smollm2: Path) -> None:
-    from click.testing import CliRunner
-    from opsd_rs.cli import main
-
-    def run(*words: str) -> Any:
-        result = CliRunner().invoke(main, ["context", *words, "--format", "json"])
-        assert result.exit_code == 0, result.stderr
-        return json.loads(result.stdout)
-
-    case = ["--model", str(smollm2), "--problem", "primer-add-numbers"]
-    shown = run("preview", "expert_preamble", *case)
-    assert shown["status"] == "static"
-    assert {row["section"] for row in shown["sections"]} == {"prompt", "preamble", "fixed words"}
-    assert shown["teacher_tokens"] > shown["student_tokens"]
-    assert run("diff", "sdpo", "paper-2605.30070", *case)["left"]["context"] == "sdpo"
-    assert run("lint", "sdpo") == []

@@ -91,3 +91,31 @@ def test_experience_is_remembered_in_training_and_not_by_the_gap(model_dir: Path
     assert [(line["step"], line["problem_id"]) for line in read_lines(path)] == [
         (0, "add"), (0, "sub"), (1, "add"), (1, "sub"),
     ]  # fmt: skip
+
+
+def test_the_small_model_merges_its_experience_over_the_steps_of_a_run(smollm2: Path, tmp_path: Path) -> None:
+    house = open_house(smollm2, tmp_path, "oel_merged", max_tokens=8, merge_tokens=12)
+
+    def step(number: int) -> tuple[list[str], list[tuple[str, str]]]:
+        """What the rows read, and the (kind, problem) of every text that was kept."""
+        contexts = house.contexts(house.assembler, ROLLOUTS, GRADES, PROBLEMS, number)
+        lines = read_lines(tmp_path / "notes" / f"oel_merged-{number:06d}.jsonl")
+        read = [house.assembler.chat.text_of(c.prompt_ids) for c in contexts]
+        return read, [(line["kind"], line["problem_id"]) for line in lines]
+
+    lessons = [("experience", "add"), ("experience", "sub")]
+    _, written = step(0)
+    assert written == [*lessons, ("merge", "")]  # one text about another problem needs no merging
+    read, written = step(1)
+    assert written == [*lessons, ("merge", ""), ("merge", "add"), ("merge", "sub")]
+    memory = read_lines(tmp_path / "notes" / "oel_merged-memory.jsonl")
+    assert [(line["step"], line["problem_id"]) for line in memory] == [(0, ""), (1, "")]
+    texts = {
+        line["problem_id"]: line["text"] for line in read_lines(tmp_path / "notes/oel_merged-000001.jsonl")
+    }
+    for text, name in zip(read, PROBLEMS, strict=True):
+        assert f"wrong):\n\n{texts[name].strip()}\n\n---\nWrite {name}." in text
+    assert memory[1]["text"] == texts[""].strip()
+    house.sampler = None  # type: ignore[assignment]  # whoever asks it again fails
+    assert step(1) == (read, written)
+    assert read_lines(tmp_path / "notes" / "oel_merged-memory.jsonl") == memory

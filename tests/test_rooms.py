@@ -37,7 +37,8 @@ ROOMS = {
     },
     "context": {
         "context", "context_api", "context_batch", "context_chat", "context_words", "context_sections", "context_notes",
-        "context_examples", "context_controls", "context_preview", "context_lint",
+        "context_memory", "context_templates", "context_examples", "context_controls", "context_preview",
+        "context_lint",
     },
     "student": {"student"},
     "teacher": {"teacher"},
@@ -61,7 +62,7 @@ HEAVY = {
     "rich": {"show", "progress"},
     "polars": {"journal", "law_table", "law_runs", "problem_records", "grade_results"},
     "matplotlib": {"figures"},
-    "_core": {"grading", "grading_options", "context", "context_batch", "context_chat", "doctor"},
+    "_core": {"grading", "grading_options", "context_templates", "context_batch", "context_chat", "doctor"},
     "torch": {
         "ranks", "model", "rollout", "vllm_engine", "weight_sync", "student", "teacher", "loss", "house", "distill",
         "sync", "checkpoint",

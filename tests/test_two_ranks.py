@@ -1,4 +1,4 @@
-"""Two ranks under torchrun do what one does: the same rollouts, the same losses, one run folder."""
+"""Two ranks under torchrun do what one does: the same rollouts, notes and losses, one run folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ SETTINGS = [
     "train.micro_batch_rows=1",
     "optim.lr=1e-4",
     "optim.eps=1e-4",
-    "context=expert_preamble",
+    "context=oel_merged",
+    "context.notes.temperature=1.0",
+    "context.notes.max_tokens=8",
+    "context.notes.merge_tokens=8",
     "eval.n=1",
     "gap.n=1",
 ]
@@ -61,6 +64,14 @@ def test_two_ranks_train_as_one(stage: int, tmp_path: Path, smollm2: Path) -> No
         journal.read_table(tmp_path / run / "rollouts/step-000000.parquet") for run in ("one", "two")
     )
     assert [row["completion_ids"] for row in first] == [row["completion_ids"] for row in second]
+    for name in ("oel_merged-000000", "oel_merged-000001", "oel_merged-memory"):
+        written, again = (
+            journal.read_lines(tmp_path / run / f"notes/{name}.jsonl") for run in ("one", "two")
+        )
+        assert written == again  # both ranks drew their share of the texts, and each was written once
+        assert written
+        keys = [line.get("key", line["step"]) for line in written]
+        assert len(keys) == len(set(keys))
     checkpoint = tmp_path / "two" / "checkpoints" / "step-000002"
     assert {path.name for path in checkpoint.glob("teacher_rank_*.pt")} == {
         "teacher_rank_0.pt",

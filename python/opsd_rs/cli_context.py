@@ -23,7 +23,7 @@ _CASE = [
     click.option("--problems", "path", default="primer", show_default=True, metavar="P", help="Problems file."),
     click.option("--problem", "problem_id", metavar="ID", help="Which problem; default: the first."),
     click.option("--prompt", type=click.Choice(["plain", "sdpo"]), default="plain", show_default=True),
-    click.option("--budget", type=click.IntRange(min=1), default=10240, show_default=True,
+    click.option("--budget", type=click.IntRange(1, 2**31 - 1), default=10240, show_default=True,
                  help="teacher.max_context_tokens."),
     click.option("--run", "run_dir", type=path_type, metavar="RUN_DIR", help="Take the rollout from this run."),
     click.option("--step", type=click.IntRange(min=0), default=0, show_default=True, help="Of the run."),
@@ -82,8 +82,8 @@ def context_list(form: str) -> None:
 @click.option("--prompt", type=click.Choice(["plain", "sdpo"]), default="plain", show_default=True)
 def context_show(name: str, path: str, problem_id: str | None, prompt: Literal["plain", "sdpo"]) -> None:
     """What the teacher reads of a problem under the context NAME, stand-ins in the slots it would fill."""
-    from opsd_rs.context import render_message
     from opsd_rs.context_api import Context
+    from opsd_rs.context_templates import render_message
 
     config = Context.load(name).config
     click.echo(render_message(config, _problem(path, problem_id)[0], prompt))
@@ -181,6 +181,7 @@ def _preview(name: str, case: dict[str, Any]) -> Preview:
         prompt_style=case["prompt"],
         pool=pool,
     )
+    assembler.assert_generation_header()
     if case["run_dir"] is not None:
         chosen = room.of_run(case["run_dir"], case["step"], case["sample"], problem, loaded.name)
     else:

@@ -43,10 +43,15 @@ class NotesConfig(Section):
     temperature: Annotated[float, Field(ge=0.0)] = 0.0
     """0 is greedy."""
     memory_items: PositiveInt = 4
-    """How many texts of experience a row reads: the newest about other problems."""
+    """How many texts of experience a row reads: the newest about other problems. Merged experience is one text."""
     prompt: str = ""
-    """What the generator is asked; slots: problem, solution, attempt, feedback. A text is written only where each
-    slot that stands here can be filled."""
+    """What the generator is asked; slots: problem, solution, attempt, feedback, experience (what it would read of the
+    memory). A text is written only where each slot that stands here can be filled."""
+    merge_prompt: str = ""
+    """Set: the memory is one text, and this is what the model is asked each step to work the new texts into it; slots:
+    experience (the memory so far), notes (the new texts). Unset: the new texts are appended as they are."""
+    merge_tokens: PositiveInt = 512
+    """Longest merged memory."""
 
 
 class ExamplesConfig(Section):

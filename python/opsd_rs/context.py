@@ -13,29 +13,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from opsd_rs import _core, context_notes
+from opsd_rs import context_notes
 from opsd_rs.config import ContextConfig, TeacherConfig
-from opsd_rs.config_context import LEAST_SECTION, SECTIONS
+from opsd_rs.config_context import SECTIONS
 from opsd_rs.context_api import Context
 from opsd_rs.context_batch import Batch, pack_rows, student_batch
 from opsd_rs.context_chat import chat_template
-from opsd_rs.context_notes import Memory, NoteRequest, Notes
+from opsd_rs.context_memory import NOTHING_YET, Memory, merges
+from opsd_rs.context_notes import NoteRequest, Notes
 from opsd_rs.context_sections import Filled, Rules, groups_of
-from opsd_rs.context_words import PromptStyle, statement
+from opsd_rs.context_templates import (
+    compile_context,
+    compile_merge,
+    compile_prompt,
+    render_message,
+    section_bounds,
+)
+from opsd_rs.context_words import PromptStyle, half_pair, statement
 from opsd_rs.errors import BadInput
 from opsd_rs.records import Case, Grade, Problem, Rollout, TeacherContext
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-STAND_INS = {
-    "solution": "[the whole text of a passing answer]",
-    "attempt": "[the whole text of this attempt]",
-    "feedback": "[what the sandbox said about this attempt]",
-    "notes": "[what the model wrote]",
-    "examples": "[solved problems of the training split]",
-}
-"""What ``render_message`` puts where nothing is given."""
 
 _NO_BUDGET = 2**31
 
@@ -102,7 +101,10 @@ class Assembler:
         message = statement(problem, self._prompt_style)
         ids = self._student_prompts.get(message)
         if ids is None:
-            ids = self.chat.encoder.encode(problem.problem_id, message)
+            try:
+                ids = self.chat.encoder.encode(problem.problem_id, message)
+            except UnicodeEncodeError as error:
+                raise half_pair(error, [(problem.problem_id, (message,))]) from None
             self._student_prompts[message] = ids
         return ids
 
@@ -162,16 +164,26 @@ class Assembler:
         return self._rules.fill(rollouts, grades, groups_of(rollouts, grades), problems, notes)
 
     def note_requests(
-        self, rollouts: Sequence[Rollout], grades: Sequence[Grade], problems: Mapping[str, Problem]
+        self,
+        rollouts: Sequence[Rollout],
+        grades: Sequence[Grade],
+        problems: Mapping[str, Problem],
+        memory: Memory | None = None,
     ) -> list[NoteRequest]:
-        """Prompts for the texts that the model writes itself; none where the context has no notes."""
+        """Prompts for the texts that the model writes itself; none where the context has no notes.
+
+        :param memory: experience so far, for a prompt with the slot experience
+        """
         settings = self.context.notes
         if settings.kind == "none" or settings.generator == "file":
             return []
-        found = context_notes.wanted(self.context, groups_of(rollouts, grades), problems)
+        found = context_notes.wanted(self.context, groups_of(rollouts, grades), problems, memory or Memory())
         template = compile_prompt(self.context)
         rows = [(w.problem_id, problems[w.problem_id].prompt, w.texts) for w in found]
-        prompts = self.chat.encoder.assemble(template, rows, self._max_context_tokens)
+        try:
+            prompts = self.chat.encoder.assemble(template, rows, self._max_context_tokens)
+        except UnicodeEncodeError as error:
+            raise half_pair(error, ((name, (prompt, *texts)) for name, prompt, texts in rows)) from None
         return [NoteRequest(w.problem_id, w.sample, ids) for w, (ids, _) in zip(found, prompts, strict=True)]
 
     def notes_from(
@@ -192,13 +204,41 @@ class Assembler:
         settings = self.context.notes
         if settings.kind == "none":
             return None
-        groups = groups_of(rollouts, grades)
+        groups, known = groups_of(rollouts, grades), Memory() if memory is None else memory
         if settings.generator == "file":
-            found = context_notes.from_file(settings, context_notes.wanted(self.context, groups, problems))
+            needed = context_notes.wanted(self.context, groups, problems, known)
+            found = context_notes.from_file(settings, needed)
         else:
             found = context_notes.by_request(requests, texts)
-        known = Memory() if memory is None else memory
         return context_notes.checked(self.context, found, groups, problems, known)
+
+    def merge_requests(self, notes: Notes) -> list[NoteRequest]:
+        """Prompts for the merges of experience (``notes.merge_prompt``) that ``notes`` wait for.
+
+        ``problem_id`` is empty where the memory itself is merged.
+        """
+        if not self.context.notes.merge_prompt:
+            return []
+        found = merges(notes.memory)
+        rows = [(m.problem_id, "", (m.experience or NOTHING_YET, m.notes)) for m in found]
+        prompts = self.chat.encoder.assemble(compile_merge(self.context), rows, self._max_context_tokens)
+        return [NoteRequest(m.problem_id, 0, ids) for m, (ids, _) in zip(found, prompts, strict=True)]
+
+    def merged_from(
+        self,
+        notes: Notes,
+        requests: Sequence[NoteRequest],
+        texts: Sequence[str],
+        rollouts: Sequence[Rollout],
+        grades: Sequence[Grade],
+        problems: Mapping[str, Problem],
+    ) -> Notes:
+        """``notes`` with the merged experience, which their memory then holds.
+
+        :param texts: in the order of ``requests``, which are those of ``merge_requests``
+        """
+        found = {name: text for (name, _), text in context_notes.by_request(requests, texts).items()}
+        return context_notes.merged(self.context, notes, found, groups_of(rollouts, grades), problems)
 
     def assert_generation_header(self) -> None:
         """Check on this tokenizer that teacher and student answer from the same generation header.
@@ -274,114 +314,3 @@ class Assembler:
             raise BadInput(
                 f"model.path = {chat.path}: its chat template knows no thinking; set model.enable_thinking = false"
             )
-
-
-def section_bounds(context: ContextConfig, bounds: Mapping[str, int]) -> dict[str, int]:
-    """Tokens that single sections may take: the context's, and ``bounds`` in their place.
-
-    :raises BadInput: ``bounds`` name no section, or too few tokens for what stands where a text was cut
-    """
-    for name, tokens in bounds.items():
-        if name not in SECTIONS:
-            raise BadInput(f"section_tokens: no section {name!r}; there are {', '.join(SECTIONS)}")
-        if tokens < LEAST_SECTION:
-            raise BadInput(
-                f"section_tokens: {name} = {tokens}; give a section {LEAST_SECTION} tokens or more"
-            )
-    own = {name: getattr(context.section_tokens, name) for name in SECTIONS}
-    return {name: tokens for name, tokens in {**own, **bounds}.items() if tokens is not None}
-
-
-def render_message(
-    context: ContextConfig,
-    problem: Problem,
-    style: PromptStyle,
-    texts: Mapping[str, str] | None = None,
-) -> str:
-    """The teacher's user message for ``problem``: no chat template, no tokenizer, nothing cut.
-
-    Without ``texts`` (by section), stand-ins show where the context's sections go.
-    """
-    if texts is None:
-        texts = {name: STAND_INS[name] for name in SECTIONS if name in filled_slots(context)}
-        if context.notes.kind != "none" and context.notes.slot in texts:
-            texts[context.notes.slot] = f"[{context.notes.kind} that the model wrote]"
-        # A passing answer has no feedback, and SDPO's peer suppresses it.
-        if "solution" in texts and (context.solution == "own" or context.feedback_with_solution == "never"):
-            texts.pop("feedback", None)
-    sections = [texts.get(name) for name in SECTIONS]
-    return compile_context(context).fill(statement(problem, style), sections)
-
-
-def filled_slots(context: ContextConfig) -> frozenset[str]:
-    """The slots that a context's rules (or its function) may fill."""
-    if context.function:
-        return context_notes.slots(context.template) & frozenset(SECTIONS)
-    kinds = {
-        "solution": context.solution,
-        "attempt": context.attempt,
-        "feedback": context.feedback,
-        "examples": context.examples.kind,
-    }
-    found = {name for name, kind in kinds.items() if kind != "none"}
-    return frozenset(found | ({context.notes.slot} if context.notes.kind != "none" else set()))
-
-
-def compile_context(context: ContextConfig) -> _core.ContextTemplate:
-    """Parse a context's templates; every slot that its rules fill must be there.
-
-    :raises BadInput: naming the key of the template
-    """
-    needed = {
-        "prompt",
-        *filled_slots(context),
-        *(["preamble"] if context.preamble else []),
-    }
-    for slot in ("prompt", "preamble", *SECTIONS):
-        if slot in needed and f"{{{slot}}}" not in context.template:
-            raise BadInput(
-                f'context "{context.name}": context.template lacks the slot {{{slot}}}, which its rules fill'
-            )
-    notes = context.notes
-    if notes.kind != "none" and notes.generator != "file":
-        if "{problem}" not in notes.prompt:
-            raise BadInput(f'context "{context.name}": context.notes.prompt lacks the slot {{problem}}')
-        compile_prompt(context)
-    return _compile(
-        template=context.template,
-        sections=[(name, getattr(context, f"{name}_template")) for name in SECTIONS],
-        bare_template=context.bare_template,
-        preamble=context.preamble,
-        is_static=context.static,
-    )
-
-
-def compile_prompt(context: ContextConfig) -> _core.ContextTemplate:
-    """Parse what the model is asked to write.
-
-    :raises BadInput: naming ``context.notes.prompt``
-    """
-    try:
-        return _compile(
-            template=context.notes.prompt,
-            sections=[(slot, f"{{{slot}}}") for slot in context_notes.PROMPT_SLOTS],
-        )
-    except BadInput as error:
-        raise BadInput(str(error).replace("context.template", "context.notes.prompt", 1)) from None
-
-
-def _compile(
-    *,
-    template: str,
-    sections: Sequence[tuple[str, str]] = (),
-    bare_template: str = "{prompt}",
-    preamble: str = "",
-    is_static: bool = False,
-) -> _core.ContextTemplate:
-    return _core.ContextTemplate(
-        template=template,
-        sections=sections,
-        bare_template=bare_template,
-        preamble=preamble,
-        is_static=is_static,
-    )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from opsd_rs.context_words import half_pair
 from opsd_rs.errors import OpsdError
 
 if TYPE_CHECKING:
@@ -139,15 +140,17 @@ def pack_rows(
     :param max_tokens: bound of every prompt, completion not counted
     :param section_tokens: bound of each section, where it has one
     :param flags: what is known of each row already; the flags of its cuts and spellings come before
-    :raises BadInput: a row that no cutting brings within its bounds
+    :raises BadInput: a row that no cutting brings within its bounds, or whose texts have no UTF-8 form
     """
     if not len(rows) == len(completions) == len(has_context):
         raise OpsdError(f"{len(rows)} rows, {len(completions)} completions, {len(has_context)} masks")
     bounds = section_tokens or {}
     ids, offsets = _flat(completions)
-    buffers = chat.assemble_packed(
-        template, rows, max_tokens, [bounds.get(name) for name in section_names], ids, offsets
-    )
+    limits = [bounds.get(name) for name in section_names]
+    try:
+        buffers = chat.assemble_packed(template, rows, max_tokens, limits, ids, offsets)
+    except UnicodeEncodeError as error:
+        raise half_pair(error, ((name, (prompt, *texts)) for name, prompt, texts in rows)) from None
 
     def integers(key: str, *shape: int) -> Ints:
         return np.frombuffer(buffers[key], np.int64).reshape(shape or (-1,))

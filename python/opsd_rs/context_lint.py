@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 from opsd_rs.config import ContextConfig
 from opsd_rs.config_context import SECTIONS
 from opsd_rs.config_files import load_context
-from opsd_rs.context import compile_context, filled_slots
 from opsd_rs.context_api import Context
 from opsd_rs.context_notes import slots
+from opsd_rs.context_templates import compile_context, filled_slots
 from opsd_rs.errors import BadInput
 
 _SPECIAL = re.compile(r"<\|[^|>\s]+\|>|\[/?INST\]|</?think>|<｜[^｜]+｜>")
@@ -139,6 +139,8 @@ def _notes(context: ContextConfig) -> Iterator[tuple[str, str]]:
         return
     if notes.generator == "file" and not notes.file:
         yield "context.notes.file", "is empty, and notes.generator reads texts from it"
+    elif notes.generator == "file" and not Path(notes.file).is_file():
+        yield "context.notes.file", f"{notes.file}: no such file from here"
     if notes.slot == "solution" and context.solution != "none":
         yield (
             "context.notes.slot",
@@ -155,5 +157,16 @@ def _notes(context: ContextConfig) -> Iterator[tuple[str, str]]:
         and notes.generator != "file"
     ):
         yield "context.notes.prompt", f"lacks {{attempt}}: a {notes.kind} of what?"
+    if notes.kind == "experience" and notes.scope == "per_rollout":
+        yield (
+            "context.notes.scope",
+            '"per_rollout": a memory holds one text of a problem, the last rollout\'s',
+        )
+    if notes.kind != "experience" and "{experience}" in notes.prompt:
+        yield "context.notes.prompt", f"{{experience}} is always empty: {notes.kind} goes into no memory"
+    if notes.merge_prompt and "memory_items" in notes.model_fields_set:
+        yield "context.notes.memory_items", "is set, but merged experience is one text"
+    if not notes.merge_prompt and "merge_tokens" in notes.model_fields_set:
+        yield "context.notes.merge_tokens", "is set, but nothing is merged without notes.merge_prompt"
     if notes.kind != "experience" and notes.leak_check == "off" and "{solution}" in notes.prompt:
         yield "context.notes.leak_check", '"off": the model may copy the solution it was shown'

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Formatter
 from typing import NamedTuple
 
 from opsd_rs.config import ContextConfig, NotesConfig
+from opsd_rs.context_memory import NOTHING_YET, WHOLE, Memory, merged_for
 from opsd_rs.context_words import as_answer, check_note, without_thinking
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.records import Grade, Problem, Rollout
@@ -24,8 +25,11 @@ from opsd_rs.records import Grade, Problem, Rollout
 Group = list[tuple[Rollout, Grade]]
 """One problem's rollouts with their grades, in sample order."""
 
-PROMPT_SLOTS = ("solution", "attempt", "feedback")
+PROMPT_SLOTS = ("solution", "attempt", "feedback", "experience")
 """What a note may be written from, besides the problem."""
+
+MERGE_SLOTS = ("experience", "notes")
+"""What experience is merged from: what was remembered, and what is new."""
 
 
 class NoteRequest(NamedTuple):
@@ -42,7 +46,7 @@ class Wanted(NamedTuple):
 
     problem_id: str
     sample: int
-    texts: tuple[str | None, str | None, str | None]
+    texts: tuple[str | None, ...]
 
 
 class Note(NamedTuple):
@@ -53,38 +57,31 @@ class Note(NamedTuple):
     """Lines of a solution of this problem stand in it."""
 
 
-@dataclass
-class Memory:
-    """Experience so far, oldest first; a new text about a problem takes the place of the old one."""
-
-    items: dict[str, str] = field(default_factory=dict)
-
-    def add(self, texts: Mapping[str, str]) -> None:
-        """Remember ``texts`` by problem, as the newest."""
-        for name, text in texts.items():
-            self.items.pop(name, None)
-            self.items[name] = text
-
-    def others(self, problem_id: str, num: int) -> str:
-        """The newest ``num`` texts about other problems, oldest of them first; empty where there is none."""
-        found = [text for name, text in self.items.items() if name != problem_id]
-        return "\n\n".join(found[-num:])
-
-
 @dataclass(frozen=True)
 class Notes:
     """Texts fit to be shown, by (problem, sample); ``sample`` is 0 under ``per_problem``."""
 
     settings: NotesConfig
     by_row: Mapping[tuple[str, int], Note]
-    memory: Memory = field(default_factory=Memory)
+    memory: Memory
+    """Experience, these texts among it."""
+    read: Mapping[str, Note] | None = None
+    """What the rows of a problem read of experience; None while it waits to be merged."""
 
     def of(self, problem_id: str, sample: int) -> Note | None:
         """What the row reads, whoever may read it."""
-        if self.settings.kind == "experience":
-            text = self.memory.others(problem_id, self.settings.memory_items)
-            return Note(text, leaked=False) if text else None
-        return self.by_row.get((problem_id, 0 if self.settings.scope == "per_problem" else sample))
+        if self.settings.kind != "experience":
+            return self.by_row.get((problem_id, 0 if self.settings.scope == "per_problem" else sample))
+        if self.read is None:
+            raise OpsdError("this experience waits to be merged: ask merge_requests, then merged_from")
+        return self.read.get(problem_id)
+
+    @property
+    def learned(self) -> dict[str, str]:
+        """What a run keeps of this step's experience, by problem: new texts, or the memory that they went into."""
+        if self.settings.merge_prompt:
+            return dict(self.memory.items)
+        return {name: note.text for (name, _), note in self.by_row.items()}
 
 
 def slots(prompt: str) -> frozenset[str]:
@@ -100,9 +97,9 @@ def slots(prompt: str) -> frozenset[str]:
 
 
 def wanted(
-    context: ContextConfig, groups: Mapping[str, Group], problems: Mapping[str, Problem]
+    context: ContextConfig, groups: Mapping[str, Group], problems: Mapping[str, Problem], memory: Memory
 ) -> list[Wanted]:
-    """Every text that can be written, in the order of the groups."""
+    """Every text that can be written, in the order of the groups; who writes may read ``memory``."""
     settings, needed = context.notes, slots(context.notes.prompt)
     found = []
     for name, group in groups.items():
@@ -115,10 +112,11 @@ def wanted(
                 "solution": _solution(context, rollout, rows, problems[name]),
                 "attempt": shown(rollout, context),
                 "feedback": grade.feedback if grade.feedback.strip() else None,
+                "experience": memory.others(name, settings.memory_items) or NOTHING_YET,
             }
             if all(texts[slot] for slot in PROMPT_SLOTS if slot in needed):
                 sample = rollout.sample if settings.scope == "per_rollout" else 0
-                found.append(Wanted(name, sample, (texts["solution"], texts["attempt"], texts["feedback"])))
+                found.append(Wanted(name, sample, tuple(texts[slot] for slot in PROMPT_SLOTS)))
     return found
 
 
@@ -131,26 +129,63 @@ def checked(
 ) -> Notes:
     """``texts`` by (problem, sample) after the leak check against every solution that is known of the problem.
 
-    A text of which nothing is left is not shown. Experience is remembered; it was written about one problem and is
-    read beside others, but loses its code all the same.
+    A text of which nothing is left is not shown. Experience was written about one problem and is read beside others:
+    it is checked again by what they know.
     """
-    settings = context.notes
     kept: dict[tuple[str, int], Note] = {}
     for (name, sample), text in texts.items():
-        known = [shown(r, context) for r, g in groups.get(name, []) if g.passed]
-        known += [problems[name].solution or ""] if name in problems else []
-        if settings.leak_check == "off":
-            note = Note(without_thinking(text).strip(), leaked=False)
-        else:
-            given = problems[name].prompt if name in problems else ""
-            strip = settings.leak_check == "strip"
-            found = check_note(text, [k for k in known if k], given=given, strip=strip)
-            note = Note(found.text, bool(found.leaked))
+        note = _check(context, text, [name], groups, problems)
         if note.text:
             kept[name, sample] = note
-    if settings.kind == "experience":
-        memory.add({name: note.text for (name, _), note in kept.items()})
-    return Notes(settings, kept, memory)
+    notes = Notes(context.notes, kept, memory)
+    if context.notes.kind != "experience":
+        return notes
+    memory.add({name: note.text for (name, _), note in kept.items()})
+    if context.notes.merge_prompt:
+        return notes
+    shown_to = {name: memory.others(name, context.notes.memory_items) for name in groups}
+    read = {name: _check(context, text, [name], groups, problems) for name, text in shown_to.items()}
+    return replace(notes, read={name: note for name, note in read.items() if note.text})
+
+
+def merged(
+    context: ContextConfig,
+    notes: Notes,
+    texts: Mapping[str, str],
+    groups: Mapping[str, Group],
+    problems: Mapping[str, Problem],
+) -> Notes:
+    """``notes`` after the model merged its experience: ``texts`` by the problem of each ``Merge``.
+
+    What it wrote was written from many problems, and is checked against the solutions of all of them. The memory
+    that later steps find is one text.
+    """
+    every = list(groups)
+    whole = {name: _check(context, text, every, groups, problems).text for name, text in texts.items()}
+    read = {
+        name: _check(context, merged_for(name, notes.memory, whole), every, groups, problems)
+        for name in every
+    }
+    notes.memory.merge(merged_for(WHOLE, notes.memory, whole))
+    return replace(notes, read={name: note for name, note in read.items() if note.text})
+
+
+def _check(
+    context: ContextConfig,
+    text: str,
+    names: Sequence[str],
+    groups: Mapping[str, Group],
+    problems: Mapping[str, Problem],
+) -> Note:
+    """The leak check of ``text`` against every solution known of the problems ``names``."""
+    if context.notes.leak_check == "off":
+        return Note(without_thinking(text).strip(), leaked=False)
+    known = [shown(r, context) for name in names for r, g in groups.get(name, []) if g.passed]
+    known += [problems[name].solution or "" for name in names if name in problems]
+    given = "\n".join(problems[name].prompt for name in names if name in problems)
+    strip = context.notes.leak_check == "strip"
+    found = check_note(text, [k for k in known if k], given=given, strip=strip)
+    return Note(found.text, bool(found.leaked))
 
 
 def from_file(settings: NotesConfig, needed: Iterable[Wanted]) -> dict[tuple[str, int], str]:

@@ -16,9 +16,11 @@ from unicodedata import normalize
 
 from opsd_rs import journal
 from opsd_rs.config_context import SECTIONS
-from opsd_rs.context import STAND_INS, Assembler
-from opsd_rs.context_notes import Memory
+from opsd_rs.context import Assembler
+from opsd_rs.context_memory import WHOLE, Memory
+from opsd_rs.context_templates import STAND_INS
 from opsd_rs.errors import BadInput
+from opsd_rs.note_cache import NoteCache
 from opsd_rs.records import Grade, Problem, Rollout
 
 _CUT = re.compile(r"\n\[\.\.\. (\d+) characters cut \.\.\.\]\n")
@@ -35,6 +37,8 @@ class Case:
     sample: int
     notes: Mapping[int, str] = field(default_factory=dict)
     """What the model wrote, by sample (0 where one text serves the problem); stand-ins where absent."""
+    memory: Memory = field(default_factory=Memory)
+    """Experience as it stood when the rollout was read; a stand-in where empty."""
 
 
 class SectionCount(NamedTuple):
@@ -74,8 +78,12 @@ def preview(assembler: Assembler, case: Case, *, budget: int) -> Preview:
     requests = assembler.note_requests(case.rollouts, case.grades, problems)
     stand_in = f"[{settings.kind} that the model wrote]"
     texts = [case.notes.get(request.sample, stand_in) for request in requests]
-    memory = Memory({"": case.notes.get(0, stand_in)} if settings.kind == "experience" else {})
+    read = case.memory.others(case.problem.problem_id, settings.memory_items) or case.notes.get(0, stand_in)
+    memory = Memory({WHOLE: read} if settings.kind == "experience" else {})
     notes = assembler.notes_from(requests, texts, case.rollouts, case.grades, problems, memory)
+    if notes is not None and settings.merge_prompt:
+        # One problem's own text is not merged into what its rows read: there is nothing to ask.
+        notes = assembler.merged_from(notes, [], [], case.rollouts, case.grades, problems)
     rows = [i for i, rollout in enumerate(case.rollouts) if rollout.sample == case.sample]
     if not rows:
         raise BadInput(f"problem {case.problem.problem_id} has no sample {case.sample} here")
@@ -155,9 +163,18 @@ def of_run(run_dir: Path, step: int, sample: int, problem: Problem, context: str
         Grade(row["problem_id"], row["sample"], row["passed"], row["verdict"], (), row["feedback"])
         for row in rows
     ]
+    name, cache = problem.problem_id, NoteCache(run_dir)
     lines = journal.read_lines(run_dir / "notes" / f"{context}-{step:06d}.jsonl")
-    notes = {line["sample"]: line["text"] for line in lines if line["problem_id"] == problem.problem_id}
-    return Case(problem, rollouts, grades, sample, notes)
+    notes = {
+        line["sample"]: line["text"]
+        for line in lines
+        if line["problem_id"] == name and line["kind"] != "merge"
+    }
+    merged = {line["problem_id"]: line["text"] for line in lines if line["kind"] == "merge"}
+    # What a merge came to for this problem's rows, or for everybody's; else what was joined.
+    read = merged.get(name if notes else WHOLE)
+    memory = Memory({WHOLE: read} if read else cache.remembered(context, step if merged else step + 1))
+    return Case(problem, rollouts, grades, sample, notes, memory)
 
 
 def _cut(text: str, lost: int) -> str:

@@ -7,9 +7,10 @@ student (also the ``{prompt}`` slot of every context), or the text without the c
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from opsd_rs.errors import BadInput
 from opsd_rs.records import Problem
 
 PromptStyle = Literal["plain", "sdpo"]
@@ -66,6 +67,17 @@ def as_answer(code: str) -> str:
     '```python\\nprint(1)\\n```'
     """
     return code if "```" in code else f"```python\n{code.strip()}\n```"
+
+
+def half_pair(error: UnicodeEncodeError, texts: Iterable[tuple[str, Sequence[str | None]]]) -> BadInput:
+    """What to say of a text that is none: half a surrogate pair, which JSON can spell and no tokenizer reads.
+
+    :param texts: problem ids with the texts among which the faulty one is
+    """
+    name = next((name for name, found in texts if error.object in found), "?")
+    return BadInput(
+        f"problem {name}: half a surrogate pair at character {error.start} of {error.object[:40]!r}"
+    )
 
 
 class CheckedNote(NamedTuple):

@@ -17,7 +17,8 @@ from opsd_rs import model as models
 from opsd_rs import problems as problem_room
 from opsd_rs.config import Config, ContextConfig
 from opsd_rs.context import Assembler
-from opsd_rs.context_notes import Memory, NoteRequest, Notes
+from opsd_rs.context_memory import Memory
+from opsd_rs.context_notes import NoteRequest, Notes
 from opsd_rs.grading import Grader
 from opsd_rs.journal import Clock
 from opsd_rs.note_cache import NoteCache, key
@@ -133,23 +134,30 @@ class House:
         context, cache = assembler.context, NoteCache(self.run_dir)
         if context.notes.kind == "none":
             return None
-        requests = assembler.note_requests(rollouts, grades, problems)
-        texts = self._written(requests, context, step)
         remember = remember and context.notes.kind == "experience"
         memory = Memory(self._of_first(cache.remembered, context.name, step) if remember else {})
+        requests = assembler.note_requests(rollouts, grades, problems, memory)
+        texts = self._written(requests, context, step)
         notes = assembler.notes_from(requests, texts, rollouts, grades, problems, memory)
+        if notes is not None and context.notes.merge_prompt:
+            merges = assembler.merge_requests(notes)
+            texts = self._written(merges, context, step, merging=True)
+            notes = assembler.merged_from(notes, merges, texts, rollouts, grades, problems)
         if remember and notes is not None and self.ranks.first:
-            cache.remember(context.name, step, {name: note.text for (name, _), note in notes.by_row.items()})
+            cache.remember(context.name, step, notes.learned)
         return notes
 
-    def _written(self, requests: Sequence[NoteRequest], context: ContextConfig, step: int) -> list[str]:
+    def _written(
+        self, requests: Sequence[NoteRequest], context: ContextConfig, step: int, *, merging: bool = False
+    ) -> list[str]:
         """The texts of ``requests``, from the run's cache or by the weights that ``notes.generator`` names."""
         settings, cache = context.notes, NoteCache(self.run_dir)
+        max_tokens = settings.merge_tokens if merging else settings.max_tokens
         initial = settings.generator == "initial"
         keys = [
             key(
                 prompt_ids=request.prompt_ids,
-                decoding=[settings.temperature, settings.max_tokens],
+                decoding=[settings.temperature, max_tokens],
                 seed=[self.config.seed, request.problem_id, request.sample],
                 weights=[self.model_dir, self.config.model.dtype, 0 if initial else step],
             )
@@ -164,8 +172,8 @@ class House:
                 engine.load(initial_weights(self.model_dir, self.config.model.dtype), engine.version + 1)
             answers = self.sample(
                 [Ask(r.problem_id, r.sample, r.prompt_ids) for r in new.values()],
-                Sampling(settings.temperature, 1.0, settings.max_tokens, tuple(self.assembler.eos_ids)),
-                purpose=f"notes-{context.name}",
+                Sampling(settings.temperature, 1.0, max_tokens, tuple(self.assembler.eos_ids)),
+                purpose=f"{'merge' if merging else 'notes'}-{context.name}",
                 step=step,
                 phase="notes",
             )
@@ -175,7 +183,7 @@ class House:
                     "step": step,
                     "problem_id": a.problem_id,
                     "sample": a.sample,
-                    "kind": settings.kind,
+                    "kind": "merge" if merging else settings.kind,
                 }
                 | {"truncated": a.truncated, "text": a.text}
                 for name, a in zip(new, answers, strict=True)
