@@ -79,7 +79,7 @@ class Context:
 def load_function(spec: str) -> ContextFunction:
     """The function that ``file.py:name`` or ``module:name`` names. Its file is run: load what you trust.
 
-    :raises BadInput: no such file, module or name, or one that is no function
+    :raises BadInput: no such file, module or name, one that is no function, or a file that fails
     """
     place, _, name = spec.rpartition(":")
     if not place or not name:
@@ -95,6 +95,12 @@ def load_function(spec: str) -> ContextFunction:
             module = importlib.import_module(place)
     except ModuleNotFoundError as error:
         raise BadInput(f"context.function = {spec}: {error}") from None
+    except BadInput:
+        raise
+    except Exception as error:  # the user's own file: it may fail in any way
+        raise BadInput(
+            f"context.function = {spec}: {place} cannot be run: {type(error).__name__}: {error}"
+        ) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise BadInput(f"context.function = {spec}: {place} holds no function {name}")

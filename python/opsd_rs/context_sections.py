@@ -37,6 +37,9 @@ ContextFunction: TypeAlias = Callable[[View], Written]
 """Returns the text of the slot notes, or texts by slot (one of ``SECTIONS``), or None: bare."""
 
 
+_MUST = f"it must return None, a text, or texts by {', '.join(SECTIONS)}"
+
+
 class Filled(NamedTuple):
     """One rollout's sections."""
 
@@ -150,18 +153,24 @@ class Rules:
 
     def _by_function(self, view: View) -> Filled:
         assert self.function is not None
-        written = self.function(view)
+        try:
+            written = self.function(view)
+        except Exception as error:  # the user's own code: it may fail in any way
+            raise BadInput(
+                f'context "{self.context.name}": its function failed on problem {view.problem.problem_id}, sample '
+                f"{view.rollout.sample}: {type(error).__name__}: {error}"
+            ) from error
         if written is None:
             return Filled((None,) * len(SECTIONS), ())
+        if not isinstance(written, (str, Mapping)):
+            raise BadInput(f'context "{self.context.name}": its function gave {written!r:.80}; {_MUST}')
         texts = {"notes": written} if isinstance(written, str) else dict(written)
         wrong = sorted(
             name for name, text in texts.items() if name not in SECTIONS or not isinstance(text, str)
         )
         if wrong:
-            raise BadInput(
-                f'context "{self.context.name}": its function gave {", ".join(map(repr, wrong))}; it must return None,'
-                f" a text, or texts by {', '.join(SECTIONS)}"
-            )
+            given = ", ".join(map(repr, wrong))
+            raise BadInput(f'context "{self.context.name}": its function gave {given}; {_MUST}')
         return Filled(tuple(texts.get(name) for name in SECTIONS), tuple(n for n in SECTIONS if n in texts))
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from opsd_rs.disk import MIB, writing
+from opsd_rs.errors import BadInput
 
 
 class Clock:
@@ -131,12 +132,18 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
-    """All rows of a parquet file; none where the file is absent."""
+    """All rows of a parquet file; none where the file is absent.
+
+    :raises BadInput: a file that is no parquet table
+    """
     if not path.exists():
         return []
     import polars
 
-    return polars.read_parquet(path).to_dicts()
+    try:
+        return polars.read_parquet(path).to_dicts()
+    except polars.exceptions.PolarsError as error:
+        raise BadInput(f"{path}: no parquet table: {error}") from None
 
 
 def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
