@@ -1,19 +1,18 @@
 """What the published chat templates write around a user's message, and that short templates of the same shape do too.
 
 The goldens are the rendered strings as published for Qwen3, Olmo 3, Llama 3 and SmolLM2; SmolLM2's comes out of its
-own files, the others out of ``context_models``.
+own files, the others out of ``context_models``, and Qwen3's and Llama's out of the published templates too, which TRL
+carries.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib.util
+from pathlib import Path
 
 import context_models
 import pytest
 from opsd_rs.context_chat import LLAMA_DATE, chat_template
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OLMO_CLOSE = "<|im_end|>\n<|im_start|>user\nHi {x}!\n<|im_end|>\n<|im_start|>assistant\n"
 GOLDENS = {
@@ -64,6 +63,27 @@ def shape(family: str) -> context_models.Shape:
         before, _, after = llama.template.partition(context_models.LLAMA_SYSTEM)
         return llama._replace(template=before + after)
     return context_models.SHAPES[family]
+
+
+PUBLISHED = {"qwen3": "qwen3", "llama3": "llama3_2", "llama30": "llama3"}
+"""The files of TRL's ``chat_templates`` that hold a family's template as published."""
+
+
+def published(name: str) -> str:
+    """The text of one of TRL's templates; TRL itself is not loaded."""
+    found = importlib.util.find_spec("trl")
+    assert found is not None
+    assert found.origin is not None
+    return (Path(found.origin).parent / "chat_templates" / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("family", "thinking"), [key for key in GOLDENS if key[0] in PUBLISHED])
+def test_the_published_template_is_followed(family: str, thinking: bool, tmp_path: Path) -> None:
+    path = context_models.save(tmp_path, shape(family), template=published(PUBLISHED[family]))
+    chat = chat_template(str(path), thinking)
+    message = "Hi {x}!\n"
+    assert chat.encoder.render(message) == GOLDENS[family, thinking]
+    assert chat.encoder.encode("p", message) == chat.slow_encode(message)
 
 
 @pytest.mark.parametrize(("family", "thinking"), GOLDENS)
