@@ -36,9 +36,15 @@ from grading_workload import Task, workload
 Job = tuple[Task, str]
 Found = dict[str, Any]
 
-GROUPS = {"small": ((0,), 10), "failing": ((0, 1, 2), 1), "right": ((1, 2), 1), "mix": ((0, 1), 1)}
+GROUPS = {
+    "small": ((0,), 10),
+    "failing": ((0, 1, 2), 4),
+    "right": ((1,), 6),
+    "large": ((2,), 2),
+    "mix": ((0, 1), 1),
+}
 """Sizes of the tests, and problems per family and size at scale 1. small: all that end; failing: wrong and broken
-programs; right: right ones, bound by their own CPU time; mix: all, endless ones with small tests only."""
+programs; right and large: right ones, bound by their own CPU time; mix: all, endless ones with small tests only."""
 PR_SET_CHILD_SUBREAPER = 36
 TRIVIAL = "print(sum(map(int, input().split())))"
 
@@ -49,6 +55,7 @@ def jobs_of(group: str, tasks: Sequence[Task]) -> list[Job]:
         "small": ("right", "wrong", "error"),
         "failing": ("wrong", "error"),
         "right": ("right",),
+        "large": ("right",),
         "mix": ("right", "wrong", "error", "endless"),
     }[group]
     chosen = [(task, kind) for task in tasks for kind in kinds if kind != "endless" or task.level == 0]

@@ -1,6 +1,9 @@
 """A workload of LiveCodeBench's shape, made from a seed: problems with small and large tests, and programs for them
 that are right, wrong, broken, or never end.
 
+As there, a problem's first tests are the few bytes of its statement's examples, and of the others some are small, some
+as large as the problem's limits allow: what fails usually fails early, but the whole problem has to be carried.
+
 Ten families, half of them reading standard input, half called as methods of ``class Solution``. Expected outputs come
 from each family's own right program, run here. Nothing is downloaded.
 """
@@ -24,7 +27,7 @@ class Task:
 
     name: str
     level: int
-    """0: tests of a few bytes, 1: kilobytes, 2: up to about two megabytes."""
+    """The largest tests are 0: of a few bytes, 1: kilobytes, 2: up to about two megabytes."""
     entry_point: str | None
     inputs: list[str]
     outputs: list[str]
@@ -280,21 +283,25 @@ def programs(family: Family, number: int) -> dict[str, str]:
     return made
 
 
-def workload(
-    levels: tuple[int, ...] = (0, 1, 2), copies: int = 2, num_tests: int = 20, seed: int = 7
-) -> list[Task]:
-    """``copies`` problems per family and level, with ``num_tests`` tests each (a third of them at level 2)."""
+def test_sizes(rng: random.Random, sizes: tuple[int, int, int], level: int) -> list[int]:
+    """Of one problem's tests, in order: examples, then from small to as large as its level allows."""
+    examples = [rng.randint(max(2, sizes[0] // 2), sizes[0]) for _ in range(2)]
+    if level == 0:
+        return examples + [rng.randint(max(2, sizes[0] // 2), sizes[0]) for _ in range(18)]
+    middle = [rng.randint(sizes[0], sizes[1]) for _ in range(8 if level == 1 else 4)]
+    large = [rng.randint(sizes[level] // 2, sizes[level]) for _ in range(10 if level == 1 else 6)]
+    return examples + middle + large
+
+
+def workload(levels: tuple[int, ...] = (0, 1, 2), copies: int = 2, seed: int = 7) -> list[Task]:
+    """``copies`` problems per family and level, with 20 tests each (12 at level 2)."""
     rng = random.Random(seed)
     tasks = []
     for copy in range(copies):
         for level in levels:
             for family in FAMILIES:
-                count = num_tests if level < 2 else max(2, num_tests // 3)
-                size = family.sizes[level]
-                made = [
-                    answer(family, family.make(rng, max(2, rng.randint(size // 2, size))))
-                    for _ in range(count)
-                ]
+                sizes = test_sizes(rng, family.sizes, level)
+                made = [answer(family, family.make(rng, size)) for size in sizes]
                 tasks.append(
                     Task(
                         f"{family.name}-{level}-{copy}",

@@ -10,13 +10,12 @@ use std::os::fd::RawFd;
 use crate::plan::Layer;
 use crate::policy::{self, CONTROL_FD};
 use crate::zygote::{Borrowed, Job, OPEN_FILES, Zygote};
-use crate::{landlock, sys, wire};
+use crate::{sys, wire};
 
 /// Where a child keeps its code before the test and its report after it.
 pub const REPORT_FD: RawFd = 4;
 /// A child's own input file, read-only; what descriptor 0 is made from.
 const INPUT_FD: RawFd = 5;
-const SCOPE_FD: RawFd = 6;
 
 /// Ends the process; standard error tells the driver which step it was.
 fn give_up(step: &str, error: &io::Error) -> ! {
@@ -47,16 +46,9 @@ impl Zygote {
         if sys::parent_pid() != self.parent_id {
             sys::exit(wire::SETUP_FAILED); // it died before the line above
         }
-        self.place_descriptors(&job);
+        place_descriptors(&job);
         if self.has(Layer::Rlimits) {
             limit_resources(&job);
-        }
-        if self.scope.is_some() {
-            must(
-                "enter own Landlock scope",
-                landlock::enter(&Borrowed(SCOPE_FD)),
-            );
-            drop(sys::adopt(SCOPE_FD));
         }
         self.report_ready(&job);
         if self.has(Layer::Rlimits) {
@@ -92,23 +84,19 @@ impl Zygote {
             must("report ready", sys::send(CONTROL_FD, &ready(), &[]));
         }
     }
+}
 
-    /// 0 the null device until the first test, 1 stdout, 2 stderr, 3 control, 4 report; nothing else stays open. The
-    /// zygote's socket in particular: a program that holds it could answer for the zygote.
-    fn place_descriptors(&self, job: &Job) {
-        // One open file for all children; no sign from one to the next.
-        must("null device", sys::plain_flags(0));
-        must("stdout", sys::place(job.stdout, 1));
-        must("stderr", sys::place(job.stderr, 2));
-        must("control", sys::place(job.control, CONTROL_FD));
-        must("report", sys::place(job.report, REPORT_FD));
-        let mut first = REPORT_FD + 1; // INPUT_FD comes with the first test
-        if let Some(scope) = self.scope {
-            must("scope", sys::place(scope, SCOPE_FD));
-            first = SCOPE_FD + 1;
-        }
-        must("close the rest", sys::close_from(first as u32));
-    }
+/// 0 the null device until the first test, 1 stdout, 2 stderr, 3 control, 4 report; nothing else stays open. The
+/// zygote's socket in particular: a program that holds it could answer for the zygote.
+fn place_descriptors(job: &Job) {
+    // One open file for all children; no sign from one to the next.
+    must("null device", sys::plain_flags(0));
+    must("stdout", sys::place(job.stdout, 1));
+    must("stderr", sys::place(job.stderr, 2));
+    must("control", sys::place(job.control, CONTROL_FD));
+    must("report", sys::place(job.report, REPORT_FD));
+    // INPUT_FD comes with the first test.
+    must("close the rest", sys::close_from(REPORT_FD as u32 + 1));
 }
 
 fn limit_resources(job: &Job) {

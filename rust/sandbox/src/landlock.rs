@@ -96,14 +96,6 @@ pub(crate) fn domain(abi: i64, grants: &[Grant]) -> Sys<OwnedFd> {
     Ok(ruleset)
 }
 
-/// A child's extra layer: its own scope, apart from its siblings'. `None` where the kernel is too old.
-pub(crate) fn own_scope(abi: i64) -> Sys<Option<OwnedFd>> {
-    if words(abi) < 3 {
-        return Ok(None);
-    }
-    sys::landlock_ruleset([0, 0, SCOPES], 3).map(Some)
-}
-
 /// Enters a rule set, for good.
 pub(crate) fn enter(ruleset: &impl AsRawFd) -> Sys<()> {
     sys::call(

@@ -11,7 +11,7 @@
 //!   (capabilities, Landlock, seccomp stage one, resource limits), and from then on only forks and reaps on request. It
 //!   holds no code and no input.
 //! * A **child** is forked for each program. It takes four descriptors (stdout, stderr, control, report; input comes test by
-//!   test), closes the rest, takes its limits, enters its own Landlock scope and seccomp stage two, reports ready, and runs the
+//!   test), closes the rest, takes its limits, enters seccomp stage two, reports ready, and runs the
 //!   program on one input after the other. It is killed when it is no longer wanted.
 //!
 //! driver <-> zygote: fork and reap. driver <-> child: "done" one way, the next input the other way. When a child says

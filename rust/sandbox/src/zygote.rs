@@ -54,7 +54,6 @@ pub struct Zygote {
     without: u64,
     /// What its children see as their parent's id.
     pub(crate) parent_id: i32,
-    pub(crate) scope: Option<RawFd>,
     pub(crate) stage_two: Vec<sock_filter>,
     /// The same with threads refused.
     pub(crate) stage_two_single: Vec<sock_filter>,
@@ -96,7 +95,6 @@ impl Zygote {
             socket,
             without,
             parent_id: sys::pid(),
-            scope: None,
             stage_two: Vec::new(),
             stage_two_single: Vec::new(),
             listen: false,
@@ -143,8 +141,6 @@ impl Zygote {
                     "this kernel has no Landlock (5.13 or later, and `landlock` in lsm=)".into(),
                 );
             }
-            let scope = step("Landlock scope", landlock::own_scope(abi))?;
-            self.scope = scope.map(IntoRawFd::into_raw_fd);
             let domain = step("Landlock rules", landlock::domain(abi, &grants))?;
             step("enter Landlock", landlock::enter(&domain))?;
         }
