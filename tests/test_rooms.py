@@ -62,7 +62,9 @@ HEAVY = {
     "rich": {"show", "progress"},
     "polars": {"journal", "law_table", "law_runs", "problem_records", "grade_results"},
     "matplotlib": {"figures"},
-    "_core": {"grading", "grading_options", "context_templates", "context_batch", "context_chat", "doctor"},
+    "_core": {
+        "grading", "grading_options", "lcb_rules", "context_templates", "context_batch", "context_chat", "doctor",
+    },
     "torch": {
         "ranks", "model", "rollout", "vllm_engine", "weight_sync", "student", "teacher", "loss", "house", "distill",
         "sync", "checkpoint",

@@ -11,6 +11,7 @@ __all__ = [
     "Chat",
     "ContextTemplate",
     "Sandbox",
+    "all_plain_json",
     "as_official_function",
     "climb",
     "extract_code",
@@ -61,6 +62,9 @@ class ContextTemplate:
         is_static: bool,
     ) -> ContextTemplate: ...
     def fill(self, prompt: str, sections: Sequence[str | None]) -> str: ...
+
+def all_plain_json(texts: Sequence[str]) -> bool:
+    """Whether each text is JSON that Python's reader takes without a word; False where it has to be asked."""
 
 def as_official_function(source: str) -> str | None:
     """A program on standard input as the official runner rewrites it; None where its own process finds that out."""

@@ -30,7 +30,7 @@ from opsd_rs.records import Problem, Solution
 
 START_SECONDS = 120.0
 """Wait for the sandboxes to come up; normally well under one second."""
-SHELF_CHARS = 1 << 28
+SHELF_BYTES = 1 << 28
 """Tests kept in the supervisor between calls, so that a problem is sent once for all its rollouts."""
 
 _BOOT = """
@@ -64,7 +64,7 @@ class Supervisor:
         self._jobs = itertools.count()
         self._keys = itertools.count()
         self._shelf: OrderedDict[int, tuple[Problem, int, int]] = OrderedDict()
-        self._shelf_chars = 0
+        self._shelf_bytes = 0
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._socket, theirs = socket.socketpair()
         with theirs:
@@ -160,25 +160,27 @@ class Supervisor:
         """Key of ``problem`` on the supervisor's side; least recently used ones make room."""
         known = self._shelf.pop(id(problem), None)
         if known is None:
-            key, num_chars = next(self._keys), sum(len(t.input) + len(t.output) for t in problem.tests)
+            texts = [(_utf8(test.input), _utf8(test.output)) for test in problem.tests]
+            sizes = [(len(given), len(wanted)) for given, wanted in texts]
+            key, num_bytes = next(self._keys), sum(map(sum, sizes))
             own = problem.compare and comparator(problem.compare, f"problem {problem.problem_id}: ")
             record = {
                 "problem_id": problem.problem_id,
                 "entry_point": problem.entry_point,
-                "tests": [{"input": test.input, "output": test.output} for test in problem.tests],
                 "time_limit_seconds": problem.time_limit_seconds,
                 "memory_limit_mib": problem.memory_limit_mib,
                 "compare": own,
                 "official": oddities(problem) if self._official else {},
             }
-            self._send({"kind": "shelve", "key": key, "problem": record})
-            self._shelf_chars += num_chars
-            known = (problem, key, num_chars)  # holding the problem keeps its id() from being given away
+            self._send({"kind": "shelve", "key": key, "problem": record, "sizes": sizes})
+            self._outbox.put(b"".join(itertools.chain(*texts)))
+            self._shelf_bytes += num_bytes
+            known = (problem, key, num_bytes)  # holding the problem keeps its id() from being given away
         self._shelf[id(problem)] = known
-        while self._shelf_chars > SHELF_CHARS and len(self._shelf) > 1:
-            _, (_, old, num_chars) = self._shelf.popitem(last=False)
+        while self._shelf_bytes > SHELF_BYTES and len(self._shelf) > 1:
+            _, (_, old, num_bytes) = self._shelf.popitem(last=False)
             self._send({"kind": "unshelve", "key": old})
-            self._shelf_chars -= num_chars
+            self._shelf_bytes -= num_bytes
         return known[1]
 
     def _send(self, message: Mapping[str, Any]) -> None:
@@ -234,7 +236,11 @@ class Supervisor:
         return f"{how}; it said: {said}" if said else how
 
 
+def _utf8(text: str) -> bytes:
+    """A lone surrogate has no UTF-8 form and becomes "?"."""
+    return text.encode("utf-8", "replace")
+
+
 def _frame(message: Mapping[str, Any]) -> bytes:
-    # A lone surrogate has no UTF-8 form and becomes "?".
-    body = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
+    body = _utf8(json.dumps(message, ensure_ascii=False))
     return struct.pack(">I", len(body)) + body

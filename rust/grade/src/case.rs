@@ -10,7 +10,7 @@ use crate::feedback::Feedback;
 use crate::official::Oddities;
 
 /// One test. For function calls `input` holds one JSON value per line and `output` one JSON value.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Case {
     /// Standard input, or arguments.
     pub input: String,
@@ -26,6 +26,7 @@ pub struct Problem {
     /// None: the program reads standard input. `name` or `Class.name`: it is called.
     pub entry_point: Option<String>,
     /// In the order in which results are reported.
+    #[serde(skip)]
     pub tests: Vec<Case>,
     /// CPU seconds per test.
     pub time_limit_seconds: f64,

@@ -37,4 +37,7 @@ pub enum Error {
     /// A frame that is no message of the protocol.
     #[error("frame from the caller: {0}")]
     Frame(#[from] serde_json::Error),
+    /// A test's text that is no UTF-8.
+    #[error("test from the caller: {0}")]
+    Text(#[source] std::string::FromUtf8Error),
 }

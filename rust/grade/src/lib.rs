@@ -18,6 +18,7 @@ mod feedback;
 mod isolation;
 mod judge;
 mod official;
+mod plain;
 mod prepare;
 mod protocol;
 mod quiet;
@@ -36,6 +37,7 @@ pub use judge::Judge;
 #[cfg(fuzzing)]
 pub use official::judge_any_reports;
 pub use official::{Odd, Oddities, Official, as_function};
+pub use plain::is_plain_json;
 pub use prepare::Prepared;
 pub use reason::Reason;
 pub use supervisor::supervise;

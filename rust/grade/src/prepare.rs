@@ -5,6 +5,8 @@
 //! Tests are kept in the order in which they run: the smallest input first (most failures show there, at once), then the
 //! largest (a program too slow shows there), then the rest as given. Results are reported in the order given.
 
+use std::sync::OnceLock;
+
 use opsd_sandbox::{Entry, Input, Limits};
 
 use crate::case::{Case, Overrides, Problem, Profile};
@@ -41,8 +43,28 @@ pub struct Prepared {
 #[derive(Debug)]
 pub(crate) struct Expected {
     pub(crate) text: String,
-    /// Function problems only.
-    pub(crate) value: Option<Value>,
+    is_value: bool,
+    value: OnceLock<Option<Value>>,
+}
+
+impl Expected {
+    /// `is_value`: the result of a function, as JSON.
+    pub(crate) fn new(text: String, is_value: bool) -> Self {
+        let value = OnceLock::new();
+        Self {
+            text,
+            is_value,
+            value,
+        }
+    }
+
+    /// A function's result, read when first asked for: a failing program leaves most of a problem's tests untouched.
+    pub(crate) fn value(&self) -> Option<&Value> {
+        let read = || Value::parse(self.text.as_bytes());
+        self.value
+            .get_or_init(|| self.is_value.then(read).flatten())
+            .as_ref()
+    }
 }
 
 impl Prepared {
@@ -90,10 +112,7 @@ impl Prepared {
         for (index, case) in in_order {
             if entry == Entry::Stdin {
                 inputs.push(case.input.into_bytes().into());
-                outputs.push(Expected {
-                    text: case.output,
-                    value: None,
-                });
+                outputs.push(Expected::new(case.output, false));
                 continue;
             }
             let input = strip(case.input.as_bytes());
@@ -110,13 +129,12 @@ impl Prepared {
                     line + 1
                 )));
             }
-            let value = Value::parse(case.output.as_bytes())
-                .ok_or_else(|| bad(format!("test {index}, output: not a JSON value")))?;
             inputs.push(input.to_vec().into());
-            outputs.push(Expected {
-                text: case.output,
-                value: Some(value),
-            });
+            let expected = Expected::new(case.output, true);
+            if expected.value().is_none() {
+                return Err(bad(format!("test {index}, output: not a JSON value")));
+            }
+            outputs.push(expected);
         }
         Ok(Self {
             entry,
@@ -134,7 +152,7 @@ impl Prepared {
     /// `position`-th.
     pub(crate) fn judge(&self, position: usize, answer: &[u8], room: &mut CheckerRoom) -> Judged {
         let expected = &self.outputs[position];
-        let right = match &expected.value {
+        let right = match expected.value() {
             None => self
                 .comparator
                 .same_output(answer, expected.text.as_bytes()),
@@ -224,11 +242,11 @@ mod tests {
     fn functions_are_judged_by_value_and_programs_by_text() {
         let function = prepare(problem(Some("f"), "[1, 2]\n3\n", "[1, 2.0]")).unwrap();
         let value = |text: &[u8]| Value::parse(text).unwrap();
-        let expected = function.outputs[0].value.as_ref().unwrap();
+        let expected = function.outputs[0].value().unwrap();
         assert!(value(b"[1.0,2]").same_value(expected));
         assert_eq!(&*function.inputs[0], b"[1, 2]\n3");
         let program = prepare(problem(None, "", "[1, 2]")).unwrap();
-        assert!(program.outputs[0].value.is_none());
+        assert!(program.outputs[0].value().is_none());
     }
 
     #[test]

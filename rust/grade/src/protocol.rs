@@ -1,4 +1,5 @@
-//! The wire between the caller and the supervisor: frames of a 4-byte big-endian length and one JSON message.
+//! The wire between the caller and the supervisor: frames of a 4-byte big-endian length and one JSON message. The texts
+//! of a problem's tests, megabytes at times, follow their message as they are.
 //!
 //! The caller opens with `Settings`; the supervisor answers `Ready` or `Fault`. From then on the caller puts problems
 //! on the shelf, sends jobs that name them, and takes problems off; results come back in the order they finish.
@@ -8,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::case::{Problem, Solution};
+use crate::case::{Case, Problem, Solution};
 use crate::error::Error;
 use crate::verdict::Grade;
 
@@ -20,8 +21,10 @@ pub(crate) enum Request {
     Shelve {
         /// Chosen by the caller, unique.
         key: u64,
-        /// The problem with its tests.
+        /// The problem, without its tests.
         problem: Problem,
+        /// Bytes of each test's input and output, whose texts follow the frame in this order.
+        sizes: Vec<(usize, usize)>,
     },
     /// Forget a problem.
     Unshelve {
@@ -89,6 +92,28 @@ pub(crate) fn receive<T: DeserializeOwned>(stream: &mut impl Read) -> Result<Opt
         return Ok(None);
     }
     Ok(Some(serde_json::from_slice(&body)?))
+}
+
+/// The tests that follow a [`Request::Shelve`], or None where the caller died.
+pub(crate) fn receive_tests(
+    stream: &mut impl Read,
+    sizes: &[(usize, usize)],
+) -> Result<Option<Vec<Case>>, Error> {
+    let mut text = |length: usize| -> Result<Option<String>, Error> {
+        let mut bytes = vec![0; length];
+        if !fill(stream, &mut bytes)? {
+            return Ok(None);
+        }
+        String::from_utf8(bytes).map(Some).map_err(Error::Text)
+    };
+    let mut tests = Vec::with_capacity(sizes.len());
+    for &(input, output) in sizes {
+        match (text(input)?, text(output)?) {
+            (Some(input), Some(output)) => tests.push(Case { input, output }),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(tests))
 }
 
 fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> Result<bool, Error> {

@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::isolation;
 use crate::judge::Judge;
 use crate::prepare::Prepared;
-use crate::protocol::{Reply, Request, receive, send};
+use crate::protocol::{Reply, Request, receive, receive_tests, send};
 use crate::quiet::Turnstile;
 
 /// How often the caller's life is looked at; its socket usually tells at once.
@@ -82,7 +82,15 @@ fn serve(
     let mut shelf: HashMap<u64, Shelved> = HashMap::new();
     while let Some(request) = receive::<Request>(&mut stream)? {
         match request {
-            Request::Shelve { key, problem } => {
+            Request::Shelve {
+                key,
+                mut problem,
+                sizes,
+            } => {
+                let Some(tests) = receive_tests(&mut stream, &sizes)? else {
+                    break;
+                };
+                problem.tests = tests;
                 let prepared = Prepared::under(problem, settings, &comparator)
                     .map_err(|error| error.to_string());
                 shelf.insert(key, Arc::new(prepared));

@@ -48,6 +48,14 @@ pub(crate) fn as_official_function(
     crossing(py, || Ok::<_, Crossed>(opsd_grade::as_function(source)))
 }
 
+/// Whether each of the texts is JSON, without anything that Python's reader may take otherwise.
+#[pyfunction]
+pub(crate) fn all_plain_json(py: Python<'_>, texts: Vec<String>) -> Result<bool, Crossed> {
+    crossing(py, move || {
+        Ok::<_, Crossed>(texts.iter().all(|text| opsd_grade::is_plain_json(text)))
+    })
+}
+
 /// Whether the standard output `actual` answers `expected`.
 #[pyfunction]
 #[pyo3(signature = (actual, expected, compare = "official"))]

@@ -12,7 +12,9 @@ mod _core {
     #[pymodule_export]
     use crate::assemble::{PyChat, PyContextTemplate};
     #[pymodule_export]
-    use crate::grade::{as_official_function, extract_code, same_output, same_value, supervise};
+    use crate::grade::{
+        all_plain_json, as_official_function, extract_code, same_output, same_value, supervise,
+    };
     #[pymodule_export]
     use crate::sandbox::{PySandbox, climb, probe, sandbox_zygote};
 }

@@ -72,14 +72,7 @@ impl Prepared {
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         for case in problem.tests {
             inputs.push(case.input.into_bytes().into());
-            let value = match entry {
-                Entry::Stdin => None,
-                Entry::Function { .. } => Value::parse(case.output.as_bytes()),
-            };
-            outputs.push(Expected {
-                text: case.output,
-                value,
-            });
+            outputs.push(Expected::new(case.output, entry != Entry::Stdin));
         }
         Self {
             entry,
@@ -95,6 +88,6 @@ impl Prepared {
 
     /// The expected result of a function's test; None if it is no JSON value.
     pub(crate) fn expected_value(&self, index: usize) -> Option<&Value> {
-        self.outputs.get(index)?.value.as_ref()
+        self.outputs.get(index)?.value()
     }
 }
