@@ -44,6 +44,7 @@ pub(super) fn statements(source: &str) -> Option<Vec<Line>> {
     }
     let mut lines = Vec::new();
     let mut depths: Vec<usize> = Vec::new();
+    let mut in_one_line = None; // indentation of a statement whose body stands beside its head
     let mut at = 0;
     while at < source.len() {
         let text = source[at..].trim_start_matches([' ', '\t']);
@@ -56,6 +57,9 @@ pub(super) fn statements(source: &str) -> Option<Vec<Line>> {
         if text.is_empty() {
             break;
         }
+        if text.starts_with('\\') || in_one_line.is_some_and(|depth| depth < indent.len()) {
+            return None;
+        }
         depths.retain(|&depth| depth < indent.len());
         depths.push(indent.len());
         if (indent.contains(' ') && indent.contains('\t')) || depths.len() > DEEPEST {
@@ -67,7 +71,8 @@ pub(super) fn statements(source: &str) -> Option<Vec<Line>> {
             ..Reader::default()
         };
         at += reader.read()? + 1; // its end
-        reader.split(indent, &mut lines)?;
+        let has_body = reader.split(indent, &mut lines)?;
+        in_one_line = has_body.then_some(indent.len());
     }
     Some(lines)
 }
@@ -105,7 +110,7 @@ impl Reader<'_> {
                 b'\n' if self.depth == 0 => break,
                 b'\n' | b' ' | b'\t' => 1,
                 b'#' => self.text[at..].find('\n').unwrap_or(bytes.len() - at),
-                b'\\' if bytes.get(at + 1) == Some(&b'\n') => 2,
+                b'\\' if bytes.get(at + 1) == Some(&b'\n') && at + 2 < bytes.len() => 2,
                 b'\\' => return None,
                 _ => 0,
             };
@@ -187,13 +192,11 @@ impl Reader<'_> {
         Some(at + length)
     }
 
-    /// Adds its statements to the lines.
-    fn split(&self, indent: &str, lines: &mut Vec<Line>) -> Option<()> {
+    /// Adds its statements to the lines. Whether one is the body of another.
+    fn split(&self, indent: &str, lines: &mut Vec<Line>) -> Option<bool> {
         let mut push = |indent: &str, text: &str| {
-            let (indent, text) = (indent.to_owned(), text.trim().to_owned());
-            if !text.is_empty() {
-                lines.push(Line { indent, text });
-            }
+            let (indent, text) = (indent.to_owned(), text.to_owned());
+            lines.push(Line { indent, text });
         };
         let (mut begin, mut inner) = (0, indent.to_owned());
         let word = first_word(&self.out);
@@ -205,10 +208,23 @@ impl Reader<'_> {
         } else if matches!(word, "case" | "match") && !self.out.trim_end().ends_with(':') {
             return None; // its body may stand on the same line
         }
+        let mut has_body = false;
         for &end in self.ends.iter().chain([&self.out.len()]) {
-            push(&inner, self.out.get(begin..end)?);
+            let text = self.out.get(begin..end)?.trim_matches([' ', '\t']); // no other white space is Python's
+            let word = first_word(text);
+            let stands_alone =
+                HEADS.contains(&word) || matches!(word, "case" | "match") || text.starts_with('@');
+            if stands_alone && (begin > 0 || end < self.out.len()) {
+                return None; // beside another one
+            }
+            if !text.is_empty() {
+                push(&inner, text);
+                has_body = inner.len() > indent.len();
+            } else if end < self.out.len() {
+                return None; // a semicolon that ends nothing
+            }
             begin = end + 1;
         }
-        Some(())
+        Some(has_body)
     }
 }

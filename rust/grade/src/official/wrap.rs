@@ -8,7 +8,7 @@ use super::statements::{Line, statements};
 
 /// Sources with one of these may look at line numbers, at their own text, or be another case than a function's.
 const LOOKS_BACK: &[&str] = &[
-    "class Solution",
+    "Solution",
     "__code__",
     "bdb",
     "co_",
@@ -35,6 +35,9 @@ pub fn as_function(source: &str) -> Option<String> {
         return None;
     }
     let lines = statements(source)?;
+    if !lines.first()?.is_top() {
+        return None; // Python would not take it
+    }
     let goes_on = |line: &Line| matches!(line.word(), "elif" | "else" | "except" | "finally");
     let last = lines
         .iter()
@@ -42,10 +45,15 @@ pub fn as_function(source: &str) -> Option<String> {
     let (mut imports, mut rest) = (String::new(), String::from("def wrapped_function():\n"));
     let body = guarded(&lines[last..])?;
     let outside = if body.is_empty() { lines.len() } else { last };
-    let (mut in_import, mut is_empty) = (false, body.is_empty());
+    let (mut in_import, mut decorated, mut is_empty) = (false, false, body.is_empty());
     for line in &lines[..outside] {
         if line.is_top() {
-            in_import = matches!(line.word(), "import" | "from");
+            let imports_now = matches!(line.word(), "import" | "from");
+            if (in_import && goes_on(line)) || (imports_now && decorated) {
+                return None; // an import amidst a statement
+            }
+            in_import = imports_now;
+            decorated = line.text.starts_with('@');
         } else if in_import {
             return None; // an indented line under an import
         }
@@ -82,12 +90,14 @@ fn guarded(statement: &[Line]) -> Option<&[Line]> {
     if head.word() != "if" || !head.text.contains("__name__") {
         return Some(&[]);
     }
-    let test = head.text[2..].trim_start().strip_prefix("__name__")?;
-    let test = test.trim_start().strip_prefix("==")?.trim_start();
+    let blank = [' ', '\t'];
+    let test = head.text[2..].trim_start_matches(blank);
+    let test = test.strip_prefix("__name__")?.trim_start_matches(blank);
+    let test = test.strip_prefix("==")?.trim_start_matches(blank);
     let rest = ["'__main__'", "\"__main__\""]
         .iter()
         .find_map(|name| test.strip_prefix(name))?;
-    let is_plain = rest.trim_start() == ":" && !body.iter().any(Line::is_top);
+    let is_plain = rest.trim_start_matches(blank) == ":" && !body.iter().any(Line::is_top);
     (is_plain && !body.is_empty()).then_some(body)
 }
 
@@ -109,6 +119,10 @@ mod tests {
         becomes(
             "print(1) ;a = 2 ; # ;\n",
             "def wrapped_function():\n\tprint(1)\n\ta = 2\n",
+        );
+        becomes(
+            "x = 1\u{3000}\n",
+            "def wrapped_function():\n\tx = 1\u{3000}\n",
         );
         becomes("x = 1 + \\\n2\n", "def wrapped_function():\n\tx = 1 +  2\n");
         becomes(
@@ -165,6 +179,19 @@ mod tests {
             "x = \\ 1\n",
             "import traceback\nx = 1\n",
             "class Solution: pass\n",
+            "class  Solution: pass\n",
+            "x = 1;;\n",
+            "x = 1\n;y = 2\n",
+            "x = 1 \\\n",
+            "x = 1\n\\\n  y = 2\n",
+            "if x: y\n  z\n",
+            "if x: y;\n  z\n",
+            "if x: if y: z\n",
+            "x; def f(): y\n",
+            " x\ny\n",
+            "@d;\ndef f(): y\n",
+            "@d\nimport os\ndef f(): y\n",
+            "try:\n  x\nimport os\nexcept y:\n  z\n",
             " \tx = 1\n",
             "x = 1\r\n",
             "x = zip'a'\n",
