@@ -71,6 +71,7 @@ HEAVY = {
     },
     "transformers": {"model", "rollout", "student", "context_chat"},
     "tokenizers": {"model"},
+    "bm25s": {"context_examples"},
     "deepspeed": {"student"},
     "vllm": {"vllm_server", "weight_sync"},
     "ray": {"grading_ray", "grading_cluster"},

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 State = Literal["ok", "absent", "warning", "fault"]
 
 EXTRAS = {
-    "base": ("click", "numpy", "polars", "pydantic", "rich"),
+    "base": ("bm25s", "click", "numpy", "polars", "pydantic", "rich"),
     "train": ("torch", "transformers", "accelerate", "gguf", "safetensors", "deepspeed", "huggingface_hub"),
     "plot": ("matplotlib",),
 }
