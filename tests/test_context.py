@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -196,6 +197,9 @@ def test_a_faulty_context_is_refused_by_key(changes: dict[str, str], word: str) 
     assert word in str(caught.value)
 
 
+MORE = 15 if os.environ.get("OPSD_RS_LONG_TESTS") else 1
+
+
 # --- Token ids ---------------------------------------------------------------------------------------------------
 
 TEXT = st.one_of(
@@ -210,7 +214,7 @@ TEXT = st.one_of(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50 * MORE, deadline=None)
 @given(message=TEXT)
 def test_ids_equal_the_tokenizers_own(chats: dict[str, ChatTemplate], family: str, message: str) -> None:
     chat = chats[family]
@@ -219,7 +223,7 @@ def test_ids_equal_the_tokenizers_own(chats: dict[str, ChatTemplate], family: st
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40 * MORE, deadline=None)
 @given(texts=st.lists(st.tuples(TEXT, st.none() | TEXT, st.none() | TEXT), min_size=1, max_size=8))
 def test_batches_equal_the_rendered_messages(
     chats: dict[str, ChatTemplate], family: str, texts: list[tuple[str, str | None, str | None]]
@@ -369,7 +373,7 @@ def test_decoding_leaves_out_special_tokens_only(qwen: Path) -> None:
 # --- Budgets -----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40 * MORE, deadline=None)
 @given(
     solution=st.none() | st.text(min_size=1, max_size=600),
     feedback=st.none() | st.text(min_size=1, max_size=600),

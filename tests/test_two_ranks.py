@@ -49,25 +49,29 @@ def train(run_dir: Path, model: Path, stage: int, ranks: int) -> list[dict[str, 
     return journal.read_lines(run_dir / "metrics.jsonl")
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """A folder with a model (``tiny``) and a run of one rank (``one``), and what that run measured."""
+    root = tmp_path_factory.mktemp("alone")
+    model = tiny_models.tiny(root / "tiny", "qwen3", tokenizer=smollm2)
+    return root, train(root / "one", model, 2, ranks=1)
+
+
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("stage", [2, 3])
-def test_two_ranks_train_as_one(stage: int, tmp_path: Path, smollm2: Path) -> None:
-    model = tiny_models.tiny(tmp_path / "tiny", "qwen3", tokenizer=smollm2)
-    one = train(tmp_path / "one", model, stage, ranks=1)
-    two = train(tmp_path / "two", model, stage, ranks=2)
+def test_two_ranks_train_as_one(stage: int, tmp_path: Path, alone: tuple[Path, list[dict[str, Any]]]) -> None:
+    root, one = alone  # on one rank there is nothing to shard: it is the measure of both stages
+    two = train(tmp_path / "two", root / "tiny", stage, ranks=2)
     assert len(one) == len(two) == 2
     for a, b in zip(one, two, strict=True):
         assert (a["trained_tokens"], a["optimizer_steps"]) == (b["trained_tokens"], b["optimizer_steps"])
         assert b["loss"] == pytest.approx(a["loss"], rel=1e-3)
         assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-3)
-    first, second = (
-        journal.read_table(tmp_path / run / "rollouts/step-000000.parquet") for run in ("one", "two")
-    )
+    runs = (root / "one", tmp_path / "two")
+    first, second = (journal.read_table(run / "rollouts/step-000000.parquet") for run in runs)
     assert [row["completion_ids"] for row in first] == [row["completion_ids"] for row in second]
     for name in ("oel_merged-000000", "oel_merged-000001", "oel_merged-memory"):
-        written, again = (
-            journal.read_lines(tmp_path / run / f"notes/{name}.jsonl") for run in ("one", "two")
-        )
+        written, again = (journal.read_lines(run / f"notes/{name}.jsonl") for run in runs)
         assert written == again  # both ranks drew their share of the texts, and each was written once
         assert written
         keys = [line.get("key", line["step"]) for line in written]
