@@ -78,6 +78,9 @@ def test_samples_that_are_odd() -> None:
         (sample(("1", "1"), fn_name=""), "def f(x): return x"),
         (sample(("1", 5), fn_name="f"), "def f(x): return x"),
         (sample(outputs=None, inputs=[""]), five),
+        (sample(("1", "1"), fn_name="Solution.f"), "class Solution:\n    def f(self, x): return x"),
+        (sample(("\ud800", "?")), "print(input())"),
+        (sample(("1", "\ud800")), "print('?')"),
     ]
     results, metadata = run(*pairs)
     outside = "Error during testing: "
@@ -98,6 +101,12 @@ def test_samples_that_are_odd() -> None:
         ([-4], f"{outside}cannot unpack non-iterable NoneType object"),
         ([-4], f"{outside}the JSON object must be str, bytes or bytearray, not int"),
         ([-4], f"{outside}'NoneType' object is not iterable"),
+        ([-4], f"{outside}cannot unpack non-iterable NoneType object"),
+        ([-4], "Runtime Error"),
+        (
+            [-4],
+            f"{outside}'utf-8' codec can't encode character '\\ud800' in position 0: surrogates not allowed",
+        ),
     ]
     assert [about["error"] for about in metadata[:3]] == [
         "KeyError('input_output')",

@@ -144,8 +144,9 @@ def _outside(message: str) -> Settled:
 
 
 def _name(function: Any) -> str | None:
-    """A name that is no string is found nowhere; neither is the empty one."""
-    return function if function is None or isinstance(function, str) else ""
+    """A name that is no string is found nowhere; neither is one with a point, of which a problem's `entry_point` would
+    mean the part behind it, nor the empty one."""
+    return function if function is None or (isinstance(function, str) and "." not in function) else ""
 
 
 def _text(given: Any) -> str:

@@ -29,6 +29,9 @@ BLOCKED = ("ipdb", "joblib", "resource", "psutil", "tkinter")
 # numpy sets these while it is imported, if they are not set; setting one is among the things that are gone.
 WANTED_BY_NUMPY = ("OPENBLAS_MAIN_FREE", "GOTOBLAS_MAIN_FREE")
 
+# Where the runner defines its mocks: shown wherever a program prints a type or an object, and in messages.
+RUNNERS_MODULE = "lcb_runner.evaluation.testing_util"
+
 _getcwd = os.getcwd
 
 
@@ -103,6 +106,8 @@ class Capturing:
 class MockBuffer:
     """``sys.stdin.buffer`` since May 2025: has no position. ``read`` gives everything, ``readline`` the first line."""
 
+    __module__ = RUNNERS_MODULE
+
     def __init__(self, inputs):
         self.inputs = inputs.encode("utf-8")
 
@@ -116,6 +121,8 @@ class MockBuffer:
 class MockStdinWithBuffer:
     """``sys.stdin`` since May 2025. ``readline`` moves on; ``read`` and ``readlines`` always give everything; it is
     not iterable; anything else is a StringIO's."""
+
+    __module__ = RUNNERS_MODULE
 
     def __init__(self, inputs):
         self.inputs = inputs
@@ -150,6 +157,13 @@ def mocked_open(inputs):
     return open
 
 
+def call_method(inputs):
+    """``read``, ``readlines`` and ``readline`` of the ``sys.stdin`` that was there before. Named as the runner's
+    function that makes them: the name is in the message about a wrong argument."""
+    lines = iter(inputs.split("\n"))
+    return lambda *_: inputs, lambda *_: inputs.split("\n"), lambda *_: next(lines)
+
+
 class MockedInput:
     """The input, for as long as this is entered. The order matters. First three methods of the ``sys.stdin`` that the
     program may have bound already: its lines come without their ends, and past the last one is a StopIteration.
@@ -160,11 +174,9 @@ class MockedInput:
 
     def __enter__(self):
         inputs, bound = self.inputs, sys.stdin
-        lines = iter(inputs.split("\n"))
         mock = MockStdinWithBuffer(inputs) if self.vintage == "2025-05" else io.StringIO(inputs)
         self.bound, self.opened = bound, builtins.open
-        bound.read, bound.readlines = lambda *_: inputs, lambda *_: inputs.split("\n")
-        bound.readline = lambda *_: next(lines)
+        bound.read, bound.readlines, bound.readline = call_method(inputs)
         sys.stdin, builtins.open = mock, mocked_open(inputs)
 
     def __exit__(self, *_):

@@ -27,14 +27,13 @@ import time
 import types
 
 from opsd_importing import blocked
-from opsd_mocks import CHANGED, Capturing, MockedInput, below, guard, import_with_a_folder
+from opsd_mocks import CHANGED, RUNNERS_MODULE, Capturing, MockedInput, below, guard, import_with_a_folder
 from opsd_rehearse import rehearse_official
 from opsd_rewrite import as_function, without_guard
 from opsd_typed import encode
 
 # Taken now: a program may replace what these names mean later.
-_dumps, _loads, _pread, _close, _stat, _now = json.dumps, json.loads, os.pread, os.close, os.fstat, time.time
-_alarm, _watch, _unwatch, _dup2 = signal.alarm, faulthandler.enable, faulthandler.disable, os.dup2
+_dumps, _loads, _pread, _close, _stat, _dup2 = json.dumps, json.loads, os.pread, os.close, os.fstat, os.dup2
 _str, _type, _exit = str, type, os._exit
 
 PRELUDE_LINES = 36  # of the runner's import text, its final line end included
@@ -42,13 +41,13 @@ MOST_DIGITS = 50_000
 RECURSION_LIMIT = 50_000
 LONGEST = 300  # characters of a text in the metadata
 # What lies below a program counts for the limit on recursion: as much as when a script calls the runner at top level.
-FRAMES_BELOW, FRAMES_OF_COMPILE, FRAMES_OF_MOCKS = 20, 1, 3
+FRAMES_BELOW, FRAMES_OF_COMPILE, FRAMES_OF_MOCKS = 19, 1, 3
 NO_METHOD = "cannot unpack non-iterable NoneType object"
 """What a program without the function gets to hear: the runner trips over its own return value."""
 
 
 class TimeoutException(Exception):
-    pass
+    __module__ = RUNNERS_MODULE
 
 
 def on_alarm(signum, frame):
@@ -73,7 +72,11 @@ def namespace(prelude):
 
 
 class Program:
-    """A candidate in its process."""
+    """A candidate in its process.
+
+    ``signal.alarm``, ``faulthandler.enable`` and ``time.time`` are looked up where the runner looks them up: a program
+    that takes them away breaks its own run there, too.
+    """
 
     def __init__(self, order, text, module):
         """``text``: the source, whose length the order tells, then the same as a function where that is known."""
@@ -83,7 +86,7 @@ class Program:
 
     def compile(self):
         """Defines the program; returns a report."""
-        _alarm(self.timeout)
+        signal.alarm(self.timeout)
         try:
             if self.name is None:
                 solution, name = self.rewritten(), "wrapped_function"
@@ -95,7 +98,7 @@ class Program:
         except Exception as error:
             return outside(error)
         finally:
-            _alarm(0)
+            signal.alarm(0)
         return {"step": "ready"} if self.method is not None else {"step": "outside", "message": NO_METHOD}
 
     def rewritten(self):
@@ -114,7 +117,7 @@ class Program:
     def define(self, text, gap, prelude, code=None):
         """Executes ``text``, or its ``code``, in a module of its own. A statement in the place of the
         prelude keeps the line numbers and the grammar (docstrings, ``from __future__``)."""
-        _alarm(self.timeout)
+        signal.alarm(self.timeout)
         try:
             if prelude:
                 module, text_then = self.module, "0" + "\n" * (PRELUDE_LINES + gap) + text
@@ -129,53 +132,55 @@ class Program:
             assert solution is not None  # as the runner does, without a word
             return solution
         finally:
-            _alarm(0)
+            signal.alarm(0)
 
     def test(self, text):
         """Runs one test; returns (report, bytes)."""
         try:
             return self.call(text) if self.name is not None else self.run(text)
         except Exception as error:
-            return outside(error), b""
+            report = outside(error), b""
+            signal.alarm(0)
+            return report
 
     def run(self, text):
-        _alarm(self.timeout)
-        _watch()
-        _alarm(self.timeout)
+        signal.alarm(self.timeout)
+        faulthandler.enable()
+        signal.alarm(self.timeout)
         with Capturing() as captured:
             try:
-                start = _now()
+                start = time.time()
                 with MockedInput(text, self.vintage), contextlib.suppress(SystemExit):
                     below(FRAMES_OF_MOCKS, self.method)
-                seconds = _now() - start
-                _alarm(0)
+                seconds = time.time() - start
+                signal.alarm(0)
             except Exception as error:
-                _alarm(0)
+                signal.alarm(0)
                 return raised(error), b""
             finally:
-                _alarm(0)
-                _unwatch()
+                signal.alarm(0)
+                faulthandler.disable()
         return {"step": "output", "seconds": seconds}, captured.text.encode("utf-8", "surrogatepass")
 
     def call(self, text):
         arguments = [_loads(line) for line in text.split("\n")]
-        _alarm(self.timeout)
-        _watch()
+        signal.alarm(self.timeout)
+        faulthandler.enable()
         try:
-            start = _now()
+            start = time.time()
             prediction = self.method(*arguments)
-            seconds = _now() - start
-            _alarm(0)
+            seconds = time.time() - start
+            signal.alarm(0)
             if isinstance(prediction, tuple):
                 prediction = list(prediction)
             self.last = prediction, arguments
             return {"step": "value", "seconds": seconds}, encode(prediction)
         except Exception as error:
-            _alarm(0)
+            signal.alarm(0)
             return {**raised(error), "inputs": shown(arguments)}, b""
         finally:
-            _alarm(0)
-            _unwatch()
+            signal.alarm(0)
+            faulthandler.disable()
 
     def show(self, result_too):
         """The texts of the last result, which turned out to be wrong. Spelling it runs the program's own code."""
