@@ -101,9 +101,10 @@ def test_programs_started_over_a_killed_run_and_its_successor(tmp_path: Path) ->
         run = subprocess.Popen(call, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         assert wait_until(lambda run=run: bool(children(run.pid)), 60)
         with Watcher(children(run.pid)[0]) as watcher:
-            # The results file is put in place when the sandboxes are up: what they start later is a program.
+            # The results file is put in place when the sandboxes are up: what they start later is a program. The
+            # folder's time is when: the file's own changes with each result.
             assert wait_until(lambda place=place: results.exists() and results.stat().st_ino != place, 60)
-            place, since = results.stat().st_ino, results.stat().st_ctime - time.time() + time.monotonic()
+            place, since = results.stat().st_ino, tmp_path.stat().st_mtime - time.time() + time.monotonic()
             while run.poll() is None:
                 time.sleep(0.01)
                 if attempt == 0 and len(results.read_bytes().splitlines()) >= 5:

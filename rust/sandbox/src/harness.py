@@ -7,29 +7,26 @@ apart from each other's leavings, and give them the same world in every run.
 ``core`` (the Rust half) offers ``seal``, ``next``, ``forked`` in the zygote and ``enter``, ``next_test`` in the child.
 """
 
-import _signal
 import atexit
 import builtins
 import contextlib
-import decimal
 import gc
 import importlib
 import json
 import linecache
 import os
-import random
 import re
 import site
 import sys
 import threading
 import traceback
 import types
-from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 
 import opsd_importing
 import opsd_rehearse
 from opsd_spell import NoForm, TooLarge, encode
 from opsd_start import register_at_fork as _register_at_fork
+from opsd_world import SOURCE, World
 
 # Programs get these for nothing: imported once, inherited by every fork. Rarer ones with a shared object of their own
 # (hashlib has three) are left to the programs: its mappings would make every fork dearer.
@@ -52,14 +49,12 @@ LOOKS_AROUND = {
 # fmt: on
 PRELUDE = {}
 
-SOURCE = "solution.py"
 LONGEST_MESSAGE = 4000  # characters; the Rust half cuts at 4096 bytes
-RECURSION_LIMIT = sys.getrecursionlimit()
 FUNCTION_RECURSION_LIMIT = 50_000  # LiveCodeBench's, for function calls
 
 # Taken now: a program may replace what these names mean later.
 _type, _len, _dumps, _loads, _words = type, len, json.dumps, json.loads, re.compile(r"\w+").findall
-_pread, _fork, _exit, _seed, _print = os.pread, os.fork, os._exit, random.seed, print
+_pread, _fork, _exit, _print = os.pread, os.fork, os._exit, print
 
 
 # Address space to report in after a MemoryError, never touched. Not a shared mapping: all children would share it.
@@ -246,9 +241,7 @@ class Program:
         if not result or report["end"] != "finished":
             return None, report
         try:
-            sys.set_int_max_str_digits(
-                0
-            )  # the program's limit on the digits of an int is none of our spelling's
+            sys.set_int_max_str_digits(0)  # the program's own limit on digits does not bind our spelling
             return encode(result[0], self.most_bytes), {"end": "finished", "value": True}
         except NoForm as error:
             note = f"the returned value has no JSON form: {error}"
@@ -269,64 +262,6 @@ def read_arguments():
         return [_loads(line) for line in text.split("\n") if line.strip()]
     finally:
         sys.set_int_max_str_digits(digits)
-
-
-class World:
-    """What a program may change in its process and the next test must find as it was."""
-
-    def __init__(self):
-        self.builtins = dict(vars(builtins))
-        self.environment = dict(os.environ._data)
-        self.path, self.argv = list(sys.path), [SOURCE]
-        # The module `signal` would turn each answer into an enum's member, at ten times the cost.
-        fixed = (_signal.SIGKILL, _signal.SIGSTOP)
-        self.handlers = {s: _signal.getsignal(s) for s in sorted(_signal.valid_signals()) if s not in fixed}
-        self.hooks = sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook
-        self.touched = True
-        self.reset()
-        self.touched = False
-
-    def open(self):
-        """Fresh standard streams, in a world as it was: nothing to do for the first test after the fork."""
-        if self.touched:
-            self.reset()
-        self.touched = True
-        stdin = TextIOWrapper(BufferedReader(FileIO(0, "r", closefd=False)), "utf-8")
-        stdout = TextIOWrapper(BufferedWriter(FileIO(1, "w", closefd=False)), "utf-8")
-        stderr = TextIOWrapper(BufferedWriter(FileIO(2, "w", closefd=False)), "utf-8", "backslashreplace")
-        stdin.mode, stdout.mode, stderr.mode = "r", "w", "w"  # as `open` would set them
-        sys.stdin = sys.__stdin__ = stdin
-        sys.stdout = sys.__stdout__ = stdout
-        sys.stderr = sys.__stderr__ = stderr
-        return stdout, stderr
-
-    def reset(self):
-        """Puts it back."""
-        names = vars(builtins)
-        names.update(self.builtins)
-        if _len(names) != _len(self.builtins):
-            for name in names.keys() - self.builtins.keys():
-                del names[name]
-        sys.settrace(None)
-        sys.setprofile(None)
-        threading.settrace(None)
-        threading.setprofile(None)
-        sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook = self.hooks
-        sys.setrecursionlimit(RECURSION_LIMIT)
-        sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
-        threading.stack_size(0)
-        _signal.setitimer(_signal.ITIMER_REAL, 0)
-        for number, handler in self.handlers.items():
-            if _signal.getsignal(number) is not handler and handler is not None:
-                _signal.signal(number, handler)
-        if os.environ._data != self.environment:
-            os.environ.clear()
-            for key, value in self.environment.items():
-                os.environ[os.fsdecode(key)] = os.fsdecode(value)
-        sys.path[:], sys.argv[:] = self.path, self.argv
-        decimal.setcontext(decimal.DefaultContext.copy())
-        _seed(0)
-        gc.enable()
 
 
 # --- the process ----------------------------------------------------------------------------------------------

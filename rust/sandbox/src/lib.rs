@@ -89,12 +89,13 @@ pub use zygote::Zygote;
 /// the zygote's life.
 pub const HARNESS: &str = include_str!("harness.py");
 /// What the harness imports, in this order: what comes first of all, imports that go another way than through folders,
-/// what the zygote runs before anything else, the plain spelling of a value.
-pub const MODULES: [(&str, &str); 4] = [
+/// what the zygote runs before anything else, the plain spelling of a value, what is reset between tests.
+pub const MODULES: [(&str, &str); 5] = [
     ("opsd_start", include_str!("start.py")),
     ("opsd_importing", include_str!("importing.py")),
     ("opsd_rehearse", include_str!("rehearse.py")),
     ("opsd_spell", include_str!("spell.py")),
+    ("opsd_world", include_str!("world.py")),
 ];
 /// What a zygote of an official flavour has besides, in this order.
 pub const OFFICIAL_MODULES: [(&str, &str); 4] = [

@@ -63,11 +63,8 @@ pub(crate) fn spawn(
     let before = sys::personality(None)?;
     let fixed = options.has(Layer::Determinism)
         && sys::personality(Some(before | NO_RANDOM_ADDRESSES)).is_ok();
-    let stack = sys::finite_stack()?; // an unlimited one would flip the new process's memory layout
-    let process = command.spawn();
-    if let Some(soft) = stack {
-        sys::soft_rlimit(libc::RLIMIT_STACK, soft)?;
-    }
+    // An unlimited one would flip the new process's memory layout.
+    let process = sys::with_finite_stack(|| command.spawn());
     if fixed {
         sys::personality(Some(before))?;
     }

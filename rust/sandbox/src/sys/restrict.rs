@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::null;
+use std::sync::{Mutex, PoisonError};
 
 use libc::{c_int, c_long, sock_filter};
 
@@ -161,8 +162,21 @@ pub(crate) fn soft_rlimit(resource: u32, soft: u64) -> Sys<()> {
     rlimit(resource, soft.min(limit.rlim_max), limit.rlim_max)
 }
 
-/// Makes an unlimited soft stack 8 MiB; returns what to restore.
-pub(crate) fn finite_stack() -> Sys<Option<u64>> {
+/// Runs something while this process's soft stack limit is finite: 8 MiB in the place of an unlimited one. The limit
+/// is the whole process's, so one caller at a time: another would find it changed, and lose it in mid-work.
+pub(crate) fn with_finite_stack<T>(work: impl FnOnce() -> Sys<T>) -> Sys<T> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if soft_stack()? != libc::RLIM_INFINITY {
+        return work();
+    }
+    soft_rlimit(libc::RLIMIT_STACK, 8 << 20)?;
+    let done = work();
+    soft_rlimit(libc::RLIMIT_STACK, libc::RLIM_INFINITY)?;
+    done
+}
+
+fn soft_stack() -> Sys<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -171,11 +185,7 @@ pub(crate) fn finite_stack() -> Sys<Option<u64>> {
     check(c_long::from(unsafe {
         libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit)
     }))?;
-    if limit.rlim_cur != libc::RLIM_INFINITY {
-        return Ok(None);
-    }
-    soft_rlimit(libc::RLIMIT_STACK, 8 << 20)?;
-    Ok(Some(libc::RLIM_INFINITY))
+    Ok(limit.rlim_cur)
 }
 
 /// Steps back behind everyone else's work: +5 nice, batch scheduling. Best effort.
@@ -185,5 +195,35 @@ pub(crate) fn step_back() {
     unsafe {
         libc::setpriority(libc::PRIO_PROCESS, 0, 5);
         libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_at_a_time_find_a_finite_stack_and_leave_it_as_it_was() {
+        let before = soft_stack().unwrap();
+        if soft_rlimit(libc::RLIMIT_STACK, libc::RLIM_INFINITY).is_err()
+            || soft_stack().unwrap() != libc::RLIM_INFINITY
+        {
+            return; // the hard limit is finite here: nothing to change
+        }
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let within = with_finite_stack(|| {
+                            std::thread::yield_now();
+                            soft_stack()
+                        });
+                        assert_eq!(within.unwrap(), 8 << 20);
+                    }
+                });
+            }
+        });
+        assert_eq!(soft_stack().unwrap(), libc::RLIM_INFINITY);
+        soft_rlimit(libc::RLIMIT_STACK, before).unwrap();
     }
 }
