@@ -261,17 +261,6 @@ def test_a_grader_sums_up_what_it_handed_over() -> None:
     assert summary["flags"]["confirmed"] == {"count": 1, "share": 0.25}
 
 
-def test_memory_budget_runs_the_largest_again_by_itself() -> None:
-    # Each holds 120 MiB for a while; the budget has room for one.
-    hungry = "block = bytearray(120 << 20)\nimport time\ntime.sleep(0.4)\n" + RIGHT
-    problem = Problem("add", "", ADD.tests[:1])
-    items = [(problem, Solution("add", n, code=f"{hungry}\n# {n}")) for n in range(3)]
-    with Grader(workers=3, memory_budget_mib=160) as grader:
-        grades = grader.grade(items)
-    assert [grade.verdict for grade in grades] == ["accepted"] * 3
-    assert any("killed" in grade.flags for grade in grades), "three at once were let be"
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
