@@ -407,6 +407,7 @@ def test_a_result_that_announces_too_much_does_not_end_the_grader(shape: str) ->
         ("device_read", ("landlock",)),
         ("env_secret", ("clean_env",)),
         ("thread_bomb", ("thread_cap",)),
+        ("thread_fan", ("thread_cap",)),
         ("fd_exhaust", ("rlimits",)),
         ("rlimit_raise", ("rlimits",)),
     ],

@@ -166,9 +166,10 @@ fn parse_run_delay(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// Live threads.
-pub(crate) fn threads(pid: i32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+/// Live threads. `None` where /proc does not show them: nobody can say how many there are.
+pub(crate) fn threads(pid: i32) -> Option<usize> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    Some(tasks.count())
 }
 
 #[cfg(test)]
@@ -186,6 +187,12 @@ mod tests {
         assert!(is_asleep("12 (a) b) S 1 2 3"));
         assert!(is_asleep("12 (x) T 1") && is_asleep("12 (x) Z 1"));
         assert!(!is_asleep("12 (x) R 1") && !is_asleep("12 (S) D 1") && !is_asleep(""));
+    }
+
+    #[test]
+    fn threads_that_cannot_be_counted_are_not_none() {
+        assert!(threads(sys::pid()).is_some_and(|num| num >= 1));
+        assert_eq!(threads(i32::MAX), None, "no such process");
     }
 
     #[test]

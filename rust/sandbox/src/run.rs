@@ -161,8 +161,10 @@ fn done(child: &Child, index: usize, message: &[u8], limits: &Limits) -> Result<
 }
 
 /// Answers one pending request for a thread. The call's flags were checked in registers by the filter, so that
-/// letting it continue cannot be raced. Anything else asked for is a call that ends the program: its number; it stays
-/// unanswered and never runs.
+/// letting it continue cannot be raced. Counted are the threads that live: those allowed a moment ago and not born yet
+/// come on top, at most one for each that asked, so that there are never more than `2 * most - 2`. Where nobody can
+/// count there are none. Anything else asked for is a call that ends the program: its number; it stays unanswered and
+/// never runs.
 fn answer(pid: i32, listener: &OwnedFd, most: u32) -> Result<Option<u32>, Error> {
     let Some((id, number)) = sys::notification(listener).map_err(broken("hear a request"))? else {
         return Ok(None);
@@ -170,7 +172,7 @@ fn answer(pid: i32, listener: &OwnedFd, most: u32) -> Result<Option<u32>, Error>
     if Arch::HERE.and_then(|arch| arch.number("clone")) != Some(number) {
         return Ok(Some(number));
     }
-    let room = threads(pid) < most as usize;
+    let room = threads(pid).is_some_and(|living| living < most as usize);
     sys::answer(listener, id, (!room).then_some(libc::EAGAIN));
     Ok(None)
 }
