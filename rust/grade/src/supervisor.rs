@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use opsd_sandbox::{Options, Sandbox, Sandboxes};
+use opsd_sandbox::{Options, Rung, Sandbox, Sandboxes};
 
 use crate::case::{Settings, Solution};
 use crate::comparator::Comparator;
@@ -64,11 +64,28 @@ pub fn supervise(mut stream: UnixStream) -> Result<(), Error> {
 
 fn serve(
     settings: &Settings,
-    mut stream: UnixStream,
+    stream: UnixStream,
     replies: &Arc<Mutex<UnixStream>>,
 ) -> Result<(), Error> {
     let comparator = Comparator::new(&settings.compare).map_err(Error::BadProblem)?;
-    let (options, rung, first) = isolation::ready(settings)?;
+    let ready = isolation::ready(settings)?;
+    let governor = ready.0.governor.clone();
+    let served = attend(settings, ready, &comparator, stream, replies);
+    // The sandboxes would end with this process; the folder of their control group would not.
+    let closed = governor.map_or(Ok(()), |governor| governor.close());
+    served.and(closed.map_err(|source| Error::Io {
+        step: "removing the control group",
+        source,
+    }))
+}
+
+fn attend(
+    settings: &Settings,
+    (options, rung, first): (Options, Rung, Sandbox),
+    comparator: &Comparator,
+    mut stream: UnixStream,
+    replies: &Arc<Mutex<UnixStream>>,
+) -> Result<(), Error> {
     let under_way = UnderWay::default();
     let jobs = start_workers(settings, &options, first, replies, &under_way)?;
     reply(
@@ -91,7 +108,7 @@ fn serve(
                     break;
                 };
                 problem.tests = tests;
-                let prepared = Prepared::under(problem, settings, &comparator)
+                let prepared = Prepared::under(problem, settings, comparator)
                     .map_err(|error| error.to_string());
                 shelf.insert(key, Arc::new(prepared));
             }

@@ -96,6 +96,7 @@ impl Sandbox {
             });
         let (started, nothing) = (Instant::now(), Input::from(Vec::new()));
         let mut child = self.fork(&text, &limits, 1, 0, &nothing, wire::COMPILE)?;
+        self.evicted = false; // it runs alone if it was; the next one need not
         child.converses = true;
         for index in 0.. {
             limits.wall_seconds = (seconds - started.elapsed().as_secs_f64()).max(1e-3);

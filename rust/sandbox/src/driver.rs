@@ -8,21 +8,18 @@ use std::time::{Duration, Instant};
 
 use crate::arguments;
 use crate::calls::Arch;
-use crate::converse::{OfficialProgram, Step};
 use crate::governor::{Governor, Seat};
+use crate::group::Group;
 use crate::handle::{Child, Death};
 use crate::input::{Input, OwnInput};
 use crate::level::Level;
 use crate::limits::Limits;
-use crate::plan::{End, Entry, Error, Facts, Flavour, Go, Layer, Options, Program, TestRun};
+use crate::plan::{End, Error, Facts, Flavour, Go, Layer, Options, Program, TestRun};
 use crate::spawn::{may_start_threads, spawn};
 use crate::{sys, wire};
 
 /// A zygote boots in about 60 ms on a quiet machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Programs run before the first real one.
-const REHEARSALS: usize = 3;
 
 /// One warm interpreter, driven by one thread, blocking.
 ///
@@ -40,7 +37,7 @@ pub struct Sandbox {
     pub(crate) flavour: Flavour,
     governor: Option<Arc<Governor>>,
     /// The program was killed for want of memory; its further processes run alone.
-    evicted: bool,
+    pub(crate) evicted: bool,
 }
 
 pub(crate) fn broken<E: ToString>(step: &'static str) -> impl FnOnce(E) -> Error {
@@ -81,6 +78,9 @@ impl Sandbox {
             governor: options.governor.clone(),
             evicted: false,
         };
+        if let Some(group) = sandbox.group() {
+            group.admit(sandbox.pid()).map_err(failed)?;
+        }
         match sandbox.hear(wire::HELLO) {
             Ok([_, abi, uid, listen, ..]) => {
                 sandbox.landlock_abi = abi;
@@ -106,41 +106,6 @@ impl Sandbox {
                 }))
             }
         }
-    }
-
-    /// Runs a program whose answer is known, a few times: proof that the whole chain works here, and the first
-    /// rounds of anything allocate a little in the zygote for good, so that from now on every program is forked from
-    /// the same heap, to the byte.
-    fn rehearse(&mut self) -> Result<(), Error> {
-        let (limits, inputs) = (Limits::default(), [Input::from(b"5\n".to_vec())]);
-        let code = "print(int(input()) + 1)".to_owned();
-        for _ in 0..REHEARSALS {
-            let mut seen = Vec::new();
-            if self.flavour.is_official() {
-                let program = OfficialProgram::on_standard_input(code.clone());
-                self.converse(&program, &limits, PATIENCE, &mut |run| {
-                    seen.push(run.clone());
-                    (seen.len() == 1).then_some(Step::Test(&inputs[0]))
-                })?;
-            } else {
-                let entry = Entry::Stdin;
-                let program = Program {
-                    code: code.clone(),
-                    entry,
-                };
-                self.run(&program, &inputs, &limits, &mut |_, run| {
-                    seen.push(run.clone());
-                    Go::Stop
-                })?;
-            }
-            let answer = seen
-                .last()
-                .map(|run| run.value.as_ref().unwrap_or(&run.stdout));
-            if !answer.is_some_and(|answer| answer.ends_with(b"6\n")) {
-                return Err(broken("rehearse")(format!("{seen:?}")));
-            }
-        }
-        Ok(())
     }
 
     /// Forks one process for the program and hands it the inputs one by one. After each test `judge` says how to
@@ -191,6 +156,10 @@ impl Sandbox {
     /// From now on a test is ended as at its wall limit, within a moment, once `flag` is set. Any thread may set it.
     pub fn give_up_when(&mut self, flag: &Arc<AtomicBool>) {
         self.given_up = Arc::clone(flag);
+    }
+
+    fn group(&self) -> Option<&Group> {
+        self.governor.as_deref().and_then(Governor::group)
     }
 
     /// The zygote's pid.
@@ -245,7 +214,11 @@ impl Sandbox {
         } else {
             "no thread cap"
         };
-        format!("seccomp, {files}{namespaces}, uid {}, {threads}", self.uid)
+        let group = self.group().map_or("", |_| ", control group");
+        format!(
+            "seccomp, {files}{namespaces}, uid {}, {threads}{group}",
+            self.uid
+        )
     }
 
     /// A sealed process with the program's text in its report file, on its first test.
@@ -260,6 +233,10 @@ impl Sandbox {
     ) -> Result<Child, Error> {
         let alone = self.evicted;
         let seat = self.governor.as_ref().map(|governor| governor.admit(alone));
+        if let Some(group) = self.group() {
+            group.fit(limits).map_err(broken("make room"))?;
+        }
+        let killed_before = self.group().map_or(0, Group::num_killed);
         let memfd = |name| sys::memfd(name).map_err(broken("memfd"));
         let (stdout, stderr, report) = (memfd(c"stdout")?, memfd(c"stderr")?, memfd(c"report")?);
         sys::pwrite_all(&report, text.as_bytes()).map_err(broken("write the program"))?;
@@ -299,6 +276,7 @@ impl Sandbox {
             cpu_before: 0.0,
             fresh: true,
             converses: false,
+            killed_before,
             seat,
         };
         if let Err(cause) = child.await_ready() {
@@ -331,9 +309,13 @@ impl Sandbox {
         let [_, status, micros, peak_kib, ..] = self.hear(wire::REAP)?;
         let evicted = child.seat.as_ref().is_some_and(Seat::was_evicted);
         self.evicted |= evicted;
+        let status = status as u32 as i32;
+        let was_killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
+        let since = |group: &Group| group.num_killed() > child.killed_before;
         Ok(Death {
             evicted,
-            status: status as u32 as i32,
+            out_of_room: was_killed && self.group().is_some_and(since),
+            status,
             cpu_seconds: micros as f64 * 1e-6,
             peak_kib,
         })
@@ -381,5 +363,6 @@ impl Drop for Sandbox {
         // Its children die with it (PDEATHSIG); both calls fail only if it is already gone.
         self.zygote.kill().ok();
         self.zygote.wait().ok();
+        self.group().inspect(|group| group.leave());
     }
 }

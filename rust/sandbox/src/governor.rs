@@ -4,6 +4,9 @@
 //! The resident memory of all programs is watched. Over the budget nobody new is admitted and the largest is killed;
 //! it runs again by itself, while nobody else does, and only that run counts. A program that runs alone is never
 //! killed here: its own limit bounds it.
+//!
+//! Where a control group is delegated to this process, all of them are in one ([`crate::group`]), and the kernel keeps
+//! the bound too.
 
 use std::fs;
 use std::io;
@@ -12,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
+use crate::group::Group;
 use crate::sys;
 
 /// Between two looks. A program that touches pages at 2 GiB/s grows by 100 MiB in it.
@@ -28,6 +32,8 @@ pub struct Governor {
     budget_kib: u64,
     state: Mutex<State>,
     changed: Condvar,
+    /// Or why there is none.
+    group: Result<Group, String>,
 }
 
 #[derive(Debug, Default)]
@@ -61,8 +67,10 @@ impl Governor {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(budget_mib: Option<u64>) -> io::Result<Arc<Self>> {
+        let most = budget_mib.map_or_else(default_budget_kib, |mib| mib << 10);
         let governor = Arc::new(Self {
-            budget_kib: budget_mib.map_or_else(default_budget_kib, |mib| mib << 10),
+            budget_kib: most,
+            group: Group::new(most >> 10),
             state: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -76,6 +84,19 @@ impl Governor {
     /// How many programs were killed to be run again alone.
     pub fn num_evicted(&self) -> u64 {
         self.lock().num_evicted
+    }
+
+    /// The control group of the zygotes and programs, where there is one.
+    pub(crate) fn group(&self) -> Option<&Group> {
+        self.group.as_ref().ok()
+    }
+
+    /// Ends all programs and zygotes and removes their control group. Nothing can be started after it.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn close(&self) -> io::Result<()> {
+        self.group().map_or(Ok(()), Group::end)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -155,6 +176,11 @@ impl Seat {
             seat.process = Some((pid, pidfd));
         }
         Ok(())
+    }
+
+    /// Nobody else runs.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// The governor killed it.

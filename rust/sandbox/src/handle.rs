@@ -26,6 +26,8 @@ pub(crate) struct Child {
     pub(crate) fresh: bool,
     /// Its reports are for the caller to read.
     pub(crate) converses: bool,
+    /// How many the kernel had killed for want of memory when it started, where that is known.
+    pub(crate) killed_before: u64,
     /// Its share of the memory, where somebody watches over that.
     pub(crate) seat: Option<Seat>,
 }
@@ -38,6 +40,8 @@ pub(crate) struct Death {
     pub(crate) peak_kib: u64,
     /// The governor killed it: run it again, alone.
     pub(crate) evicted: bool,
+    /// It was killed, and the kernel has killed somebody in the control group since it started.
+    pub(crate) out_of_room: bool,
 }
 
 impl Child {

@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::bpf::Action;
 use crate::calls::Arch;
+use crate::delegation;
 use crate::sys;
 
 /// One mechanism and whether it works here.
@@ -30,6 +31,7 @@ pub fn probe() -> Vec<LayerStatus> {
     let fixed = addresses.is_ok() && can_fix_addresses();
     let delay = fs::read_to_string("/proc/self/schedstat").is_ok();
     let root = sys::user() == 0;
+    let group = delegation::find();
     vec![
         LayerStatus {
             name: "seccomp",
@@ -97,6 +99,18 @@ pub fn probe() -> Vec<LayerStatus> {
             },
         },
         LayerStatus {
+            name: "control_group",
+            required: false,
+            available: group.is_ok(),
+            detail: match &group {
+                Ok(place) => place.describe(),
+                Err(cause) => format!(
+                    "{cause}: memory is bounded per program and by the governor alone. For the kernel's bound start \
+                     with `systemd-run --user --scope -p Delegate=yes COMMAND`; in a container mount cgroup v2 writable"
+                ),
+            },
+        },
+        LayerStatus {
             name: "unprivileged",
             required: false,
             available: !root,
@@ -132,6 +146,6 @@ mod tests {
         );
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 7);
+        assert_eq!(names.len(), 8);
     }
 }

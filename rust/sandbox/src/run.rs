@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::calls::Arch;
 use crate::clocks::{Clocks, threads};
 use crate::driver::{Sandbox, broken};
+use crate::governor::Seat;
 use crate::handle::{Child, Death};
 use crate::limits::Limits;
 use crate::plan::{End, Entry, Error, Limit, TestRun};
@@ -14,6 +15,9 @@ use crate::{report, sys, wire};
 
 /// Look up at least so often: a test may have been given up meanwhile.
 const LONGEST_NAP: Duration = Duration::from_millis(400);
+
+/// Whoever is killed with this share of its CPU time used up was killed for that: the kernel's clock is coarse.
+const BACKSTOP: f64 = 0.9;
 
 /// How the watching ended.
 enum Seen {
@@ -55,13 +59,19 @@ impl Sandbox {
         // Copy before burying: the files live on in our descriptors either way.
         let (stdout, stdout_full) = output(&child.stdout, limits)?;
         let stderr = tail(&child.stderr, limits.stderr_kib << 10)?;
+        let alone = child.seat.as_ref().is_some_and(Seat::is_alone);
         let death = self.bury(child)?;
         let cpu_seconds = clocks.cpu_of_total(death.cpu_seconds);
+        let out_of_room = matches!(seen, Seen::Dead)
+            && death.out_of_room
+            && cpu_seconds < BACKSTOP * limits.cpu_seconds;
+        self.evicted |= out_of_room && !alone; // as if the governor had been quicker
         let end = match seen {
             Seen::Over(by) => End::Stopped { by },
-            Seen::Dead if death.evicted => End::Signaled {
+            Seen::Dead if death.evicted || (out_of_room && !alone) => End::Signaled {
                 signal: libc::SIGKILL,
             },
+            Seen::Dead if out_of_room => End::Stopped { by: Limit::Memory },
             Seen::Forged => End::Violation { call: None },
             Seen::Forbidden(number) => End::Violation {
                 call: Arch::HERE
@@ -250,7 +260,7 @@ fn name_death(death: Death, cpu_seconds: f64, limits: &Limits, entry: &Entry) ->
     match libc::WTERMSIG(death.status) {
         libc::SIGSYS => End::Violation { call: None },
         // The backstop (RLIMIT_CPU) may win the race against our own clock.
-        libc::SIGKILL | libc::SIGXCPU if cpu_seconds >= 0.9 * limits.cpu_seconds => {
+        libc::SIGKILL | libc::SIGXCPU if cpu_seconds >= BACKSTOP * limits.cpu_seconds => {
             End::Stopped { by: Limit::Cpu }
         }
         _ if peak_is_at_limit => End::Stopped { by: Limit::Memory },
@@ -268,6 +278,7 @@ mod tests {
             cpu_seconds: 0.0,
             peak_kib: 1,
             evicted: false,
+            out_of_room: false,
         };
         name_death(death, 0.0, &Limits::default(), entry)
     }
@@ -293,6 +304,7 @@ mod tests {
             cpu_seconds: 0.0,
             peak_kib: 1 << 20,
             evicted: false,
+            out_of_room: false,
         };
         let end = name_death(big, 0.0, &Limits::default(), &Entry::Stdin);
         assert_eq!(end, End::Stopped { by: Limit::Memory });
@@ -301,6 +313,7 @@ mod tests {
             cpu_seconds: 7.0,
             peak_kib: 1,
             evicted: false,
+            out_of_room: false,
         };
         let end = name_death(killed, 7.0, &Limits::default(), &Entry::Stdin);
         assert_eq!(end, End::Stopped { by: Limit::Cpu });

@@ -110,6 +110,21 @@ pub(crate) fn open_path(path: &std::ffi::CStr) -> Sys<OwnedFd> {
     }))
 }
 
+/// Whether an extended attribute of a path is the text `1`.
+pub(crate) fn attribute_is_one(path: &std::ffi::CStr, name: &std::ffi::CStr) -> bool {
+    let mut value = [0u8; 2];
+    // SAFETY: NUL-terminated strings; pointer and length describe one live array.
+    let length = unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    length == 1 && value[0] == b'1'
+}
+
 /// `dup2` onto a fixed number, not close-on-exec.
 pub(crate) fn place(fd: RawFd, at: RawFd) -> Sys<()> {
     // SAFETY: integers; the callers own both numbers.
