@@ -53,8 +53,9 @@ class World:
     def reset(self):
         """Puts it back."""
         names = vars(builtins)
-        names.update(self.builtins)
-        if _len(names) != _len(self.builtins):
+        # Writing even the same would undo what the interpreter has learnt about its lookups.
+        if names != self.builtins:
+            names.update(self.builtins)
             for name in names.keys() - self.builtins.keys():
                 del names[name]
         sys.settrace(None)
@@ -65,10 +66,11 @@ class World:
         sys.setrecursionlimit(RECURSION_LIMIT)
         sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
         threading.stack_size(0)
-        _signal.setitimer(_signal.ITIMER_REAL, 0)
-        for number, handler in self.handlers.items():
-            if _signal.getsignal(number) is not handler and handler is not None:
-                _signal.signal(number, handler)
+        if "signal" in sys.modules:
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
+            for number, handler in self.handlers.items():
+                if _signal.getsignal(number) is not handler and handler is not None:
+                    _signal.signal(number, handler)
         if os.environ._data != self.environment:
             os.environ.clear()
             for key, value in self.environment.items():
