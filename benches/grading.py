@@ -42,9 +42,12 @@ GROUPS = {
     "right": ((1,), 6),
     "large": ((2,), 2),
     "mix": ((0, 1), 1),
+    "repeated": ((0, 1), 1),
 }
 """Sizes of the tests, and problems per family and size at scale 1. small: all that end; failing: wrong and broken
-programs; right and large: right ones, bound by their own CPU time; mix: all, endless ones with small tests only."""
+programs; right and large: right ones, bound by their own CPU time; mix: all, endless ones with small tests only;
+repeated: the mix with each program four times, ours from file to file, where equal programs run once."""
+COPIES = 4
 PR_SET_CHILD_SUBREAPER = 36
 TRIVIAL = "print(sum(map(int, input().split())))"
 
@@ -56,9 +59,9 @@ def jobs_of(group: str, tasks: Sequence[Task]) -> list[Job]:
         "failing": ("wrong", "error"),
         "right": ("right",),
         "large": ("right",),
-        "mix": ("right", "wrong", "error", "endless"),
-    }[group]
+    }.get(group, ("right", "wrong", "error", "endless"))
     chosen = [(task, kind) for task in tasks for kind in kinds if kind != "endless" or task.level == 0]
+    chosen *= COPIES if group == "repeated" else 1
     random.Random(1).shuffle(chosen)
     return chosen
 
@@ -102,14 +105,11 @@ def run_official(path: str, jobs: Sequence[Job], workers: int, seconds: int) -> 
     }
 
 
-def run_ours(jobs: Sequence[Job], workers: int, seconds: int) -> Found:
-    """Grade with this package: the official profile where this version has it, one run per program, no cache."""
-    from opsd_rs import Case, Grader, Problem, Solution
+def problems_of(jobs: Sequence[Job], seconds: int) -> dict[str, Any]:
+    """This package's problems, by name."""
+    from opsd_rs import Case, Problem
 
-    wanted = {"profile": "lcb-2025-05", "deduplicate": False, "feedback": False, "stop": "first-failure"}
-    known = inspect.signature(Grader).parameters
-    options: dict[str, Any] = {name: value for name, value in wanted.items() if name in known}
-    problems = {
+    return {
         task.name: Problem(
             task.name,
             "",
@@ -119,6 +119,41 @@ def run_ours(jobs: Sequence[Job], workers: int, seconds: int) -> Found:
         )
         for task, _ in jobs
     }
+
+
+def run_files(jobs: Sequence[Job], workers: int, seconds: int) -> Found:
+    """Grade as `opsd-rs grade` does: from file to file, equal programs once."""
+    from opsd_rs.grade_run import grade_files
+
+    with tempfile.TemporaryDirectory() as folder:
+        solutions, out = Path(folder) / "solutions.jsonl", Path(folder) / "out.jsonl"
+        rows = [
+            {"problem_id": task.name, "sample": index, "code": task.programs[kind]}
+            for index, (task, kind) in enumerate(jobs)
+        ]
+        solutions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        problems = list(problems_of(jobs, seconds).values())
+        options = {"profile": "lcb-2025-05", "stop": "first-failure"}
+        grade_files(problems, solutions, out, workers=workers, feedback=False, **options)
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+    verdicts = {line["sample"]: line["verdict"] for line in lines}
+    return {
+        "verdicts": [verdicts[index] for index in range(len(jobs))],
+        "num_tests": 0,
+        "user_cpu": 0.0,
+        "boot_cpu": 0.0,
+        "options": options,
+    }
+
+
+def run_ours(jobs: Sequence[Job], workers: int, seconds: int) -> Found:
+    """Grade with this package: the official profile where this version has it, one run per program, no cache."""
+    from opsd_rs import Grader, Solution
+
+    wanted = {"profile": "lcb-2025-05", "deduplicate": False, "feedback": False, "stop": "first-failure"}
+    known = inspect.signature(Grader).parameters
+    options: dict[str, Any] = {name: value for name, value in wanted.items() if name in known}
+    problems = problems_of(jobs, seconds)
     items = [
         (problems[task.name], Solution(task.name, index, code=task.programs[kind]))
         for index, (task, kind) in enumerate(jobs)
@@ -147,7 +182,8 @@ def apart(args: argparse.Namespace) -> None:
     if args.official:
         found = run_official(args.official, jobs, args.workers, args.timeout)
     else:
-        found = run_ours(jobs, args.workers, args.timeout)
+        run = run_files if args.files else run_ours
+        found = run(jobs, args.workers, args.timeout)
     found["wall"] = time.perf_counter() - begun
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -158,7 +194,7 @@ def apart(args: argparse.Namespace) -> None:
         json.dump(found, file)
 
 
-def measure(args: argparse.Namespace, jobs: Sequence[Job], official: bool) -> Found:
+def measure(args: argparse.Namespace, jobs: Sequence[Job], official: bool, files: bool = False) -> Found:
     """One runner on one list of jobs."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(pickle.dumps(list(jobs)))
@@ -166,6 +202,7 @@ def measure(args: argparse.Namespace, jobs: Sequence[Job], official: bool) -> Fo
         command = [args.official_python if official else sys.executable, __file__, "--apart", file.name]
         command += ["--workers", str(args.workers), "--timeout", str(args.timeout)]
         command += ["--official", args.official] if official else []
+        command += ["--files"] if files else []
         environment = {**os.environ, "TQDM_DISABLE": "1"}
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
         found: Found = json.loads(done.stdout)
@@ -176,7 +213,7 @@ def compare(args: argparse.Namespace, group: str, tasks: Sequence[Task]) -> None
     """Both runners on one group; the verdicts must agree."""
     jobs = jobs_of(group, tasks)
     theirs = measure(args, jobs, official=True)
-    ours = measure(args, jobs, official=False)
+    ours = measure(args, jobs, official=False, files=group == "repeated")
     differ = [
         (task.name, kind, official, own)
         for (task, kind), official, own in zip(jobs, theirs["verdicts"], ours["verdicts"], strict=True)
@@ -276,6 +313,7 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=1, help="problems per family and size")
     parser.add_argument("--groups", nargs="*", default=list(GROUPS), choices=GROUPS)
     parser.add_argument("--apart", help=argparse.SUPPRESS)
+    parser.add_argument("--files", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.apart:
         apart(args)
