@@ -37,9 +37,9 @@ Job = tuple[Task, str]
 Found = dict[str, Any]
 
 GROUPS = {
-    "small": ((0,), 10),
+    "small": ((0,), 30),
     "failing": ((0, 1, 2), 4),
-    "right": ((1,), 6),
+    "right": ((1,), 12),
     "large": ((2,), 2),
     "mix": ((0, 1), 1),
     "repeated": ((0, 1), 1),
