@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests share: the small real model, fetched once into the user's cache."""
+"""Fixtures that tests share: the small real model, fetched once into the user's cache; an end to shared graders."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 # A desk tries new examples each time; CI tries the same ones, so that a red run names its own change.
@@ -24,3 +25,14 @@ def smollm2() -> Path:
     from opsd_rs import model
 
     return model.fetch("smollm2-135m", progress=lambda line: print(line, file=sys.stderr))
+
+
+@pytest.fixture(scope="module")
+def ended_graders() -> Iterator[None]:
+    """Afterwards ends the graders that the reward functions started and share."""
+    from opsd_rs.compat import shared
+
+    yield
+    for grader in shared._graders.values():
+        grader.close()
+    shared._graders.clear()

@@ -8,7 +8,7 @@ import importlib.util
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ KEYS = [
     "score", "acc", "pred", "incorrect_format", "error_in_test_cases", "timed_out", "truncated",
     "truncated_and_missing_answer", "feedback",
 ]  # fmt: skip
+pytestmark = pytest.mark.usefixtures("ended_graders")
+
 STDIN = {"inputs": ["1 2\n", "4 5\n"], "outputs": ["3\n", "9\n"]}
 CALL = {"inputs": ["1\n2", "[1]\n[2]"], "outputs": ["3", "[1, 2]"], "fn_name": "add"}
 SDPO = {**STDIN, "testtype": "stdin", "fn_name": "", "time_limit": 0.5}
@@ -37,14 +39,6 @@ def fenced(code: str) -> str:
 def score(code: str, truth: Any = STDIN, **more: Any) -> dict[str, Any]:
     text = truth if isinstance(truth, str) else json.dumps(truth)
     return verl.compute_score("taco", fenced(code), text, **more)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ended() -> Iterator[None]:
-    yield
-    for grader in shared._graders.values():
-        grader.close()
-    shared._graders.clear()
 
 
 # ---- verl ---------------------------------------------------------------------------------------------

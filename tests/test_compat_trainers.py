@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,10 @@ import opsd_rs
 import pytest
 import tiny_models
 from graded import RIGHT
-from opsd_rs.compat import shared, trl
+from opsd_rs.compat import trl
 from opsd_rs.errors import OpsdError
+
+pytestmark = pytest.mark.usefixtures("ended_graders")
 
 TRUTH = json.dumps({"inputs": ["1 2\n", "4 5\n"], "outputs": ["3\n", "9\n"]})
 ANSWERS = [f"Here:\n```python\n{code}\n```\n" for code in (RIGHT, "print(3)", "1 / 0")] + ["I cannot."]
@@ -34,14 +35,6 @@ needs_trl = pytest.mark.skipif(not find_spec("trl"), reason="trl is not installe
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.tiny(tmp_path_factory.mktemp("models") / "tiny", "qwen3")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ended() -> Iterator[None]:
-    yield
-    for grader in shared._graders.values():
-        grader.close()
-    shared._graders.clear()
 
 
 # ---- verl ---------------------------------------------------------------------------------------------

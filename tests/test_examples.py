@@ -9,15 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from opsd_rs.vllm_engine import LAUNCHER_VARIABLES
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
-LAUNCHER = {"RANK", "LOCAL_RANK", "WORLD_SIZE"}
 
 
 def run(name: str, *words: str) -> str:
     # A student in this process says in its environment which rank it is; the example is nobody's rank.
-    environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER}
+    kept = (name for name in os.environ if not name.startswith(LAUNCHER_VARIABLES))
+    environment = {name: os.environ[name] for name in kept}
     environment |= {"PYTHONPATH": str(ROOT / "python"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / name), *words],
