@@ -31,7 +31,7 @@ ROOMS = {
     "rollout": {"rollout", "sampler", "vllm_engine", "vllm_server", "weight_sync"},
     "grading": {
         "grading", "grading_options", "grading_flow", "lcb_rules", "grader_process", "feedback", "grade_inputs",
-        "grade_keys",
+        "grade_flags", "grade_keys",
         "grade_journal", "grade_results", "grade_run", "grade_report", "grade_official", "grading_ray",
         "grading_cluster", "grading_node",
     },

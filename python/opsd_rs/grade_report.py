@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from opsd_rs import statistics
+from opsd_rs.grade_flags import flag_shares
 from opsd_rs.records import Problem
 
 K_LIST = (1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 50, 64, 75, 100, 125, 128, 150, 200, 256, 500, 512, 1000)
@@ -22,24 +23,6 @@ GROUPS: Mapping[str, Callable[[Problem], str | None]] = {
     "platform": lambda problem: problem.platform,
     "month": lambda problem: problem.date[:7] if problem.date else None,
 }
-
-
-FLAGS = (
-    "near_limit", "confirmed", "starved", "killed", "retried", "state_leak", "budget", "profiles_disagree"
-)  # fmt: skip
-"""All of ``Grade.flags``; the first three say how far verdicts hang on the machine."""
-
-
-def flag_shares(flags: Mapping[str, int], num_graded: int) -> dict[str, dict[str, float]]:
-    """``{flag: {"count", "share"}}`` of all flags; the share is a fraction of ``num_graded`` grades, 0 where none.
-
-    >>> flag_shares({"near_limit": 1}, 8)["near_limit"]
-    {'count': 1, 'share': 0.125}
-    """
-    return {
-        name: {"count": flags.get(name, 0), "share": flags.get(name, 0) / num_graded if num_graded else 0.0}
-        for name in (*FLAGS, *sorted(set(flags) - set(FLAGS)))
-    }
 
 
 class Tally:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -187,6 +186,8 @@ class Grader(Flow[Supervisor]):
 
     def identity(self) -> dict[str, Any]:
         """All that verdicts depend on beside problem and solution; graders of equal identities may share them."""
+        from importlib.metadata import version
+
         supervisor = self._ready()
         # The level that was asked for matters less than the one that holds; who is killed for the budget runs again.
         apart = ("workers", "level", "require", "allow_unsandboxed", "memory_budget_mib")

@@ -7,7 +7,6 @@ reader walks away. Both ``Grader`` (one machine) and ``RayGrader`` (a cluster) a
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import queue
 import threading
@@ -24,11 +23,14 @@ from collections.abc import (
 )
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.grade_report import flag_shares
+from opsd_rs.grade_flags import flag_shares
 from opsd_rs.records import Grade, Problem, Solution
+
+if TYPE_CHECKING:
+    import asyncio
 
 Item = tuple[Problem, Solution]
 Reply = dict[str, Any]
@@ -193,6 +195,8 @@ class Flow(Generic[B]):
         Cancelling the task that reads, or closing the generator, ends the programs it had under way. Whoever leaves
         the loop early should close it (``contextlib.aclosing``); otherwise the event loop does so a little later.
         """
+        import asyncio
+
         backend = self._started()
         if backend is None:
             backend = await asyncio.to_thread(self._ready)
@@ -331,6 +335,8 @@ class _Drawn:
         return self
 
     async def __anext__(self) -> Item:
+        import asyncio
+
         item = await asyncio.get_running_loop().run_in_executor(self._thread, self._next)
         if item is None:
             raise StopAsyncIteration
