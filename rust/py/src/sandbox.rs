@@ -30,11 +30,6 @@ struct PyZygote(opsd_sandbox::Zygote);
 
 #[pymethods]
 impl PyZygote {
-    #[classattr]
-    fn report_fd() -> i32 {
-        opsd_sandbox::REPORT_FD
-    }
-
     #[getter]
     fn no_open(&self) -> bool {
         self.0.has(Layer::NoOpen)
@@ -56,17 +51,11 @@ impl PyZygote {
         sealed.map_err(PyRuntimeError::new_err)
     }
 
-    // The three below block or follow a fork with the interpreter lock held: this process has one thread.
-    fn next(&mut self) {
-        self.0.next();
-    }
-
-    fn forked(&mut self, pid: i32) {
-        self.0.forked(pid);
-    }
-
-    fn enter(&mut self) -> u64 {
-        self.0.enter()
+    /// Returns in a process of a program's own, with the interpreter lock held as before: it has one thread. The
+    /// program's text, and the bytes that a file of its own may have.
+    fn next_program(&mut self) -> (String, u64) {
+        let (text, file_bytes) = self.0.next_program();
+        (String::from_utf8_lossy(&text).into_owned(), file_bytes)
     }
 
     /// Programs start threads: they go on while their main thread waits here.
@@ -75,11 +64,15 @@ impl PyZygote {
         py.detach(|| opsd_sandbox::next_test(done, report))
     }
 
-    /// As `next_test`, for a harness that reads the input itself: (index, step, descriptor, to be closed).
+    /// As `next_test`, for a harness whose programs do not read the input from descriptor 0: (index, step, input).
     #[staticmethod]
-    fn next_input(py: Python<'_>, done: Option<u64>, report: &[u8]) -> (u64, u64, i32, bool) {
-        let next = py.detach(|| opsd_sandbox::next_input(done, report));
-        (next.index, next.step, next.fd, next.once)
+    fn next_step<'py>(
+        py: Python<'py>,
+        done: Option<u64>,
+        report: &[u8],
+    ) -> (u64, u64, Bound<'py, PyBytes>) {
+        let next = py.detach(|| opsd_sandbox::next_step(done, report));
+        (next.index, next.step, PyBytes::new(py, &next.input))
     }
 }
 

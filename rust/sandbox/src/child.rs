@@ -1,30 +1,33 @@
 //! In a program's process, between the fork and its first line: the isolation, in order.
 //!
-//! No allocation and no Python here. Any failure ends the process with [`wire::SETUP_FAILED`], which the driver
-//! reports as an infrastructure fault: a program never runs half-sealed.
+//! No Python here, and no allocation before the process is sealed. Any failure ends the process with
+//! [`wire::SETUP_FAILED`], which the driver reports as an infrastructure fault: a program never runs half-sealed.
 
 use std::io;
 use std::io::Write;
 use std::os::fd::RawFd;
 
+use crate::output::LONGEST_PAST;
 use crate::plan::Layer;
 use crate::policy::{self, CONTROL_FD};
 use crate::zygote::{Borrowed, Job, OPEN_FILES, Zygote};
 use crate::{sys, wire};
 
-/// Where a child keeps its code before the test and its report after it.
-pub const REPORT_FD: RawFd = 4;
+/// Where a child finds a long program's text and leaves a long report.
+const REPORT_FD: RawFd = 4;
+/// What the words of a failed set-up begin with: no program's text does.
+pub(crate) const FAILED: char = '\u{1}';
 /// A child's own input file, read-only; what descriptor 0 is made from.
 const INPUT_FD: RawFd = 5;
 
-/// Ends the process; standard error tells the driver which step it was.
+/// Ends the process; the report file tells the driver which step it was.
 fn give_up(step: &str, error: &io::Error) -> ! {
     let mut text = [0u8; 128];
     let mut rest = &mut text[..];
-    write!(rest, "{step}: {error}").ok(); // too long: cut
+    write!(rest, "{FAILED}{step}: {error}").ok(); // too long: cut
     let left = rest.len();
     let length = text.len() - left;
-    sys::write(2, &text[..length]);
+    sys::pwrite_all(&Borrowed(REPORT_FD), &text[..length]).ok(); // nobody else could be told
     sys::exit(wire::SETUP_FAILED)
 }
 
@@ -33,9 +36,9 @@ fn must<T>(step: &str, result: io::Result<T>) -> T {
 }
 
 impl Zygote {
-    /// First thing in the child. Returns when the process is sealed and the driver knows it: the bytes that a file of
-    /// its own may have.
-    pub fn enter(&mut self) -> u64 {
+    /// First thing in the child. Returns when the process is sealed and the driver knows it: the program's text, and the
+    /// bytes that a file of its own may have.
+    pub(crate) fn enter(&mut self) -> (Vec<u8>, u64) {
         let Some(job) = self.job.take() else {
             give_up("fork", &io::Error::from_raw_os_error(libc::EINVAL))
         };
@@ -57,44 +60,51 @@ impl Zygote {
                 sys::rlimit(libc::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES),
             );
         }
-        job.file_size
+        (must("read the program", read_text(&job)), job.file_size)
     }
 
-    /// The last filter, and word to the driver, with the listener that belongs to the filter.
+    /// The last filter, and word to the driver.
     fn report_ready(&mut self, job: &Job) {
-        let pid = sys::pid() as u64;
-        let ready = || wire::pack(wire::words([wire::READY, pid, sys::own_cpu_nanoseconds()]));
-        if !self.has(Layer::Seccomp) {
-            return must("report ready", sys::send(CONTROL_FD, &ready(), &[]));
+        let pid = sys::pid();
+        if self.has(Layer::Seccomp) {
+            let stage_two = if job.threads || self.listen {
+                &mut self.stage_two
+            } else {
+                &mut self.stage_two_single
+            };
+            policy::bind(stage_two, pid as u32);
+            must("seccomp stage two", sys::install(stage_two, false));
         }
-        let stage_two = if job.threads || self.listen {
-            &mut self.stage_two
-        } else {
-            &mut self.stage_two_single
-        };
-        policy::bind(stage_two, sys::pid() as u32);
-        let listener = must("seccomp stage two", sys::install(stage_two, self.listen)) as RawFd;
-        if self.listen {
-            must(
-                "send the listener",
-                sys::send(CONTROL_FD, &ready(), &[listener]),
-            );
-            drop(sys::adopt(listener));
-        } else {
-            must("report ready", sys::send(CONTROL_FD, &ready(), &[]));
-        }
+        let ready = wire::words([wire::READY, pid as u64, sys::own_cpu_nanoseconds()]);
+        must(
+            "report ready",
+            sys::send(CONTROL_FD, &wire::pack(ready), &[]),
+        );
     }
 }
 
+/// The program's text, from the first message or, a long one, from the report file.
+fn read_text(job: &Job) -> io::Result<Vec<u8>> {
+    if job.text_length > wire::LONGEST_PROGRAM as u64 {
+        return sys::pread(&Borrowed(REPORT_FD), 0, job.text_length);
+    }
+    let mut message = vec![0; wire::LENGTH + job.text_length as usize];
+    sys::receive(CONTROL_FD, &mut message, &mut [-1; sys::MAX_FDS])?;
+    message.drain(..wire::LENGTH);
+    Ok(message)
+}
+
 /// 0 the null device until the first test, 1 stdout, 2 stderr, 3 control, 4 report; nothing else stays open. The
-/// zygote's socket in particular: a program that holds it could answer for the zygote.
+/// zygote's socket in particular: a program that holds it could answer for the zygote. 1 and 2 are the null device, too,
+/// where the driver has given none.
 fn place_descriptors(job: &Job) {
     // One open file for all children; no sign from one to the next.
     must("null device", sys::plain_flags(0));
-    must("stdout", sys::place(job.stdout, 1));
-    must("stderr", sys::place(job.stderr, 2));
     must("control", sys::place(job.control, CONTROL_FD));
     must("report", sys::place(job.report, REPORT_FD));
+    let (stdout, stderr) = job.output.unwrap_or((0, 0));
+    must("stdout", sys::place(stdout, 1));
+    must("stderr", sys::place(stderr, 2));
     // INPUT_FD comes with the first test.
     must("close the rest", sys::close_from(REPORT_FD as u32 + 1));
 }
@@ -109,10 +119,8 @@ fn limit_resources(job: &Job) {
         "limit memory",
         sys::rlimit(libc::RLIMIT_AS, job.address_space, job.address_space),
     );
-    must(
-        "limit output",
-        sys::rlimit(libc::RLIMIT_FSIZE, job.file_size, job.file_size),
-    );
+    let most = job.file_size + LONGEST_PAST; // earlier tests' output lies before a test's own
+    must("limit output", sys::rlimit(libc::RLIMIT_FSIZE, most, most));
     // Hard stays where it was: honest programs raise the soft limit, and the address space bounds both.
     must(
         "limit stack",
@@ -123,7 +131,8 @@ fn limit_resources(job: &Job) {
 /// Tells the driver that test `done` has ended (`None`: none yet), with the harness's report, and blocks until the
 /// next one's input is descriptor 0. Returns its index; without a next one the process ends here.
 pub fn next_test(done: Option<u64>, report: &[u8]) -> u64 {
-    let next = next_input(done, report);
+    let mut message = [0; wire::LENGTH];
+    let next = next_input(done, report, &mut message);
     // It is 0 already where the program has closed its own, as `open(0).read()` does.
     if next.fd != 0 {
         must("stdin", sys::place(next.fd, 0));
@@ -134,39 +143,71 @@ pub fn next_test(done: Option<u64>, report: &[u8]) -> u64 {
     next.index
 }
 
+/// The same for a harness whose programs never read descriptor 0: gives it the input itself.
+pub fn next_step(done: Option<u64>, report: &[u8]) -> Step {
+    let mut message = [0; wire::LENGTH + wire::LONGEST_INPUT];
+    let next = next_input(done, report, &mut message);
+    let input = if next.fd < 0 {
+        message[wire::LENGTH..next.length].to_vec()
+    } else {
+        let file = Borrowed(next.fd);
+        let input = sys::size(&file).and_then(|length| sys::pread(&file, 0, length));
+        if next.fd != INPUT_FD {
+            drop(sys::adopt(next.fd));
+        }
+        input.unwrap_or_else(|_| sys::exit(0))
+    };
+    Step {
+        index: next.index,
+        step: next.step,
+        input,
+    }
+}
+
 /// What a harness is to do next.
-#[derive(Debug, Clone, Copy)]
-pub struct Next {
+#[derive(Debug, Clone)]
+pub struct Step {
     /// Of the test.
     pub index: u64,
     /// See `wire::TEST` and its neighbours.
     pub step: u64,
-    /// Where the input is.
-    pub fd: RawFd,
-    /// The descriptor is for this step alone: to be closed after it.
-    pub once: bool,
+    /// The test's input.
+    pub input: Vec<u8>,
 }
 
-/// The same, but leaves the input at a descriptor of its own.
-pub fn next_input(done: Option<u64>, report: &[u8]) -> Next {
+/// The driver's answer to a report.
+struct Next {
+    index: u64,
+    step: u64,
+    /// Where the input is; negative: in the message.
+    fd: RawFd,
+    /// Of the message.
+    length: usize,
+}
+
+/// Sends a report and waits for the answer.
+fn next_input(done: Option<u64>, report: &[u8], message: &mut [u8]) -> Next {
     if let Some(index) = done {
         tell(index, report);
     }
-    let mut bytes = [0; wire::LENGTH];
     let mut fds = [-1; sys::MAX_FDS];
-    let Ok((wire::LENGTH, count)) = sys::receive(CONTROL_FD, &mut bytes, &mut fds) else {
+    let Ok((length, count)) = sys::receive(CONTROL_FD, message, &mut fds) else {
         sys::exit(0)
     };
-    let [kind, index, which, step, ..] = wire::unpack(&bytes);
-    let (fd, once) = match (kind, which, count) {
-        (wire::NEXT, wire::OWN_INPUT, 0) => (INPUT_FD, false),
-        (wire::NEXT, wire::THIS_INPUT, 1) => (fds[0], true),
+    let Some(words) = message[..length].first_chunk() else {
+        sys::exit(0)
+    };
+    let [kind, index, which, step, ..] = wire::unpack(words);
+    let fd = match (kind, which, count) {
+        (wire::NEXT, wire::OWN_INPUT, 0) => INPUT_FD,
+        (wire::NEXT, wire::INPUT_HERE, 0) => -1,
+        (wire::NEXT, wire::THIS_INPUT, 1) => fds[0],
         (wire::NEXT, wire::NEW_INPUT, 1) => {
             if fds[0] != INPUT_FD {
                 must("own input", sys::place(fds[0], INPUT_FD));
                 drop(sys::adopt(fds[0]));
             }
-            (INPUT_FD, false)
+            INPUT_FD
         }
         _ => sys::exit(0),
     };
@@ -174,7 +215,7 @@ pub fn next_input(done: Option<u64>, report: &[u8]) -> Next {
         index,
         step,
         fd,
-        once,
+        length,
     }
 }
 

@@ -5,8 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::driver::Sandbox;
 use crate::input::Input;
 use crate::limits::Limits;
@@ -80,14 +78,18 @@ impl Sandbox {
             ..limits.clone()
         };
         limits.check().map_err(Error::Limits)?;
-        let order = json!({
-            "name": program.function,
-            "vintage": program.vintage,
-            "timeout": program.timeout_seconds,
-            "code": program.code.chars().count(),
-        });
-        let wrapped = program.wrapped.as_deref().unwrap_or_default();
-        let text = format!("{order}\n{}{wrapped}", program.code);
+        // No JSON: a parser would copy many pages in the new process.
+        let name = program.function.as_deref();
+        let name_length = name.map_or(-1, |name| name.chars().count() as i64);
+        let text = format!(
+            "{} {} {name_length} {}\n{}{}{}",
+            program.vintage,
+            program.timeout_seconds,
+            program.code.chars().count(),
+            name.unwrap_or_default(),
+            program.code,
+            program.wrapped.as_deref().unwrap_or_default(),
+        );
         let entry = program
             .function
             .as_ref()
@@ -97,7 +99,6 @@ impl Sandbox {
         let (started, nothing) = (Instant::now(), Input::from(Vec::new()));
         let mut child = self.fork(&text, &limits, 1, 0, &nothing, wire::COMPILE)?;
         self.evicted = false; // it runs alone if it was; the next one need not
-        child.converses = true;
         for index in 0.. {
             limits.wall_seconds = (seconds - started.elapsed().as_secs_f64()).max(1e-3);
             let (mut run, survivor) = self.test(child, index, &limits, &entry)?;

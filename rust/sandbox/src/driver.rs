@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::arguments;
 use crate::calls::Arch;
+use crate::child::FAILED;
 use crate::governor::{Governor, Seat};
 use crate::group::Group;
 use crate::handle::{Child, Death};
 use crate::input::{Input, OwnInput};
 use crate::level::Level;
 use crate::limits::Limits;
+use crate::output::Output;
 use crate::plan::{End, Error, Facts, Flavour, Go, Layer, Options, Program, TestRun};
 use crate::spawn::{may_start_threads, spawn};
 use crate::{sys, wire};
@@ -28,6 +30,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Sandbox {
     zygote: Process,
     socket: OwnedFd,
+    /// Hears what the programs' processes must not do unasked.
+    pub(crate) listener: Option<OwnedFd>,
     stderr: OwnedFd,
     landlock_abi: u64,
     uid: u64,
@@ -68,6 +72,7 @@ impl Sandbox {
         let mut sandbox = Self {
             zygote,
             socket: ours,
+            listener: None,
             stderr,
             landlock_abi: 0,
             uid: 0,
@@ -231,27 +236,44 @@ impl Sandbox {
         input: &Input,
         step: u64,
     ) -> Result<Child, Error> {
+        let converses = self.flavour.is_official();
         let alone = self.evicted;
         let seat = self.governor.as_ref().map(|governor| governor.admit(alone));
         if let Some(group) = self.group() {
             group.fit(limits).map_err(broken("make room"))?;
         }
         let killed_before = self.group().map_or(0, Group::num_killed);
-        let memfd = |name| sys::memfd(name).map_err(broken("memfd"));
-        let (stdout, stderr, report) = (memfd(c"stdout")?, memfd(c"stderr")?, memfd(c"report")?);
-        sys::pwrite_all(&report, text.as_bytes()).map_err(broken("write the program"))?;
+        let report = sys::memfd(c"report").map_err(broken("memfd"))?;
+        let output = if converses {
+            None // it has streams of its own
+        } else {
+            let file = |name| Output::new(name).map_err(broken("memfd"));
+            Some((file(c"stdout")?, file(c"stderr")?))
+        };
         let (control, theirs) = sys::socket_pair().map_err(broken("socket pair"))?;
-        let mut own = OwnInput::new().map_err(broken("an input file"))?;
+        let written = if text.len() > wire::LONGEST_PROGRAM {
+            sys::pwrite_all(&report, text.as_bytes())
+        } else {
+            let words = wire::words([wire::PROGRAM, text.len() as u64]);
+            let message = [&wire::pack(words), text.as_bytes()].concat();
+            sys::offer(control.as_raw_fd(), &message, &[])
+        };
+        written.map_err(broken("write the program"))?;
+        let mut own = OwnInput::new(converses);
         own.release(&control, index, input, step)
             .map_err(broken("release the input"))?;
 
         let cpu = (limits.cpu_seconds * tests as f64).ceil() as u64 + 1;
         let memory = limits.memory_mib << 20;
         let stack = limits.stack_mib << 20;
-        let output = limits.output_mib << 20;
+        let most_output = limits.output_mib << 20;
         let threads = u64::from(may_start_threads(text));
-        let request = wire::words([wire::FORK, cpu, memory, output, stack, threads]);
-        let fds = [&stdout, &stderr, &theirs, &report].map(AsRawFd::as_raw_fd);
+        let length = text.len() as u64;
+        let request = wire::words([wire::FORK, cpu, memory, most_output, stack, threads, length]);
+        let mut fds = vec![theirs.as_raw_fd(), report.as_raw_fd()];
+        if let Some((stdout, stderr)) = &output {
+            fds.extend([stdout.as_raw_fd(), stderr.as_raw_fd()]);
+        }
         sys::send(self.socket.as_raw_fd(), &wire::pack(request), &fds)
             .map_err(broken("ask for a process"))?;
         drop(theirs);
@@ -268,21 +290,20 @@ impl Sandbox {
             pid,
             pidfd,
             control,
-            listener: None,
-            stdout,
-            stderr,
+            output,
             report,
             input: own,
             cpu_before: 0.0,
             fresh: true,
-            converses: false,
+            converses,
             killed_before,
             seat,
         };
         if let Err(cause) = child.await_ready() {
-            let said = sys::pread(&child.stderr, 0, 4096).unwrap_or_default();
+            let said = sys::pread(&child.report, 0, 4096).unwrap_or_default();
             self.bury(child)?;
-            let cause = format!("{cause} {}", String::from_utf8_lossy(&said));
+            let said = String::from_utf8_lossy(&said);
+            let cause = format!("{cause} {}", said.strip_prefix(FAILED).unwrap_or_default());
             return Err(Error::Broken {
                 step: "seal a program's process",
                 cause,
@@ -321,9 +342,10 @@ impl Sandbox {
         })
     }
 
-    /// The zygote's next message, which must be of this kind.
-    fn hear(&self, kind: u64) -> Result<wire::Words, Error> {
+    /// The zygote's next message, which must be of this kind. The first one brings the listener.
+    fn hear(&mut self, kind: u64) -> Result<wire::Words, Error> {
         let mut bytes = [0; wire::LENGTH];
+        let mut fds = [-1; sys::MAX_FDS];
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -334,18 +356,24 @@ impl Sandbox {
                     "silent for {PATIENCE:?}"
                 )));
             }
-            match sys::receive_plain(&self.socket, &mut bytes).map_err(broken("hear the zygote"))? {
-                None => {}
-                Some(wire::LENGTH) if wire::unpack(&bytes)[0] == kind => {
+            if !readable {
+                continue;
+            }
+            let heard = sys::receive(self.socket.as_raw_fd(), &mut bytes, &mut fds);
+            match heard.map_err(broken("hear the zygote"))? {
+                (wire::LENGTH, count) if wire::unpack(&bytes)[0] == kind => {
+                    if count == 1 {
+                        self.listener = Some(sys::adopt(fds[0]));
+                    }
                     return Ok(wire::unpack(&bytes));
                 }
-                Some(0) => {
+                (0, _) => {
                     return Err(broken("hear the zygote")(format!(
                         "it died: {}",
                         self.last_words()
                     )));
                 }
-                Some(n) => return Err(broken("hear the zygote")(format!("{n} odd bytes"))),
+                (n, _) => return Err(broken("hear the zygote")(format!("{n} odd bytes"))),
             }
         }
     }

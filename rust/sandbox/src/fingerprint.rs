@@ -52,23 +52,9 @@ fn policy_on(arch: Option<Arch>, level: Level, options: &Options, facts: Facts) 
 }
 
 fn filters(text: &mut String, arch: Arch, options: &Options, facts: Facts) {
-    let never = if facts.thread_cap {
-        Action::Notify
-    } else {
-        Action::Kill
-    };
-    let threads = if facts.thread_cap {
-        Action::Notify
-    } else {
-        Action::Allow
-    };
-    let how = StageOne {
-        never,
-        no_open: options.has(Layer::NoOpen),
-    };
+    let how = StageOne::of(facts.thread_cap, options.has(Layer::NoOpen));
     let second = StageTwo {
-        threads,
-        ask_never: facts.thread_cap,
+        threads: Action::Allow,
         hide_parent: options.has(Layer::Namespaces),
     };
     let stages = [

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::driver::{PATIENCE, broken};
 use crate::governor::Seat;
 use crate::input::{Input, OwnInput};
+use crate::output::Output;
 use crate::plan::Error;
 use crate::{sys, wire};
 
@@ -15,9 +16,8 @@ pub(crate) struct Child {
     pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
     pub(crate) control: OwnedFd,
-    pub(crate) listener: Option<OwnedFd>,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
+    /// Files for standard output and standard error, where somebody reads them.
+    pub(crate) output: Option<(Output, Output)>,
     pub(crate) report: OwnedFd,
     pub(crate) input: OwnInput,
     /// CPU seconds used when the last input was released.
@@ -53,22 +53,20 @@ impl Child {
             .map_err(broken("release the input"))
     }
 
-    /// Waits for READY and takes the thread listener that comes with it.
+    /// Waits for READY.
     pub(crate) fn await_ready(&mut self) -> Result<(), String> {
         let mut bytes = [0; wire::LENGTH];
-        let mut fds = [-1; sys::MAX_FDS];
         let wait = [self.control.as_raw_fd()];
         let [readable] = sys::wait(wait, PATIENCE).map_err(|e| e.to_string())?;
         if !readable {
             return Err(format!("silent for {PATIENCE:?}"));
         }
-        match sys::receive(self.control.as_raw_fd(), &mut bytes, &mut fds) {
-            Ok((wire::LENGTH, count)) if wire::unpack(&bytes)[0] == wire::READY => {
+        match sys::receive_plain(&self.control, &mut bytes) {
+            Ok(Some(wire::LENGTH)) if wire::unpack(&bytes)[0] == wire::READY => {
                 self.cpu_before = wire::unpack(&bytes)[2] as f64 * 1e-9;
-                self.listener = (count == 1).then(|| sys::adopt(fds[0]));
                 Ok(())
             }
-            Ok((n, _)) => Err(format!("{n} bytes instead of READY")),
+            Ok(n) => Err(format!("{n:?} bytes instead of READY")),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -4,7 +4,7 @@ Nothing here holds an expected output. Once a program has started, nothing in it
 included; a report only ever says how the program itself ended. What the code below does is keep *honest* programs
 apart from each other's leavings, and give them the same world in every run.
 
-``core`` (the Rust half) offers ``seal``, ``next``, ``forked`` in the zygote and ``enter``, ``next_test`` in the child.
+``core`` (the Rust half) offers ``seal`` and ``next_program`` in the zygote, ``next_test`` in the child.
 """
 
 import atexit
@@ -54,7 +54,7 @@ FUNCTION_RECURSION_LIMIT = 50_000  # LiveCodeBench's, for function calls
 
 # Taken now: a program may replace what these names mean later.
 _type, _len, _dumps, _loads, _words = type, len, json.dumps, json.loads, re.compile(r"\w+").findall
-_pread, _fork, _exit, _print = os.pread, os.fork, os._exit, print
+_pread, _exit, _print = os.pread, os._exit, print
 
 
 # Address space to report in after a MemoryError, never touched. Not a shared mapping: all children would share it.
@@ -144,7 +144,7 @@ def join_threads():
 
 
 def flush(streams):
-    for stream in (sys.stdout, sys.stderr, *streams):
+    for stream in (getattr(sys, "stdout", None), getattr(sys, "stderr", None), *streams):
         if stream is not None and not getattr(stream, "closed", False) and hasattr(stream, "flush"):
             stream.flush()
 
@@ -267,18 +267,11 @@ def read_arguments():
 # --- the process ----------------------------------------------------------------------------------------------
 
 
-def child(core, begin):
-    """What is the same for all programs, then ``begin`` with the program's text and the file size that it has."""
-    file_bytes = core.enter()
-    threading.main_thread()._set_native_id()
-    size = os.fstat(core.report_fd).st_size
-    begin(_pread(core.report_fd, size, 0).decode(), file_bytes)
-
-
 def run(core, world, text, file_bytes):
     """The life of a program's process: one test after the other until nobody asks for more."""
     most_bytes = file_bytes - (64 << 10)
     program = Program(core, text, most_bytes if most_bytes > 0 else 16 << 20)
+    world.watch(text)
     index = core.next_test(None, b"")
     while True:
         index = core.next_test(index, written(*program.test(world)))
@@ -288,6 +281,20 @@ def written(report, value):
     """A report's bytes: the header, then a function's value."""
     header = FINISHED if report == {"end": "finished"} else _dumps(report).encode()
     return header + b"\n" + value.encode() if value else header + b"\n"
+
+
+KEPT = []  # what fills the pools
+
+
+def fill_up():
+    """Fills the interpreter's half-used pools of small blocks, so that children take theirs from fresh ones, in a row:
+    a few free blocks here and there would each cost a page. A pool is 16 KiB, its first block lies behind 48 bytes."""
+    for size in range(16, 513, 16):
+        for number in range(20_000):
+            block = object() if size == 16 else complex(1, number) if size == 32 else bytes(size - 33)
+            if id(block) & 0x3FFF == 48:
+                break  # a fresh one, given back by and by
+            KEPT.append(block)
 
 
 def serve(core, site_packages, packages, with_numpy):
@@ -318,18 +325,16 @@ def serve(core, site_packages, packages, with_numpy):
         world = World()
         opsd_rehearse.rehearse(Program, written, core, world)
         begin = lambda text, file_bytes: run(core, world, text, file_bytes)  # noqa: E731
-    core.seal(library, sys.base_prefix, site_packages, packages)
     gc.collect()
+    fill_up()
+    core.seal(library, sys.base_prefix, site_packages, packages)
     gc.freeze()  # a collection in a child would copy every page
     bytes(1 << 16)  # glibc joins its small free chunks at the first large request: now, not in every child
-    while True:
-        core.next()
-        pid = _fork()
-        if pid == 0:
-            break
-        core.forked(pid)
+    text, file_bytes = core.next_program()  # from here on in a process of its own
     try:
-        child(core, begin)
+        if "native_id" in text:
+            threading.main_thread()._set_native_id()
+        begin(text, file_bytes)
     except MemoryError:
         _exit(OUT_OF_MEMORY_EXIT)
     finally:

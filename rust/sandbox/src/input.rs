@@ -54,24 +54,26 @@ impl Input {
 /// A child's own input file: written by the driver, between tests only; the child can read it and nothing else.
 #[derive(Debug)]
 pub(crate) struct OwnInput {
+    /// Made when first needed: short inputs may travel in the message itself.
+    own: Option<OwnFile>,
+    in_messages: bool,
+}
+
+#[derive(Debug)]
+struct OwnFile {
     file: OwnedFd,
     /// The open file that the child has, too: both move one position.
     reader: OwnedFd,
     length: usize,
-    /// The child has it.
-    handed_over: bool,
 }
 
 impl OwnInput {
-    pub(crate) fn new() -> sys::Sys<Self> {
-        let file = sys::memfd(c"stdin")?;
-        let reader = sys::reader(&file)?;
-        Ok(Self {
-            file,
-            reader,
-            length: 0,
-            handed_over: false,
-        })
+    /// `in_messages`: the program never reads descriptor 0, so that short inputs need no file.
+    pub(crate) fn new(in_messages: bool) -> Self {
+        Self {
+            own: None,
+            in_messages,
+        }
     }
 
     /// Puts test `index`'s input where the child will find it, and sends the message that says where.
@@ -82,21 +84,38 @@ impl OwnInput {
         input: &Input,
         step: u64,
     ) -> sys::Sys<()> {
-        let shared = input.open()?;
-        let (which, fd) = if let Some(file) = &shared {
-            (wire::THIS_INPUT, Some(file.as_raw_fd()))
-        } else {
-            self.fill(input)?;
-            if std::mem::replace(&mut self.handed_over, true) {
-                (wire::OWN_INPUT, None)
-            } else {
-                (wire::NEW_INPUT, Some(self.reader.as_raw_fd()))
-            }
-        };
-        let next = wire::pack(wire::words([wire::NEXT, index as u64, which, step]));
+        let next = |which| wire::pack(wire::words([wire::NEXT, index as u64, which, step]));
         // A child that has just died refuses it, and one that says "done" without reading what comes next has no room
         // for it; the watching finds out.
-        sys::offer(control.as_raw_fd(), &next, fd.as_slice()).or(Ok(()))
+        let offer = |message: &[u8], fd: Option<&OwnedFd>| {
+            let fd = fd.map(AsRawFd::as_raw_fd);
+            sys::offer(control.as_raw_fd(), message, fd.as_slice()).or(Ok(()))
+        };
+        if self.in_messages && input.len() <= wire::LONGEST_INPUT {
+            return offer(&[&next(wire::INPUT_HERE), &**input].concat(), None);
+        }
+        if let Some(file) = &input.open()? {
+            return offer(&next(wire::THIS_INPUT), Some(file));
+        }
+        if let Some(own) = &mut self.own {
+            own.fill(input)?;
+            return offer(&next(wire::OWN_INPUT), None);
+        }
+        let own = self.own.insert(OwnFile::new()?);
+        own.fill(input)?;
+        offer(&next(wire::NEW_INPUT), Some(&own.reader))
+    }
+}
+
+impl OwnFile {
+    fn new() -> sys::Sys<Self> {
+        let file = sys::memfd(c"stdin")?;
+        let reader = sys::reader(&file)?;
+        Ok(Self {
+            file,
+            reader,
+            length: 0,
+        })
     }
 
     /// Replaces the content and goes back to its start.
@@ -106,7 +125,7 @@ impl OwnInput {
             sys::cut(&self.file, bytes.len() as u64)?;
         }
         self.length = bytes.len();
-        sys::rewind(&self.reader)
+        sys::seek(&self.reader, 0)
     }
 }
 
@@ -133,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_shorter_input_leaves_nothing_of_the_longer_one() {
-        let mut own = OwnInput::new().unwrap();
+        let mut own = OwnFile::new().unwrap();
         for text in [b"long input".as_slice(), b"short", b"", b"longer than all"] {
             own.fill(text).unwrap();
             assert_eq!(sys::pread(&own.reader, 0, 100).unwrap(), text);

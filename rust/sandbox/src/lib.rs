@@ -10,7 +10,7 @@
 //!   never a fork of the driver. It imports the common modules once, gives up every right that no program needs
 //!   (capabilities, Landlock, seccomp stage one, resource limits), and from then on only forks and reaps on request. It
 //!   holds no code and no input.
-//! * A **child** is forked for each program. It takes four descriptors (stdout, stderr, control, report; input comes test by
+//! * A **child** is forked for each program. It takes its descriptors (stdout, stderr, control, report; input comes test by
 //!   test), closes the rest, takes its limits, enters seccomp stage two, reports ready, and runs the
 //!   program on one input after the other. It is killed when it is no longer wanted.
 //!
@@ -49,6 +49,7 @@ mod flavours;
 mod governor;
 mod group;
 mod handle;
+mod huge;
 mod input;
 mod jail;
 mod ladder;
@@ -57,6 +58,7 @@ mod level;
 mod limits;
 mod lists;
 mod namespaces;
+mod output;
 mod plan;
 mod policy;
 mod probe;
@@ -70,7 +72,7 @@ mod sys;
 mod wire;
 mod zygote;
 
-pub use child::{Next, REPORT_FD, next_input, next_test};
+pub use child::{Step as ChildStep, next_step, next_test};
 pub use converse::{OfficialProgram, Step};
 pub use driver::Sandbox;
 pub use flavours::Sandboxes;

@@ -6,9 +6,9 @@
 //! The idea behind the list: compute, read what Landlock lets one read, write to descriptors already open, start
 //! threads. No new process, no socket, no write-open, no signal to others, no kernel object that outlives the process.
 //!
-//! Calls that no honest program makes end it. Where the kernel can ask the driver (USER_NOTIF), stage one and two both
-//! say "ask": in a child the driver learns the call's number and kills, and never lets it through; in the zygote, which
-//! nobody listens to, the kernel itself refuses. Elsewhere the kernel kills, and the call has no name.
+//! Calls that no honest program makes end it. Where the kernel can ask the driver (USER_NOTIF), stage one says "ask":
+//! the driver, who got the listener once with the zygote's first word, learns the call's number and kills, and never lets
+//! it through. Elsewhere the kernel kills, and the call has no name.
 
 use libc::{EACCES, EINVAL, ENOPROTOOPT, ENOSYS, EOPNOTSUPP, EPERM, ESRCH, sock_filter};
 
@@ -51,14 +51,36 @@ fn always(arch: Arch, call: &str, action: Action) -> Option<(u32, Rule)> {
 pub(crate) struct StageOne {
     /// Answer to the calls that no honest program makes.
     pub(crate) never: Action,
+    /// Answer to a new thread.
+    pub(crate) threads: Action,
     /// Nothing is opened any more, not even to read (level S1).
     pub(crate) no_open: bool,
 }
 
+impl StageOne {
+    /// With somebody to ask, or without.
+    pub(crate) fn of(listen: bool, no_open: bool) -> Self {
+        let (never, threads) = if listen {
+            (Action::Notify, Action::Notify)
+        } else {
+            (Action::Kill, Action::Allow)
+        };
+        Self {
+            never,
+            threads,
+            no_open,
+        }
+    }
+}
+
 /// The allow-list with its argument rules.
 pub(crate) fn stage_one_table(arch: Arch, how: StageOne) -> Table {
-    let mut clones = THREAD_FLAGS.to_vec();
-    clones.push(FORK_FLAGS);
+    let clones = [
+        (THREAD_FLAGS.to_vec(), how.threads),
+        (vec![FORK_FLAGS], Action::Allow),
+    ];
+    let clones = clones.map(|(flags, action)| (vec![Check::In(0, flags)], action));
+    let clone = Rule::Cases(clones.into(), Action::Errno(EPERM));
     let rule = |call, checks, otherwise| rule(arch, call, checks, otherwise);
     let always = |call, action| always(arch, call, action);
     let open = |call, flags| {
@@ -135,7 +157,7 @@ pub(crate) fn stage_one_table(arch: Arch, how: StageOne) -> Table {
             vec![Check::In(0, vec![1, 15, 16, 38, 0x5356_4d41])],
             EPERM,
         ),
-        rule("clone", vec![Check::In(0, clones)], EPERM),
+        arch.number("clone").map(|number| (number, clone)),
         always("clone3", Action::Errno(ENOSYS)), // glibc falls back to clone, whose flags are visible
         always("openat2", Action::Errno(ENOSYS)),
         always("socket", Action::Errno(EACCES)),
@@ -154,10 +176,8 @@ pub(crate) fn stage_one_table(arch: Arch, how: StageOne) -> Table {
 /// What differs between machines and levels in stage two.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StageTwo {
-    /// Answer to a new thread: ask, refuse, or let it through.
+    /// Answer to a new thread: refuse it, or leave it to stage one.
     pub(crate) threads: Action,
-    /// Put the calls that no honest program makes to the driver.
-    pub(crate) ask_never: bool,
     /// A parent outside the pid namespace would be 0, which to many calls means "myself": say that there is none.
     pub(crate) hide_parent: bool,
 }
@@ -219,47 +239,12 @@ pub(crate) fn stage_two_table(arch: Arch, how: StageTwo) -> Table {
     if how.hide_parent {
         rules.extend(always(arch, "getppid", Action::Errno(ESRCH)));
     }
-    if how.ask_never {
-        rules.extend(runs_with_never(arch).map(|number| (number, Rule::Always(Action::Notify))));
-    }
     Table {
         rules,
         default: Action::Allow, // stage one has already said no
         unknown_from: UNKNOWN_FROM,
         unknown: Action::Allow,
     }
-}
-
-/// The calls that no honest program makes, and their neighbours that stage one refuses anyway: its refusal is
-/// stronger than a question (seccomp(2)), so asking about them too changes nothing but the length of the filter.
-fn runs_with_never(arch: Arch) -> impl Iterator<Item = u32> {
-    let how = StageOne {
-        never: Action::Notify,
-        no_open: false,
-    };
-    let rules = stage_one_table(arch, how).rules;
-    let answer = move |number: u32| {
-        rules
-            .iter()
-            .find(|rule| rule.0 == number)
-            .map(|r| r.1.clone())
-    };
-    let free: Vec<Option<bool>> = (0..UNKNOWN_FROM)
-        .map(|number| match answer(number) {
-            Some(Rule::Always(Action::Notify)) => Some(true),
-            None => Some(false),
-            Some(_) => None,
-        })
-        .collect();
-    let mut numbers = Vec::new();
-    let mut start = 0;
-    for run in free.split(Option::is_none) {
-        if run.contains(&Some(true)) {
-            numbers.extend(start..start + run.len() as u32);
-        }
-        start += run.len() as u32 + 1;
-    }
-    numbers.into_iter()
 }
 
 /// Stage one, ready for the kernel.

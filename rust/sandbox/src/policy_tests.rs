@@ -6,12 +6,12 @@ use crate::bpf::tests::interpret;
 const ARCH: Arch = Arch::X86_64;
 const HOW: StageOne = StageOne {
     never: Action::Kill,
+    threads: Action::Allow,
     no_open: false,
 };
 
-const ASKING: StageTwo = StageTwo {
-    threads: Action::Notify,
-    ask_never: true,
+const PLAIN: StageTwo = StageTwo {
+    threads: Action::Allow,
     hide_parent: true,
 };
 
@@ -24,7 +24,7 @@ fn one(call: &str, args: [u64; 6]) -> u32 {
 }
 
 fn two(call: &str, args: [u64; 6]) -> u32 {
-    let mut code = stage_two(ARCH, ASKING);
+    let mut code = stage_two(ARCH, PLAIN);
     bind(&mut code, 4242);
     interpret(&code, ARCH.audit(), nr(call), args)
 }
@@ -75,13 +75,7 @@ fn stage_one_answers_every_number_as_its_lists_say() {
 #[test]
 fn both_architectures_get_the_same_policy() {
     for stage in [stage_one_table as fn(Arch, StageOne) -> Table, |arch, _| {
-        stage_two_table(
-            arch,
-            StageTwo {
-                ask_never: false,
-                ..ASKING
-            },
-        )
+        stage_two_table(arch, PLAIN)
     }] {
         let named = |arch: Arch| {
             let rules = stage(arch, HOW).rules;
@@ -97,8 +91,8 @@ fn both_architectures_get_the_same_policy() {
 #[test]
 fn nothing_is_opened_at_s1() {
     let how = StageOne {
-        never: Action::Kill,
         no_open: true,
+        ..HOW
     };
     let code = stage_one(ARCH, how);
     for call in ["open", "openat"] {
@@ -109,7 +103,7 @@ fn nothing_is_opened_at_s1() {
 
 /// What the kernel makes of both stages together: the stronger answer, seccomp(2).
 #[test]
-fn both_stages_ask_about_exactly_the_calls_that_kill() {
+fn the_driver_is_asked_about_exactly_the_calls_that_kill_and_about_threads() {
     let rank = |answer: u32| match answer & 0xffff_0000 {
         0x8000_0000 => 0,
         0x0005_0000 => 1,
@@ -117,25 +111,31 @@ fn both_stages_ask_about_exactly_the_calls_that_kill() {
         _ => 3,
     };
     for arch in [Arch::X86_64, Arch::Aarch64] {
-        let how = StageOne {
-            never: Action::Notify,
-            no_open: false,
+        let single = StageTwo {
+            threads: Action::Errno(libc::EAGAIN),
+            ..PLAIN
         };
-        let (first, second) = (stage_one(arch, how), stage_two(arch, ASKING));
+        let first = stage_one(arch, StageOne::of(true, false));
+        let strongest = |second: &[sock_filter], number, args| {
+            let answers = [&first, second].map(|f| interpret(f, arch.audit(), number, args));
+            answers.into_iter().min_by_key(|&a| rank(a)).unwrap()
+        };
+        let second = stage_two(arch, PLAIN);
         for number in 0..UNKNOWN_FROM + 9 {
-            let answers = [&first, &second].map(|f| interpret(f, arch.audit(), number, [0; 6]));
-            let strongest = answers.into_iter().min_by_key(|&a| rank(a)).unwrap();
             let killed = arch.name(number).is_some_and(|call| KILLED.contains(&call));
-            assert_eq!(
-                strongest == Action::Notify.code(),
-                killed,
-                "{arch:?} {number}"
-            );
-            assert!(
-                !killed || answers[1] == strongest,
-                "the listener is stage two's"
-            );
+            let asked = strongest(&second, number, [0; 6]) == Action::Notify.code();
+            assert_eq!(asked, killed, "{arch:?} {number}");
         }
+        let clone = arch.number("clone").unwrap();
+        for flags in THREAD_FLAGS {
+            let args = [flags.into(), 0, 0, 0, 0, 0];
+            assert_eq!(strongest(&second, clone, args), Action::Notify.code());
+            let none = strongest(&stage_two(arch, single), clone, args);
+            assert_eq!(none, Action::Errno(libc::EAGAIN).code());
+        }
+        let fork = [FORK_FLAGS.into(), 0, 0, 0, 0, 0];
+        assert_eq!(strongest(&second, clone, fork), NO);
+        assert_eq!(interpret(&first, arch.audit(), clone, fork), OK);
     }
 }
 
@@ -202,10 +202,7 @@ fn stage_one_reads_arguments() {
 #[test]
 fn stage_two_closes_what_the_zygote_needed() {
     assert_eq!(two("clone", [u64::from(FORK_FLAGS), 0, 0, 0, 0, 0]), NO);
-    assert_eq!(
-        two("clone", [0x3d_0f00, 0, 0, 0, 0, 0]),
-        Action::Notify.code()
-    );
+    assert_eq!(two("clone", [0x3d_0f00, 0, 0, 0, 0, 0]), OK);
     for call in ["kill", "tgkill"] {
         assert_eq!(two(call, [4242, 6, 6, 0, 0, 0]), OK);
         for pid in [0, 1, 4241, u64::MAX, (-4242i64) as u64] {
@@ -227,9 +224,9 @@ fn stage_two_closes_what_the_zygote_needed() {
     assert_eq!(two("getppid", [0; 6]), Action::Errno(ESRCH).code());
     assert_eq!(two("seccomp", [1, 0, 0, 0, 0, 0]), NO);
     assert_eq!(two("read", [0; 6]), OK);
-    let length = stage_two(ARCH, ASKING).len();
+    let length = stage_two(ARCH, PLAIN).len();
     assert!(
-        length <= 120,
+        length <= 100,
         "a per-child filter must stay small: {length}"
     );
 }

@@ -49,6 +49,7 @@ def rehearse(program_class, written, core, world):
     main, null = sys.modules["__main__"], os.dup(0)
     for entry, source, text in TESTS * ROUNDS:
         program = program_class(core, f"{entry}\n{source}", 1 << 20)
+        world.watch(source)
         for _ in range(2):
             file = os.memfd_create("rehearsal")
             os.write(file, text)
@@ -64,20 +65,19 @@ def rehearse(program_class, written, core, world):
     sys.modules["__main__"] = main
     sys.modules.pop("solution", None)
     linecache.cache.clear()
-    world.reset()
-    world.touched = False
+    world.prepare()
 
 
-def rehearse_official(program_class, namespace, as_function):
+def rehearse_official(program_class, namespace, as_function, header):
     """The same for the official profiles, both vintages, a program that fails included, with and without the program's
     form as a function."""
     for vintage in ("2025-05", "2025-01") * ROUNDS:
         for entry, source, text in (*TESTS, ("", BROKEN, b"1\n")):
-            order = {"name": entry or None, "timeout": 60, "vintage": vintage, "code": len(source)}
+            order = f"{vintage} 60 {len(entry) if entry else -1} {len(source)}"
             wrapped = "" if entry or vintage == "2025-01" else as_function(source)
-            program = program_class(json.loads(json.dumps(order)), source + wrapped, namespace())
+            program = program_class(order, entry + source + wrapped, namespace())
             reports = [program.compile(), *(program.test(text.decode())[0] for _ in range(2))]
-            steps = [json.loads(json.dumps(report))["step"] for report in reports]
+            steps = [json.loads(header(report))["step"] for report in reports]
             last = "error" if source is BROKEN else "value" if entry else "output"
             if steps != ["ready", last, last]:
                 raise RuntimeError(f"rehearsal: {reports}")

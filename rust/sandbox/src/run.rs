@@ -1,7 +1,7 @@
 //! One test in one process: release the input, watch the clocks, copy the output, name the end.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::calls::Arch;
@@ -44,11 +44,11 @@ impl Sandbox {
     ) -> Result<(TestRun, Option<Child>), Error> {
         let fresh = std::mem::replace(&mut child.fresh, false);
         let mut clocks = Clocks::start(child.pid, child.cpu_before);
-        let seen = watch(&child, index, limits, &mut clocks, &self.given_up)?;
+        let seen = self.watch(&child, index, limits, &mut clocks)?;
         let wall_seconds = clocks.wall();
         if let Seen::Done { peak_kib, report } = seen {
             let cpu_seconds = clocks.cpu().map_err(broken("read the child's clock"))?;
-            let mut run = collect(&child, &report, limits)?;
+            let mut run = collect(&mut child, &report, limits)?;
             (run.cpu_seconds, run.wall_seconds, run.fresh) = (cpu_seconds, wall_seconds, fresh);
             run.memory_mib = peak_kib as f64 / 1024.0;
             if cpu_seconds >= limits.cpu_seconds {
@@ -57,8 +57,7 @@ impl Sandbox {
             return Ok((run, Some(child)));
         }
         // Copy before burying: the files live on in our descriptors either way.
-        let (stdout, stdout_full) = output(&child.stdout, limits)?;
-        let stderr = tail(&child.stderr, limits.stderr_kib << 10)?;
+        let (stdout, stdout_full, stderr) = outputs(&mut child, limits)?;
         let alone = child.seat.as_ref().is_some_and(Seat::is_alone);
         let death = self.bury(child)?;
         let cpu_seconds = clocks.cpu_of_total(death.cpu_seconds);
@@ -95,55 +94,55 @@ impl Sandbox {
         };
         Ok((run, None))
     }
-}
 
-/// Waits for the end of the test, whichever comes first.
-fn watch(
-    child: &Child,
-    index: usize,
-    limits: &Limits,
-    clocks: &mut Clocks,
-    given_up: &AtomicBool,
-) -> Result<Seen, Error> {
-    let listener = child.listener.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-    let mut control = child.control.as_raw_fd();
-    let pidfd = child.pidfd.as_raw_fd();
-    let mut due = Instant::now() + Clocks::first_nap(limits);
-    let mut bytes = [0; wire::LENGTH + wire::LONGEST_HERE];
-    loop {
-        let nap = due.saturating_duration_since(Instant::now());
-        let [spoke, dead, asks] = sys::wait([control, pidfd, listener], nap.min(LONGEST_NAP))
-            .map_err(broken("watch a test"))?;
-        if spoke {
-            match sys::receive_plain(&child.control, &mut bytes) {
-                // It closed the socket: it can only end or run out of time.
-                Ok(Some(0)) | Err(_) => control = -1,
-                Ok(Some(length)) => return done(child, index, &bytes[..length], limits),
-                Ok(None) => {}
+    /// Waits for the end of the test, whichever comes first.
+    fn watch(
+        &self,
+        child: &Child,
+        index: usize,
+        limits: &Limits,
+        clocks: &mut Clocks,
+    ) -> Result<Seen, Error> {
+        let listener = self.listener.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let mut control = child.control.as_raw_fd();
+        let pidfd = child.pidfd.as_raw_fd();
+        let mut due = Instant::now() + Clocks::first_nap(limits);
+        let mut bytes = [0; wire::LENGTH + wire::LONGEST_HERE];
+        loop {
+            let nap = due.saturating_duration_since(Instant::now());
+            let [spoke, dead, asks] = sys::wait([control, pidfd, listener], nap.min(LONGEST_NAP))
+                .map_err(broken("watch a test"))?;
+            if spoke {
+                match sys::receive_plain(&child.control, &mut bytes) {
+                    // It closed the socket: it can only end or run out of time.
+                    Ok(Some(0)) | Err(_) => control = -1,
+                    Ok(Some(length)) => return done(child, index, &bytes[..length], limits),
+                    Ok(None) => {}
+                }
             }
-        }
-        if dead {
-            return Ok(Seen::Dead);
-        }
-        if given_up.load(Ordering::Relaxed) {
-            return Ok(Seen::Over(Limit::Wall));
-        }
-        if asks
-            && let Some(listener) = &child.listener
-            && let Some(number) = answer(child.pid, listener, limits.threads)?
-        {
-            return Ok(Seen::Forbidden(number));
-        }
-        // Not sooner: the program could choose the moments by what it asks.
-        if Instant::now() < due {
-            continue;
-        }
-        match clocks
-            .check(limits)
-            .map_err(broken("read the child's clock"))?
-        {
-            Err(limit) => return Ok(Seen::Over(limit)),
-            Ok(until_next) => due = Instant::now() + until_next,
+            if dead {
+                return Ok(Seen::Dead);
+            }
+            if self.given_up.load(Ordering::Relaxed) {
+                return Ok(Seen::Over(Limit::Wall));
+            }
+            if asks
+                && let Some(listener) = &self.listener
+                && let Some(number) = answer(child.pid, listener, limits.threads)?
+            {
+                return Ok(Seen::Forbidden(number));
+            }
+            // Not sooner: the program could choose the moments by what it asks.
+            if Instant::now() < due {
+                continue;
+            }
+            match clocks
+                .check(limits)
+                .map_err(broken("read the child's clock"))?
+            {
+                Err(limit) => return Ok(Seen::Over(limit)),
+                Ok(until_next) => due = Instant::now() + until_next,
+            }
         }
     }
 }
@@ -188,20 +187,17 @@ fn answer(pid: i32, listener: &OwnedFd, most: u32) -> Result<Option<u32>, Error>
 }
 
 /// Output and report of a test whose process lives on, and clean files for the next one.
-fn collect(child: &Child, report: &[u8], limits: &Limits) -> Result<TestRun, Error> {
-    let (stdout, full) = output(&child.stdout, limits)?;
-    let stderr = tail(&child.stderr, limits.stderr_kib << 10)?;
-    for (file, copy) in [(&child.stdout, &stdout), (&child.stderr, &stderr)] {
-        if !copy.is_empty() {
-            sys::cut(file, 0).map_err(broken("empty an output file"))?;
-        }
-        sys::rewind(file).map_err(broken("go back in an output file"))?;
-    }
+fn collect(child: &mut Child, report: &[u8], limits: &Limits) -> Result<TestRun, Error> {
     if child.converses {
         return Ok(TestRun {
             value: Some(report.to_vec()),
-            ..TestRun::bare(End::Finished, stdout, stderr)
+            ..TestRun::bare(End::Finished, Vec::new(), Vec::new())
         });
+    }
+    let (stdout, full, stderr) = outputs(child, limits)?;
+    if let Some((stdout, stderr)) = &mut child.output {
+        let went_on = stdout.go_on().and_then(|()| stderr.go_on());
+        went_on.map_err(broken("go on in an output file"))?;
     }
     let report = report::parse(report);
     let end = if full {
@@ -216,35 +212,15 @@ fn collect(child: &Child, report: &[u8], limits: &Limits) -> Result<TestRun, Err
     })
 }
 
-/// One bounded copy of standard output: the program may keep a mapping of the file and go on writing. The flag says
-/// that the file has reached its cap.
-fn output(file: &OwnedFd, limits: &Limits) -> Result<(Vec<u8>, bool), Error> {
-    let cap = limits.output_mib << 20;
-    if let Some(whole) = short(file)? {
-        return Ok((whole, false));
-    }
-    let size = sys::size(file).map_err(broken("size of the output"))?;
-    let copy = sys::pread(file, 0, size.min(cap)).map_err(broken("read the output"))?;
-    Ok((copy, size >= cap))
-}
-
-/// The whole of a short file, by one call; `None`: it is longer than that.
-fn short(file: &OwnedFd) -> Result<Option<Vec<u8>>, Error> {
-    let mut start = [0; 1024];
-    let length = sys::peek(file, &mut start).map_err(broken("read the output"))?;
-    Ok((length < start.len()).then(|| start[..length].to_vec()))
-}
-
-/// The end of a file.
-fn tail(file: &OwnedFd, most: u64) -> Result<Vec<u8>, Error> {
-    if let Some(whole) = short(file)?
-        && whole.len() as u64 <= most
-    {
-        return Ok(whole);
-    }
-    let size = sys::size(file).map_err(broken("size of the error output"))?;
-    sys::pread(file, size.saturating_sub(most), most.min(size))
-        .map_err(broken("read the error output"))
+/// Copies of standard output and of the end of standard error; whether the former has reached its cap.
+fn outputs(child: &mut Child, limits: &Limits) -> Result<(Vec<u8>, bool, Vec<u8>), Error> {
+    let Some((stdout, stderr)) = &mut child.output else {
+        return Ok((Vec::new(), false, Vec::new()));
+    };
+    let copy = stdout.copy(limits.output_mib << 20);
+    let (copy, full) = copy.map_err(broken("read the output"))?;
+    let tail = stderr.tail(limits.stderr_kib << 10);
+    Ok((copy, full, tail.map_err(broken("read the error output"))?))
 }
 
 /// What a process's own end says about its last test.

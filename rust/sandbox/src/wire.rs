@@ -26,12 +26,22 @@ pub(crate) const DONE: u64 = 6;
 /// `[BURY, pid]`: waits for the end of a killed child, says nothing.
 pub(crate) const BURY: u64 = 7;
 
+/// `[PROGRAM, bytes]`, then the program's text: the first message to a child, where the text is short.
+pub(crate) const PROGRAM: u64 = 8;
+/// Longest text of a program in a message, bytes; a longer one is at the start of the report file.
+pub(crate) const LONGEST_PROGRAM: usize = 32 << 10;
+
 /// The test's input is in the child's own input file, which it has.
 pub(crate) const OWN_INPUT: u64 = 0;
 /// The descriptor that comes along is the child's own input file; it holds the input.
 pub(crate) const NEW_INPUT: u64 = 1;
 /// The descriptor that comes along is the input of this test alone.
 pub(crate) const THIS_INPUT: u64 = 2;
+
+/// The input follows the eight words: official profiles only, whose programs never read descriptor 0.
+pub(crate) const INPUT_HERE: u64 = 3;
+/// Longest input in a message, bytes.
+pub(crate) const LONGEST_INPUT: usize = 8 << 10;
 
 /// A step: run a test on the input.
 pub(crate) const TEST: u64 = 0;

@@ -17,8 +17,18 @@ from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 SOURCE = "solution.py"
 RECURSION_LIMIT = sys.getrecursionlimit()
 
+# What a program names before it changes it; what runs other texts than its own may name anything. Whoever changes the
+# world otherwise means to keep state.
+# fmt: off
+CHANGES = (
+    "argv", "builtins", "context", "ecimal", "digits", "environ", "eval", "exec", "gc", "gettext", "handler", "hook",
+    "path", "profile", "putenv", "signal", "stack_size", "timer", "trace", *random.__all__,
+)
+CHANGES_STREAMS = ("TextIOWrapper", "buffering", "detach", "reconfigure", "seek", "tell", "truncate", "write_through")
+# fmt: on
+
 # Taken now: a program may replace what these names mean later.
-_seed = random.seed
+_seed, _any, _len = random.seed, any, len
 
 
 class World:
@@ -32,23 +42,71 @@ class World:
         fixed = (_signal.SIGKILL, _signal.SIGSTOP)
         self.handlers = {s: _signal.getsignal(s) for s in sorted(_signal.valid_signals()) if s not in fixed}
         self.hooks = sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook
-        self.touched = True
+        self.is_plain = self.keeps_streams = False
+        self.stdout = self.stderr = self.fresh = None
+        self.num_modules = 0
         self.reset()
-        self.touched = False
+
+    def prepare(self):
+        """For the first test after the fork: its streams are made before it, on descriptors that are seekable files at
+        their start now as then. Making them in each child would copy a hundred pages."""
+        self.reset()
+        self.fresh = self.streams()
+        self.num_modules = self.count_modules()
+
+    def watch(self, source):
+        """Says which program is to run. Putting everything back would cost a small test as much as the test itself, and
+        counting a reference to each builtin copies 74 pages in a new process."""
+        self.is_plain = not _any(word in source for word in CHANGES)
+        self.keeps_streams = not _any(word in source for word in CHANGES_STREAMS)
 
     def open(self):
-        """Fresh standard streams, in a world as it was: nothing to do for the first test after the fork."""
-        if self.touched:
+        """Standard streams in a world as it was; returns those to be flushed in the end."""
+        if self.fresh:
+            streams, self.fresh = self.fresh, None
+            return streams
+        num_modules = self.count_modules()
+        same = num_modules == self.num_modules and _len(vars(builtins)) == _len(self.builtins)
+        if self.is_plain and same:
+            self.reset_always()
+        else:
             self.reset()
-        self.touched = True
+            self.num_modules = num_modules
+        if self.keeps_streams and self.has_streams():
+            sys.stdin = sys.__stdin__ = self.stdin()
+            return self.stdout, self.stderr
+        return self.streams()
+
+    def count_modules(self):
+        return _len(sys.modules) - ("solution" in sys.modules)
+
+    def has_streams(self):
+        """Whether the last test has left standard output and standard error as it found them: open, and its own."""
+        out, err, find = self.stdout, self.stderr, vars(sys).get
+        return (
+            (find("stdout") is find("__stdout__") is out and find("stderr") is find("__stderr__") is err)
+            and not (out.closed or err.closed)
+            and _len(vars(out)) == _len(vars(err)) == 1
+        )
+
+    def stdin(self):
         stdin = TextIOWrapper(BufferedReader(FileIO(0, "r", closefd=False)), "utf-8")
+        stdin.mode = "r"  # as `open` would set it
+        return stdin
+
+    def streams(self):
+        sys.stdin = sys.__stdin__ = self.stdin()
         stdout = TextIOWrapper(BufferedWriter(FileIO(1, "w", closefd=False)), "utf-8")
         stderr = TextIOWrapper(BufferedWriter(FileIO(2, "w", closefd=False)), "utf-8", "backslashreplace")
-        stdin.mode, stdout.mode, stderr.mode = "r", "w", "w"  # as `open` would set them
-        sys.stdin = sys.__stdin__ = stdin
-        sys.stdout = sys.__stdout__ = stdout
-        sys.stderr = sys.__stderr__ = stderr
+        stdout.mode = stderr.mode = "w"
+        self.stdout = sys.stdout = sys.__stdout__ = stdout
+        self.stderr = sys.stderr = sys.__stderr__ = stderr
         return stdout, stderr
+
+    def reset_always(self):
+        """What many programs change, and this package's own code."""
+        sys.setrecursionlimit(RECURSION_LIMIT)
+        sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
 
     def reset(self):
         """Puts it back."""
@@ -63,8 +121,7 @@ class World:
         threading.settrace(None)
         threading.setprofile(None)
         sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook = self.hooks
-        sys.setrecursionlimit(RECURSION_LIMIT)
-        sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
+        self.reset_always()
         threading.stack_size(0)
         if "signal" in sys.modules:
             _signal.setitimer(_signal.ITIMER_REAL, 0)

@@ -13,7 +13,7 @@ use crate::calls::Arch;
 use crate::plan::Layer;
 use crate::policy::{self, StageOne, StageTwo};
 use crate::readable::Readable;
-use crate::{jail, landlock, namespaces, sys, wire};
+use crate::{huge, jail, landlock, namespaces, sys, wire};
 
 /// Descriptors below this are a child's own; what the zygote keeps and receives lies at or above it.
 const FIRST_PRIVATE_FD: RawFd = 10;
@@ -41,8 +41,10 @@ pub(crate) struct Job {
     pub(crate) stack: u64,
     /// Starting threads is allowed where nobody counts them.
     pub(crate) threads: bool,
-    pub(crate) stdout: RawFd,
-    pub(crate) stderr: RawFd,
+    /// Bytes of the program.
+    pub(crate) text_length: u64,
+    /// Files for standard output and standard error, where somebody reads them.
+    pub(crate) output: Option<(RawFd, RawFd)>,
     pub(crate) control: RawFd,
     pub(crate) report: RawFd,
 }
@@ -116,6 +118,7 @@ impl Zygote {
     /// # Errors
     /// Which step failed.
     pub fn seal(&mut self, world: &Readable) -> Result<(), String> {
+        huge::gather()?;
         std::fs::write("/proc/self/oom_score_adj", "1000").ok(); // the trainer is worth more; a stub in gVisor
         sys::step_back();
         self.limit_resources()?;
@@ -145,9 +148,11 @@ impl Zygote {
             step("enter Landlock", landlock::enter(&domain))?;
         }
         let pair = step("socket pair", sys::socket_pair())?; // the filters allow no such pair
-        if self.has(Layer::Seccomp) {
-            self.install_filters()?;
-        }
+        let listener = if self.has(Layer::Seccomp) {
+            self.install_filters()?
+        } else {
+            None
+        };
         if self.has(Layer::Namespaces) {
             step("init of the pid namespace", sys::fork_init(pair))?;
             self.parent_id = 0; // a parent outside the namespace has no number inside
@@ -158,32 +163,37 @@ impl Zygote {
             sys::user().into(),
             self.listen.into(),
         ]);
-        step("say hello", sys::send(self.socket, &wire::pack(hello), &[]))
+        let fds = listener.as_ref().map(AsRawFd::as_raw_fd);
+        let hello = sys::send(self.socket, &wire::pack(hello), fds.as_slice());
+        step("say hello", hello)
     }
 
-    /// Stage one now; stage two is built once and each child only writes its pid into it.
-    fn install_filters(&mut self) -> Result<(), String> {
+    /// Stage one now, with the listener that hears the questions of every child; stage two is built once and each child
+    /// only writes its pid into it.
+    fn install_filters(&mut self) -> Result<Option<OwnedFd>, String> {
         let arch = Arch::HERE.ok_or("no system-call table for this processor")?;
-        let (never, threads) = if self.listen {
-            (Action::Notify, Action::Notify)
-        } else {
-            (Action::Kill, Action::Allow)
-        };
-        let how = StageOne {
-            never,
-            no_open: self.has(Layer::NoOpen),
-        };
+        let how = StageOne::of(self.listen, self.has(Layer::NoOpen));
         let stage_one = policy::stage_one(arch, how);
-        step("install seccomp stage one", sys::install(&stage_one, false))?;
-        let how = StageTwo {
-            threads,
-            ask_never: self.listen,
-            hide_parent: self.has(Layer::Namespaces),
-        };
-        self.stage_two = policy::stage_two(arch, how);
+        let installed = sys::install(&stage_one, self.listen);
+        let listener = step("install seccomp stage one", installed)?;
+        let hide_parent = self.has(Layer::Namespaces);
+        let threads = Action::Allow; // as stage one says
+        self.stage_two = policy::stage_two(
+            arch,
+            StageTwo {
+                threads,
+                hide_parent,
+            },
+        );
         let threads = Action::Errno(libc::EAGAIN);
-        self.stage_two_single = policy::stage_two(arch, StageTwo { threads, ..how });
-        Ok(())
+        self.stage_two_single = policy::stage_two(
+            arch,
+            StageTwo {
+                threads,
+                hide_parent,
+            },
+        );
+        Ok(self.listen.then(|| sys::adopt(listener as RawFd)))
     }
 
     fn limit_resources(&self) -> Result<(), String> {
@@ -196,8 +206,24 @@ impl Zygote {
         Ok(())
     }
 
-    /// Blocks until a program is to be forked. Reaps on request in between; end of file ends the process.
-    pub fn next(&mut self) {
+    /// Forks a process for each program that is asked for, and returns there: the program's text, and the bytes that a
+    /// file of its own may have. Reaps on request in between; end of file ends the process.
+    ///
+    /// The interpreter is not told of the fork: it has one thread, and what it would make anew are locks that nobody
+    /// holds, each of them a page to copy.
+    pub fn next_program(&mut self) -> (Vec<u8>, u64) {
+        loop {
+            self.next();
+            match sys::fork() {
+                Ok(0) => return self.enter(),
+                Ok(pid) => self.forked(pid),
+                Err(error) => self.forked(-error.raw_os_error().unwrap_or(libc::EAGAIN)),
+            }
+        }
+    }
+
+    /// Blocks until a program is to be forked.
+    fn next(&mut self) {
         let mut bytes = [0; wire::LENGTH];
         let mut fds = [-1; sys::MAX_FDS];
         loop {
@@ -211,19 +237,20 @@ impl Zygote {
                             file_size,
                             stack,
                             threads,
+                            text_length,
                             ..,
                         ],
-                        4,
+                        2 | 4,
                     ) => {
-                        let [stdout, stderr, control, report] = fds;
+                        let [control, report, stdout, stderr] = fds;
                         self.job = Some(Job {
                             cpu_seconds,
                             address_space,
                             file_size,
                             stack,
                             threads: threads == 1,
-                            stdout,
-                            stderr,
+                            text_length,
+                            output: (count == 4).then_some((stdout, stderr)),
                             control,
                             report,
                         });
@@ -251,10 +278,11 @@ impl Zygote {
     }
 
     /// In the parent after the fork: tells the driver the pid, lets go of the child's descriptors.
-    pub fn forked(&mut self, pid: i32) {
+    fn forked(&mut self, pid: i32) {
         if let Some(job) = self.job.take() {
-            for fd in [job.stdout, job.stderr, job.control, job.report] {
-                drop::<OwnedFd>(sys::adopt(fd));
+            let (stdout, stderr) = job.output.unzip();
+            for fd in [Some(job.control), Some(job.report), stdout, stderr] {
+                drop::<Option<OwnedFd>>(fd.map(sys::adopt));
             }
         }
         self.answer(wire::words([wire::FORK, pid as u64]));

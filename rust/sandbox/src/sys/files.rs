@@ -41,7 +41,7 @@ pub(crate) fn pwrite_all(fd: &impl AsRawFd, mut bytes: &[u8]) -> Sys<()> {
 }
 
 /// Size of an open file.
-pub(crate) fn size(fd: &OwnedFd) -> Sys<u64> {
+pub(crate) fn size(fd: &impl AsRawFd) -> Sys<u64> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the kernel fills the struct when it returns 0.
     check(c_long::from(unsafe {
@@ -52,7 +52,7 @@ pub(crate) fn size(fd: &OwnedFd) -> Sys<u64> {
 }
 
 /// A copy of `length` bytes at `offset`, less if the file ends before. Allocates.
-pub(crate) fn pread(fd: &OwnedFd, offset: u64, length: u64) -> Sys<Vec<u8>> {
+pub(crate) fn pread(fd: &impl AsRawFd, offset: u64, length: u64) -> Sys<Vec<u8>> {
     let mut bytes = vec![0; length as usize];
     let mut filled = 0;
     while filled < bytes.len() {
@@ -71,10 +71,11 @@ pub(crate) fn pread(fd: &OwnedFd, offset: u64, length: u64) -> Sys<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads from the start of the file into `bytes`, as one call does; how many.
-pub(crate) fn peek(fd: &OwnedFd, bytes: &mut [u8]) -> Sys<usize> {
+/// Reads from `offset` on into `bytes`, as one call does; how many.
+pub(crate) fn peek(fd: &OwnedFd, bytes: &mut [u8], offset: u64) -> Sys<usize> {
+    let (place, most) = (bytes.as_mut_ptr().cast(), bytes.len());
     // SAFETY: pointer and length describe one live slice.
-    let n = unsafe { libc::pread(fd.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    let n = unsafe { libc::pread(fd.as_raw_fd(), place, most, offset as i64) };
     check(n as c_long).map(|n| n as usize)
 }
 
@@ -87,10 +88,10 @@ pub(crate) fn cut(fd: &OwnedFd, length: u64) -> Sys<()> {
     .map(drop)
 }
 
-/// Starts again at the beginning of a file, for everyone who shares the open file.
-pub(crate) fn rewind(fd: &OwnedFd) -> Sys<()> {
+/// Goes to a place in a file, for everyone who shares the open file.
+pub(crate) fn seek(fd: &OwnedFd, offset: u64) -> Sys<()> {
     // SAFETY: plain call on an open descriptor.
-    check(unsafe { libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_SET) as c_long }).map(drop)
+    check(unsafe { libc::lseek(fd.as_raw_fd(), offset as i64, libc::SEEK_SET) as c_long }).map(drop)
 }
 
 /// The same file, opened anew for reading only: a position of its own, and no way to write.
@@ -148,10 +149,4 @@ pub(crate) fn raise(fd: RawFd, least: c_int) -> Sys<OwnedFd> {
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: u32) -> Sys<()> {
     call(libc::SYS_close_range, first.into(), u32::MAX.into(), 0).map(drop)
-}
-
-/// Best-effort write of a short text.
-pub(crate) fn write(fd: RawFd, bytes: &[u8]) {
-    // SAFETY: pointer and length describe one live slice.
-    unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
 }

@@ -1,11 +1,12 @@
 //! The system calls of this crate, each as one safe function: no policy, no allocation unless the name says so.
 //!
 //! Every `unsafe` of the crate lives in this folder. `files`: memory files and descriptors; `sockets`: messages with
-//! descriptors, and waiting; `process`: other processes, their clocks, their questions; `restrict`: what a process
+//! descriptors, and waiting; `memory`: where this process's own lies; `process`: other processes, their clocks, their questions; `restrict`: what a process
 //! gives up; `namespaces`: what it no longer shares.
 #![allow(unsafe_code)]
 
 mod files;
+mod memory;
 mod namespaces;
 mod process;
 mod restrict;
@@ -17,6 +18,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use libc::c_long;
 
 pub(crate) use files::*;
+pub(crate) use memory::*;
 pub(crate) use namespaces::*;
 pub(crate) use process::*;
 pub(crate) use restrict::*;

@@ -93,6 +93,12 @@ pub(crate) fn personality(persona: Option<u32>) -> Sys<u32> {
     check(c_long::from(old)).map(|old| old as u32)
 }
 
+/// Forks: 0 in the copy, its pid here. Only for single-threaded processes.
+pub(crate) fn fork() -> Sys<i32> {
+    // SAFETY: the caller's process has one thread, so that no lock is held in the copy.
+    check(c_long::from(unsafe { libc::fork() })).map(|pid| pid as i32)
+}
+
 /// Runs `test` in a forked copy and returns whether it said yes. Only for single-threaded processes.
 pub(crate) fn ask_a_fork(test: impl FnOnce() -> bool) -> Sys<bool> {
     // SAFETY: the caller's process has one thread, so the copy may allocate; it ends with _exit.
