@@ -95,14 +95,15 @@ fn data(mappings: &[Mapping]) -> Vec<Range<usize>> {
     if total > MOST { Vec::new() } else { chosen }
 }
 
-/// The interpreter's own code, as far as whole huge pages of its file's mappings reach.
+/// The interpreter's own code, as far as whole huge pages of its file's mappings reach. Of several it is the one in use:
+/// an extension may bring a library of the same name.
 fn code(mappings: &[Mapping]) -> Option<Range<usize>> {
     let is_code = |m: &Mapping| {
         let file = m.name.rsplit('/').next().unwrap_or_default();
         m.rights == "r-xp" && (file.starts_with("libpython") || file.starts_with("python"))
     };
-    let largest = mappings.iter().enumerate().filter(|(_, m)| is_code(m));
-    let (index, code) = largest.max_by_key(|(_, m)| m.place.len())?;
+    let all = mappings.iter().enumerate().filter(|(_, m)| is_code(m));
+    let (index, code) = all.max_by_key(|(_, m)| m.resident)?;
     // Its neighbours of the same file that nobody writes to may become part of it.
     let joins = |one: &Mapping, next: &Mapping| {
         let is_plain = |m: &Mapping| m.name == code.name && !m.rights.contains('w');
@@ -138,6 +139,7 @@ Rss:                  12 kB\n\
 7ffff7a00000-7ffff7af5000 r--p 00000000 fe:00 18714      /usr/lib/libpython3.11.so.1.0\n\
 Rss:                 900 kB\n\
 7ffff7af5000-7ffff7d31000 r-xp 000f5000 fe:00 18714      /usr/lib/libpython3.11.so.1.0\n\
+Rss:                1800 kB\n\
 7ffff7d31000-7ffff7e15000 r--p 00331000 fe:00 18714      /usr/lib/libpython3.11.so.1.0\n\
 7ffff7e15000-7ffff7e44000 rw-p 00414000 fe:00 18714      /usr/lib/libpython3.11.so.1.0\n\
 Rss:                 188 kB\n\
