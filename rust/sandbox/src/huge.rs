@@ -3,7 +3,7 @@
 //!
 //! The kernel does both by the piece where the pages belong to one huge page: code becomes two entries instead of a
 //! thousand, and data, though later copied page by page as children write, is shared and let go in runs. Together it is
-//! an eighth of a small program's cost. Addresses stay what they were. Where the kernel has no huge pages, or forbids
+//! a sixth of a small program's cost. Addresses stay what they were. Where the kernel has no huge pages, or forbids
 //! code in memory of one's own, all stays as it is.
 
 use std::fs;
@@ -11,8 +11,12 @@ use std::ops::Range;
 
 use crate::sys::{HUGE, regroup};
 
+/// Smallest page there is.
+const PAGE: usize = 4 << 10;
 /// Smaller mappings are not worth it.
 const LEAST: usize = 64 << 10;
+/// A larger library is not used so much that a copy in each zygote would pay.
+const LARGEST_LIBRARY: usize = 5 << 19;
 /// More than this is no plain interpreter.
 const MOST: usize = 64 << 20;
 
@@ -30,11 +34,23 @@ pub(crate) fn gather() -> Result<(), String> {
     let Ok(text) = fs::read_to_string("/proc/self/smaps") else {
         return Ok(());
     };
-    let mappings = parse(&text);
+    let mut mappings = parse(&text);
+    mappings.retain(is_there);
     let (data, code) = (data(&mappings), code(&mappings));
+    let mut libraries = libraries(&mappings);
+    let apart =
+        |one: &Range<usize>, two: &Range<usize>| one.end <= two.start || two.end <= one.start;
+    libraries.retain(|library| code.iter().all(|code| apart(code, library)));
     drop(text);
-    for (mappings, executable) in [(&data[..], false), (code.as_slice(), true)] {
-        if !mappings.is_empty() {
+    let parts = [
+        (&data[..], false),
+        (code.as_slice(), true),
+        (&libraries[..], true),
+    ];
+    // Other processors may have to be told that data has become code.
+    let may_move = |executable: bool| !executable || cfg!(target_arch = "x86_64");
+    for (mappings, executable) in parts {
+        if !mappings.is_empty() && may_move(executable) {
             regroup(mappings, executable).map_err(|error| format!("huge pages: {error}"))?;
         }
     }
@@ -49,6 +65,15 @@ struct Mapping {
     rights: String,
     name: String,
     resident: usize,
+    /// Where it ends in its file.
+    end: usize,
+}
+
+/// Whether all of it can be read: behind the end of its file there is nothing.
+fn is_there(mapping: &Mapping) -> bool {
+    let length = || fs::metadata(&mapping.name).map_or(0, |file| file.len() as usize);
+    let is_file = mapping.name.starts_with('/');
+    mapping.rights.starts_with('r') && (!is_file || mapping.end <= length().next_multiple_of(PAGE))
 }
 
 fn parse(text: &str) -> Vec<Mapping> {
@@ -68,12 +93,16 @@ fn parse(text: &str) -> Vec<Mapping> {
         });
         if let Some(place) = place {
             let rights = words.next().unwrap_or_default().to_owned();
-            let name = words.nth(3).unwrap_or_default().to_owned();
+            let offset = words.next().unwrap_or_default();
+            let offset = usize::from_str_radix(offset, 16).unwrap_or(0);
+            let name = words.nth(2).unwrap_or_default().to_owned();
+            let end = offset + place.len();
             mappings.push(Mapping {
                 place,
                 rights,
                 name,
                 resident: 0,
+                end,
             });
         }
     }
@@ -95,16 +124,9 @@ fn data(mappings: &[Mapping]) -> Vec<Range<usize>> {
     if total > MOST { Vec::new() } else { chosen }
 }
 
-/// The interpreter's own code, as far as whole huge pages of its file's mappings reach. Of several it is the one in use:
-/// an extension may bring a library of the same name.
-fn code(mappings: &[Mapping]) -> Option<Range<usize>> {
-    let is_code = |m: &Mapping| {
-        let file = m.name.rsplit('/').next().unwrap_or_default();
-        m.rights == "r-xp" && (file.starts_with("libpython") || file.starts_with("python"))
-    };
-    let all = mappings.iter().enumerate().filter(|(_, m)| is_code(m));
-    let (index, code) = all.max_by_key(|(_, m)| m.resident)?;
-    // Its neighbours of the same file that nobody writes to may become part of it.
+/// A piece of code with its neighbours of the same file that nobody writes to, which may become part of it.
+fn whole(mappings: &[Mapping], index: usize) -> Range<usize> {
+    let code = &mappings[index];
     let joins = |one: &Mapping, next: &Mapping| {
         let is_plain = |m: &Mapping| m.name == code.name && !m.rights.contains('w');
         is_plain(one) && is_plain(next) && one.place.end == next.place.start
@@ -117,6 +139,29 @@ fn code(mappings: &[Mapping]) -> Option<Range<usize>> {
     let after = mappings[index..].windows(2);
     let end = after.take_while(|pair| joins(&pair[0], &pair[1]));
     let end = end.last().map_or(code.place.end, |pair| pair[1].place.end);
+    start..end
+}
+
+/// The code of small libraries, whole: each fork copies one mapping instead of four, and no page is mapped anew.
+fn libraries(mappings: &[Mapping]) -> Vec<Range<usize>> {
+    let all = mappings.iter().enumerate();
+    let code = all.filter(|(_, m)| m.rights == "r-xp" && m.name.starts_with('/'));
+    let whole = code.map(|(index, _)| whole(mappings, index));
+    whole
+        .filter(|place| place.len() <= LARGEST_LIBRARY)
+        .collect()
+}
+
+/// The interpreter's own code, as far as whole huge pages of its file's mappings reach. Of several it is the one in use:
+/// an extension may bring a library of the same name.
+fn code(mappings: &[Mapping]) -> Option<Range<usize>> {
+    let is_code = |m: &Mapping| {
+        let file = m.name.rsplit('/').next().unwrap_or_default();
+        m.rights == "r-xp" && (file.starts_with("libpython") || file.starts_with("python"))
+    };
+    let all = mappings.iter().enumerate().filter(|(_, m)| is_code(m));
+    let (index, code) = all.max_by_key(|(_, m)| m.resident)?;
+    let Range { start, end } = whole(mappings, index);
     let first = code.place.start / HUGE * HUGE;
     let last = code.place.end.next_multiple_of(HUGE);
     let first = if first < start { first + HUGE } else { first };
@@ -156,8 +201,24 @@ VmFlags: rd wr mr mw me gd ac\n";
             0x7fff_f7e1_5000..0x7fff_f7e4_4000,
         ];
         assert_eq!(data(&mappings), written);
+        // Not the interpreter's library, which is large.
+        assert_eq!(
+            libraries(&mappings),
+            vec![0x5555_5555_4000..0x5555_5555_5000]
+        );
         // The last huge page would reach into what is written to.
         assert_eq!(code(&mappings), Some(0x7fff_f7a0_0000..0x7fff_f7e0_0000));
+    }
+
+    #[test]
+    fn what_cannot_be_read_stays_out() {
+        let exists = |text: &str| parse(text).iter().all(is_there);
+        let name = std::env::current_exe().unwrap();
+        let name = name.display();
+        assert!(exists(&format!("1000-2000 r-xp 0 0:0 1 {name}\n")));
+        assert!(!exists(&format!("1000-2000 ---p 0 0:0 1 {name}\n")));
+        assert!(!exists(&format!("1000-2000 r--p 7ffff000 0:0 1 {name}\n")));
+        assert!(!exists("1000-2000 r--p 0 0:0 1 /nowhere\n"));
     }
 
     #[test]
