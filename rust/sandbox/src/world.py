@@ -21,8 +21,9 @@ RECURSION_LIMIT = sys.getrecursionlimit()
 # world otherwise means to keep state.
 # fmt: off
 CHANGES = (
-    "argv", "builtins", "context", "ecimal", "digits", "environ", "eval", "exec", "gc", "gettext", "handler", "hook",
-    "path", "profile", "putenv", "signal", "stack_size", "timer", "trace", *random.__all__,
+    "argv", "builtins", "context", "ecimal", "digits", "environ", "eval", "exec", "gc.", "from gc", "import gc",
+    "gettext", "handler", "hook", "import path", "sys.path", "profile", "putenv", "signal", "stack_size", "timer", "trace",
+    *random.__all__,
 )
 CHANGES_STREAMS = ("TextIOWrapper", "buffering", "detach", "reconfigure", "seek", "tell", "truncate", "write_through")
 # fmt: on

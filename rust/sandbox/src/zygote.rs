@@ -177,22 +177,15 @@ impl Zygote {
         let installed = sys::install(&stage_one, self.listen);
         let listener = step("install seccomp stage one", installed)?;
         let hide_parent = self.has(Layer::Namespaces);
-        let threads = Action::Allow; // as stage one says
-        self.stage_two = policy::stage_two(
-            arch,
-            StageTwo {
+        let second = |threads| {
+            let how = StageTwo {
                 threads,
                 hide_parent,
-            },
-        );
-        let threads = Action::Errno(libc::EAGAIN);
-        self.stage_two_single = policy::stage_two(
-            arch,
-            StageTwo {
-                threads,
-                hide_parent,
-            },
-        );
+            };
+            policy::stage_two(arch, how)
+        };
+        self.stage_two = second(Action::Allow); // as stage one says
+        self.stage_two_single = second(Action::Errno(libc::EAGAIN));
         Ok(self.listen.then(|| sys::adopt(listener as RawFd)))
     }
 
