@@ -22,8 +22,8 @@ RECURSION_LIMIT = sys.getrecursionlimit()
 # fmt: off
 CHANGES = (
     "argv", "builtins", "context", "ecimal", "digits", "environ", "eval", "exec", "gc.", "from gc", "import gc",
-    "gettext", "handler", "hook", "import path", "sys.path", "profile", "putenv", "signal", "stack_size", "timer", "trace",
-    *random.__all__,
+    "gettext", "handler", "hook", "import path", "sys.path", "profile", "putenv", "signal", "stack_size", "timer",
+    "trace", *random.__all__,
 )
 CHANGES_STREAMS = ("TextIOWrapper", "buffering", "detach", "reconfigure", "seek", "tell", "truncate", "write_through")
 # fmt: on
