@@ -62,6 +62,31 @@ print(input(), hasattr(sys.stdout, "mark"), sys.stdout.encoding, sys.stdout is s
     assert [run["fresh"] for run in runs] == [True, False, False, False]
 
 
+@pytest.mark.parametrize(
+    ("setup", "look", "change"),
+    [
+        ("import random", "random.random()", "0"),
+        ("import builtins", "builtins.print.__name__", "builtins.print = lambda *a, f=print: f(*a)"),
+        ("import os", "os.environ.get('TZ')", "os.environ['TZ'] = 'x'"),
+        ("import sys", "len(sys.path)", "sys.path.append('x')"),
+        ("import sys", "sys.argv", "sys.argv.append('x')"),
+        ("import sys", "sys.gettrace()", "sys.settrace(lambda *a: None)"),
+        ("import gc", "gc.isenabled()", "gc.disable()"),
+        ("from gc import *", "isenabled()", "disable()"),
+        ("from decimal import *", "1 / Decimal(3)", "getcontext().prec = 3"),
+        ("import threading", "threading.stack_size()", "threading.stack_size(1 << 20)"),
+        ("import signal", "signal.getsignal(10)", "signal.signal(10, signal.SIG_IGN)"),
+        ("import cgitb, sys", "getattr(sys, 'exc' + 'epth' + 'ook').__name__", "cgitb.enable()"),
+    ],
+)
+def test_what_a_test_leaves_of_its_world(sandbox: _core.Sandbox, setup: str, look: str, change: str) -> None:
+    if "cgitb" in setup and sys.version_info >= (3, 13):
+        pytest.skip("no cgitb any more")
+    runs = sandbox.run(f"{setup}\nprint({look})\n{change}", [b""] * 4)
+    assert [(run["end"], run["fresh"]) for run in runs] == [("finished", True)] + [("finished", False)] * 3
+    assert {run["stdout"] for run in runs} == {runs[0]["stdout"]}
+
+
 def test_a_long_output_is_followed_by_a_short_one(sandbox: _core.Sandbox) -> None:
     code = "n = int(input()); print('x' * n); import sys; print('e' * n, file=sys.stderr)"
     lengths = [3, 1023, 1024, 30_000, 40_000, 5, 200_000, 1]

@@ -66,13 +66,11 @@ class World:
         if self.fresh:
             streams, self.fresh = self.fresh, None
             return streams
-        num_modules = self.count_modules()
-        same = num_modules == self.num_modules and _len(vars(builtins)) == _len(self.builtins)
+        same = self.count_modules() == self.num_modules and _len(vars(builtins)) == _len(self.builtins)
         if self.is_plain and same:
             self.reset_always()
         else:
             self.reset()
-            self.num_modules = num_modules
         if self.keeps_streams and self.has_streams():
             sys.stdin = sys.__stdin__ = self.stdin()
             return self.stdout, self.stderr
