@@ -11,7 +11,7 @@ pub(crate) const HUGE: usize = 2 << 20;
 
 /// Puts copies of mappings, made of huge pages where the kernel has some, in their places. `executable`: for code, which
 /// is not written any more; else for data, which is. Whether that was done: not where the kernel lets no process write
-/// code, or has no room.
+/// code, has no room, or where a mapping is sealed (mseal(2)): then it, and those after it, stay as they are.
 ///
 /// Only for a process of one thread, for whole private mappings of its own, and not for its stack. Allocates nothing.
 ///
@@ -39,16 +39,70 @@ pub(crate) fn regroup(mappings: &[Range<usize>], executable: bool) -> Sys<bool> 
         }
         copy = space.byte_add(start);
         let code = libc::PROT_READ | libc::PROT_EXEC;
-        let may_move = !executable || libc::mprotect(copy, total, code) == 0;
-        for mapping in mappings.iter().filter(|_| may_move) {
+        let mut may_move = !executable || libc::mprotect(copy, total, code) == 0;
+        for mapping in mappings {
+            if !may_move {
+                break;
+            }
             let place: *mut libc::c_void = std::ptr::with_exposed_provenance_mut(mapping.start);
             let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
             if libc::mremap(copy, mapping.len(), mapping.len(), how, place) == libc::MAP_FAILED {
-                return Err(io::Error::last_os_error());
+                let error = io::Error::last_os_error();
+                may_move = false;
+                if error.raw_os_error() != Some(libc::EPERM) {
+                    return Err(error);
+                }
             }
             copy = copy.byte_add(mapping.len());
         }
         libc::munmap(space, room); // what is left of it
         Ok(may_move)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: usize = 64 << 10;
+    /// mseal(2), Linux 6.10.
+    const MSEAL: libc::c_long = 462;
+
+    fn mapping() -> (Range<usize>, &'static mut [u8]) {
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping of that length, which nobody takes away.
+        let bytes = unsafe {
+            let place = libc::mmap(null_mut(), LENGTH, rights, kind, -1, 0);
+            assert_ne!(place, libc::MAP_FAILED);
+            std::slice::from_raw_parts_mut(place.cast::<u8>(), LENGTH)
+        };
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = (index % 251) as u8;
+        }
+        let start = bytes.as_ptr().expose_provenance();
+        (start..start + LENGTH, bytes)
+    }
+
+    #[test]
+    fn all_is_where_it_was_and_can_be_written() {
+        let ((one, first), (two, second)) = (mapping(), mapping());
+        assert!(regroup(&[one, two], false).unwrap());
+        assert_eq!(first, second);
+        first[LENGTH - 1] = 7;
+        second[0] = 8;
+        assert_eq!((first[LENGTH - 1], second[0], first[0]), (7, 8, 0));
+    }
+
+    #[test]
+    fn what_is_sealed_stays() {
+        let ((one, first), (two, second)) = (mapping(), mapping());
+        // SAFETY: plain system call; the mapping is never taken away.
+        if unsafe { libc::syscall(MSEAL, one.start, LENGTH, 0) } != 0 {
+            return; // an older kernel: nothing can be sealed
+        }
+        assert!(!regroup(&[one, two], false).unwrap());
+        first[0] = 9;
+        assert_eq!((first[0], first[1..] == second[1..]), (9, true));
     }
 }
