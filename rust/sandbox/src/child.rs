@@ -85,7 +85,7 @@ impl Zygote {
 
 /// The program's text, from the first message or, a long one, from the report file.
 fn read_text(job: &Job) -> io::Result<Vec<u8>> {
-    if job.text_length > wire::LONGEST_PROGRAM as u64 {
+    if job.text_in_file {
         return sys::pread(&Borrowed(REPORT_FD), 0, job.text_length);
     }
     let mut message = vec![0; wire::LENGTH + job.text_length as usize];
@@ -221,19 +221,21 @@ fn next_input(done: Option<u64>, report: &[u8], message: &mut [u8]) -> Next {
 
 fn tell(index: u64, report: &[u8]) {
     let mut message = [0; wire::LENGTH + wire::LONGEST_HERE];
-    let place = if report.len() <= wire::LONGEST_HERE {
-        message[wire::LENGTH..][..report.len()].copy_from_slice(report);
-        wire::HERE
-    } else if sys::pwrite_all(&Borrowed(REPORT_FD), report).is_ok() {
-        wire::IN_FILE
-    } else {
-        sys::exit(wire::NO_REPORT) // the program has closed it, or lowered its own file limit
-    };
     let length = report.len() as u64;
-    let words = wire::words([wire::DONE, index, sys::own_peak_kib(), length, place]);
-    message[..wire::LENGTH].copy_from_slice(&wire::pack(words));
-    let rest = if place == wire::HERE { report.len() } else { 0 };
-    if sys::send(CONTROL_FD, &message[..wire::LENGTH + rest], &[]).is_err() {
+    let mut send = |place, rest: &[u8]| {
+        let words = wire::words([wire::DONE, index, sys::own_peak_kib(), length, place]);
+        message[..wire::LENGTH].copy_from_slice(&wire::pack(words));
+        message[wire::LENGTH..][..rest.len()].copy_from_slice(rest);
+        sys::send(CONTROL_FD, &message[..wire::LENGTH + rest.len()], &[])
+    };
+    // The machine may be set to small socket buffers.
+    if report.len() <= wire::LONGEST_HERE && send(wire::HERE, report).is_ok() {
+        return;
+    }
+    if sys::pwrite_all(&Borrowed(REPORT_FD), report).is_err() {
+        sys::exit(wire::NO_REPORT) // the program has closed it, or lowered its own file limit
+    }
+    if send(wire::IN_FILE, &[]).is_err() {
         sys::exit(0);
     }
 }

@@ -12,7 +12,7 @@ use crate::child::FAILED;
 use crate::governor::{Governor, Seat};
 use crate::group::Group;
 use crate::handle::{Child, Death};
-use crate::input::{Input, OwnInput};
+use crate::input::{Input, OwnInput, hand_over};
 use crate::level::Level;
 use crate::limits::Limits;
 use crate::output::Output;
@@ -251,14 +251,7 @@ impl Sandbox {
             Some((file(c"stdout")?, file(c"stderr")?))
         };
         let (control, theirs) = sys::socket_pair().map_err(broken("socket pair"))?;
-        let written = if text.len() > wire::LONGEST_PROGRAM {
-            sys::pwrite_all(&report, text.as_bytes())
-        } else {
-            let words = wire::words([wire::PROGRAM, text.len() as u64]);
-            let message = [&wire::pack(words), text.as_bytes()].concat();
-            sys::offer(control.as_raw_fd(), &message, &[])
-        };
-        written.map_err(broken("write the program"))?;
+        let in_file = hand_over(text, &control, &report).map_err(broken("write the program"))?;
         let mut own = OwnInput::new(converses);
         own.release(&control, index, input, step)
             .map_err(broken("release the input"))?;
@@ -269,7 +262,17 @@ impl Sandbox {
         let most_output = limits.output_mib << 20;
         let threads = u64::from(may_start_threads(text));
         let length = text.len() as u64;
-        let request = wire::words([wire::FORK, cpu, memory, most_output, stack, threads, length]);
+        let in_file = u64::from(in_file);
+        let request = [
+            wire::FORK,
+            cpu,
+            memory,
+            most_output,
+            stack,
+            threads,
+            length,
+            in_file,
+        ];
         let mut fds = vec![theirs.as_raw_fd(), report.as_raw_fd()];
         if let Some((stdout, stderr)) = &output {
             fds.extend([stdout.as_raw_fd(), stderr.as_raw_fd()]);

@@ -1,4 +1,5 @@
-//! A test's input, as every process that reads it gets it: a file of its own, read-only, nothing but this input in it.
+//! A test's input, as every process that reads it gets it: a file of its own, read-only, nothing but this input in it;
+//! or, where nobody reads a file, a message. And the program's text.
 
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -92,7 +93,10 @@ impl OwnInput {
             sys::offer(control.as_raw_fd(), message, fd.as_slice()).or(Ok(()))
         };
         if self.in_messages && input.len() <= wire::LONGEST_INPUT {
-            return offer(&[&next(wire::INPUT_HERE), &**input].concat(), None);
+            let message = [&next(wire::INPUT_HERE), &**input].concat();
+            if sys::offer(control.as_raw_fd(), &message, &[]).is_ok() {
+                return Ok(());
+            } // the machine may be set to small socket buffers
         }
         if let Some(file) = &input.open()? {
             return offer(&next(wire::THIS_INPUT), Some(file));
@@ -129,6 +133,19 @@ impl OwnFile {
     }
 }
 
+/// Puts a program's text where a new child will look for it: in the first message of its socket or, where that has no
+/// room for it, in the report file. Whether it is in the file.
+pub(crate) fn hand_over(text: &str, control: &OwnedFd, report: &OwnedFd) -> sys::Sys<bool> {
+    if text.len() <= wire::LONGEST_PROGRAM {
+        let words = wire::words([wire::PROGRAM, text.len() as u64]);
+        let message = [&wire::pack(words), text.as_bytes()].concat();
+        if sys::offer(control.as_raw_fd(), &message, &[]).is_ok() {
+            return Ok(false);
+        }
+    }
+    sys::pwrite_all(report, text.as_bytes()).map(|()| true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,5 +175,28 @@ mod tests {
             assert_eq!(sys::pread(&own.reader, 0, 100).unwrap(), text);
         }
         assert!(sys::pwrite_all(&own.reader, b"x").is_err());
+    }
+
+    #[test]
+    fn what_a_socket_has_no_room_for_goes_into_a_file() {
+        let (ours, theirs) = sys::socket_pair().unwrap();
+        let report = sys::memfd(c"report").unwrap();
+        assert!(!hand_over("short", &ours, &report).unwrap());
+        let mut first = [0; wire::LENGTH + 5];
+        assert_eq!(
+            sys::receive_plain(&theirs, &mut first).unwrap(),
+            Some(first.len())
+        );
+        assert_eq!(&first[wire::LENGTH..], b"short");
+        let long = "x".repeat(wire::LONGEST_PROGRAM + 1);
+        assert!(hand_over(&long, &ours, &report).unwrap());
+        while sys::offer(ours.as_raw_fd(), &[0; 4096], &[]).is_ok() {}
+        assert!(hand_over("short", &ours, &report).unwrap());
+        assert_eq!(sys::pread(&report, 0, 5).unwrap(), b"short");
+        let mut own = OwnInput::new(true);
+        own.release(&ours, 0, &Input::from(b"input".to_vec()), wire::TEST)
+            .unwrap();
+        let file = own.own.expect("made when the message did not go out");
+        assert_eq!(sys::pread(&file.reader, 0, 9).unwrap(), b"input");
     }
 }

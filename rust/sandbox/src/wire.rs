@@ -13,7 +13,8 @@ pub(crate) const LENGTH: usize = 64;
 
 /// Zygote is sealed: `[HELLO, landlock ABI, uid, thread cap works]`.
 pub(crate) const HELLO: u64 = 0x6f70_7364_0001;
-/// `[FORK, cpu seconds, address space, file size, stack]` bytes; the answer is `[FORK, pid]`.
+/// `[FORK, cpu seconds, address space, file size, stack, may start threads, text, in file]`: four amounts of bytes, and
+/// whether the program's text is in the report file; the answer is `[FORK, pid]`.
 pub(crate) const FORK: u64 = 2;
 /// `[REAP, pid]`; the answer is `[REAP, wait status, CPU microseconds, peak resident KiB]`.
 pub(crate) const REAP: u64 = 3;
@@ -26,7 +27,7 @@ pub(crate) const DONE: u64 = 6;
 /// `[BURY, pid]`: waits for the end of a killed child, says nothing.
 pub(crate) const BURY: u64 = 7;
 
-/// `[PROGRAM, bytes]`, then the program's text: the first message to a child, where the text is short.
+/// `[PROGRAM, bytes]`, then the program's text: the first message to a child, where the text is not in the report file.
 pub(crate) const PROGRAM: u64 = 8;
 /// Longest text of a program in a message, bytes; a longer one is at the start of the report file.
 pub(crate) const LONGEST_PROGRAM: usize = 32 << 10;

@@ -41,8 +41,9 @@ pub(crate) struct Job {
     pub(crate) stack: u64,
     /// Starting threads is allowed where nobody counts them.
     pub(crate) threads: bool,
-    /// Bytes of the program.
+    /// Bytes of the program, and whether they are in the report file instead of the first message.
     pub(crate) text_length: u64,
+    pub(crate) text_in_file: bool,
     /// Files for standard output and standard error, where somebody reads them.
     pub(crate) output: Option<(RawFd, RawFd)>,
     pub(crate) control: RawFd,
@@ -231,7 +232,7 @@ impl Zygote {
                             stack,
                             threads,
                             text_length,
-                            ..,
+                            in_file,
                         ],
                         2 | 4,
                     ) => {
@@ -243,6 +244,7 @@ impl Zygote {
                             stack,
                             threads: threads == 1,
                             text_length,
+                            text_in_file: in_file == 1,
                             output: (count == 4).then_some((stdout, stderr)),
                             control,
                             report,
