@@ -1,56 +1,17 @@
-"""The law from tables on disk: known answers, what is refused, forecasts, runs.parquet, figures."""
+"""The law from tables on disk: known answers, what is refused, forecasts, and what is said of them."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import polars
 import pytest
+from law_tables import GAPS, only, rows, write
 from opsd_rs import law
-from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.law_runs import append_run_row
-from opsd_rs.law_table import read_rows
-
-GAPS = [0.0, 0.020, 0.045, 0.070, 0.110, 0.142]
-GAINS = [0.002072, 0.004253, 0.087814, 0.089542, 0.179729, 0.195992]
-
-
-def rows(family: str = "m", gaps=GAPS, gains=GAINS, **more) -> list[dict]:
-    return [
-        {"family": family, "config_id": f"{family}/{i}", "gap": gap, "improvement": gain, **more}
-        for i, (gap, gain) in enumerate(zip(gaps, gains, strict=True))
-    ]
-
-
-def write(path: Path, records: list[dict]) -> Path:
-    if path.suffix == ".parquet":
-        polars.DataFrame(records, infer_schema_length=None).write_parquet(path)
-    elif path.suffix == ".csv":
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(records[0]))
-            writer.writeheader()
-            writer.writerows(records)
-    else:
-        path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return path
-
-
-def only(fit: dict) -> dict:
-    (entry,) = fit["families"].values()
-    return entry
-
-
-def without_inputs(fit: dict) -> dict:
-    return {
-        name: {k: v for k, v in entry.items() if k != "inputs"} for name, entry in fit["families"].items()
-    }
-
+from opsd_rs.errors import BadInput
 
 # --- fit --------------------------------------------------------------------------------------------------
 
@@ -310,70 +271,7 @@ def test_a_law_that_cannot_forecast_is_refused(tmp_path) -> None:
         law.predict_table(path, table)
 
 
-# --- runs.parquet -----------------------------------------------------------------------------------------
-
-
-def run_row(run_id: str, **more) -> dict:
-    return {
-        "run_id": run_id,
-        "config_id": f"m/{run_id}",
-        "family": "m",
-        "gap": 0.1,
-        "improvement": 0.12,
-        **more,
-    }
-
-
-def test_run_rows_append_replace_and_keep_other_columns(tmp_path) -> None:
-    path = tmp_path / "out" / "runs.parquet"
-    for record in rows():
-        append_run_row(
-            path, run_row(record["config_id"][2:], gap=record["gap"], improvement=record["improvement"])
-        )
-    append_run_row(path, run_row("3", gap=0.07, improvement=0.9, kl_final=math.nan, lr=1, seed=4))
-    table = polars.read_parquet(path)
-    assert table.columns == list(law.RUNS_SCHEMA)
-    assert table.height == 6
-    last = table.row(-1, named=True)
-    assert (last["run_id"], last["improvement"], last["kl_final"], last["lr"]) == ("3", 0.9, None, 1.0)
-    assert last["gap_baseline_shared"] is None
-    assert only(law.fit_tables([path]))["n"] == 6
-    table.with_columns(remark=polars.lit("mine")).write_parquet(path)
-    append_run_row(path, run_row("new"))
-    assert polars.read_parquet(path)["remark"].to_list() == ["mine"] * 6 + [None]
-    assert polars.read_parquet(path)["improvement"][2] == 0.087814
-
-
-def test_run_rows_that_are_no_runs_are_our_fault(tmp_path) -> None:
-    path = tmp_path / "runs.parquet"
-    for row, message in (
-        (run_row("a", gapp=1), "no column gapp"),
-        (run_row("a", seed="one"), "column seed: 'one' is not int"),
-        ({"run_id": "a", "family": "m"}, "needs config_id"),
-    ):
-        with pytest.raises(OpsdError, match=message):
-            append_run_row(path, row)
-    assert not path.exists()
-    path.write_bytes(b"not parquet")
-    with pytest.raises(BadInput, match="not a parquet table"):
-        append_run_row(path, run_row("a"))
-    assert path.read_bytes() == b"not parquet"
-
-
-def _append(job: tuple[Path, int]) -> None:
-    append_run_row(job[0], run_row(f"r{job[1]}"))
-
-
-def test_runs_that_finish_together_all_get_their_row(tmp_path) -> None:
-    import multiprocessing
-
-    path = tmp_path / "runs.parquet"
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(_append, [(path, i) for i in range(12)]))
-    assert sorted(polars.read_parquet(path)["run_id"]) == sorted(f"r{i}" for i in range(12))
-
-
-# --- text and figures -------------------------------------------------------------------------------------
+# --- text and the door -----------------------------------------------------------------------------------
 
 
 def test_text_says_the_interval_before_r2() -> None:
@@ -382,54 +280,6 @@ def test_text_says_the_interval_before_r2() -> None:
     assert "improvement = -0.30 pp + 1.492 x gap   slope 95 % CI [1.01, 1.97]" in text
     assert text.index("prediction interval") < text.index("R2 0.949")
     assert "SYNTHETIC" in text
-
-
-def test_figure1_is_deterministic_and_labels_synthetic_points(tmp_path) -> None:
-    pytest.importorskip("matplotlib")
-    measured = write(tmp_path / "m.csv", rows("measured", context="feedback", improvement_se_cond=0.01))
-    tables = [law.synthetic_table(), measured]
-    svg, png = law.figure1(tables, tmp_path / "qwen3-0.6b")
-    assert (svg.name, png.name) == ("qwen3-0.6b.svg", "qwen3-0.6b.png")
-    again = law.figure1(law.fit_tables(tables), tmp_path / "again.svg")
-    assert [path.name for path in again] == ["again.svg", "again.png"]
-    assert svg.read_bytes() == again[0].read_bytes()
-    assert png.read_bytes() == again[1].read_bytes()
-    text = svg.read_text()  # glyphs are paths; matplotlib writes each string as a comment before them
-    assert "synthetic (SYNTHETIC points)" in text
-    assert "Hollow points are SYNTHETIC" in text
-    assert "SD over seeds" in text
-    assert "n = 6 from 18 runs" in text
-    assert "standard error of the one run" in text
-    alone = law.figure1([measured], tmp_path / "alone")[0].read_text()
-    assert "SYNTHETIC" not in alone
-
-
-def test_figure1_draws_a_family_without_a_line(tmp_path) -> None:
-    pytest.importorskip("matplotlib")
-    table = write(tmp_path / "equal.csv", rows(gaps=[0.0] * 6))
-    assert "all gaps are equal" in law.figure1([table], tmp_path / "f")[0].read_text()
-
-
-def test_figure2_draws_each_run_and_the_teacher_measured_once(tmp_path) -> None:
-    pytest.importorskip("matplotlib")
-    curve = [
-        {"run": run, "step": step, "arm": "student", "accuracy": 0.2 + gain * step, "se": 0.02}
-        for run, gain in (("peer", 0.01), ("none", 0.0))
-        for step in (0, 5, 10)
-    ]
-    curve.append({"run": "peer", "step": 0, "arm": "teacher", "accuracy": 0.4, "se": None})
-    one, two = law.figure2(curve, tmp_path / "f2"), law.figure2(curve[::-1][::-1], tmp_path / "g2")
-    assert one[0].read_bytes() == two[0].read_bytes()
-    assert "self-teacher" in one[0].read_text()
-    assert "measured once" in one[0].read_text()
-    with pytest.raises(BadInput, match="no rows"):
-        law.figure2([], tmp_path / "none")
-
-
-def test_figures_without_matplotlib_name_the_extra(tmp_path, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(BadInput, match=r"pip install opsd-rs\[plot\]"):
-        law.figure1([law.synthetic_table()], tmp_path / "f")
 
 
 def test_fitting_loads_neither_torch_nor_scipy_nor_matplotlib() -> None:
@@ -448,8 +298,3 @@ def _env() -> dict[str, str]:
     import opsd_rs
 
     return os.environ | {"PYTHONPATH": str(Path(opsd_rs.__file__).parents[1])}
-
-
-def test_rows_keep_what_the_figure_needs() -> None:
-    (first, *_) = read_rows(law.synthetic_table())
-    assert (first.context, first.gap_se, first.run_id) == ("none", 0.0078, "synthetic-none-0")
