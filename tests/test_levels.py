@@ -106,6 +106,27 @@ def test_the_jail_shows_the_library_and_nothing_else(rungs: dict[str, tuple[bool
     assert (run["kind"], run["number"]) == ("PermissionError", 3)
 
 
+def test_root_builds_the_jail_by_its_own_right_where_user_namespaces_are_refused() -> None:
+    code = f"""
+import sys
+sys.path[:] = {sys.path!r}
+from opsd_rs import _core
+open("/proc/sys/user/max_user_namespaces", "w").write("0")
+sandbox = _core.Sandbox(sys.executable, _core.__file__, level="S2j")
+print(sandbox.run("import os; print(input(), os.path.exists('/etc/passwd'))", [b"5"])[0]["stdout"], sandbox.prove() > 30)
+try:
+    _core.Sandbox(sys.executable, _core.__file__, level="S3")
+except Exception as error:
+    print("user namespace" in str(error))
+"""
+    # Root of a user namespace, in which no further one can be made.
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr:
+        pytest.skip(f"no user namespaces here: {done.stderr}")
+    assert done.stdout == "b'5 False\\n' True\nTrue\n", done.stderr
+
+
 @pytest.mark.parametrize("level", ["S3", "S2", "S2j", "S1"])
 def test_honest_programs_run_at_every_level(level: str, rungs: dict[str, tuple[bool, str, str]]) -> None:
     needs(rungs, level)
@@ -274,6 +295,14 @@ def test_the_mend_depends_on_who_refuses(tmp_path: Path) -> None:
     assert "gVisor" in mend(lacking, {"place": "gvisor", "release": "4.4.0"})
     assert "4.18.0" in mend(lacking, {"release": "4.18.0"})
     assert "lsm=" in mend(lacking, {"release": "6.1.0", "lsm": "lockdown,yama"})
+    # What holds here decides what is advised.
+    assert mend(refused, {"held": "S2 S2j S1"}).endswith("; S2 does not need it")
+    assert mend(refused, {"held": "S1", "most": "0"}).endswith("; S1 does not need it")
+    assert mend(lacking, {"held": "S1"}).endswith("--require S1")
+    assert "require" not in mend(lacking, {"held": ""})
+    rungs = [("S3", False, refused, ""), ("S2", False, lacking, ""), ("S2j", False, refused, "")]
+    details = [detail for _, _, detail in levels([*rungs, ("S1", True, "x", "")], {"place": ""})]
+    assert [("S1" in detail, "S2j" in detail) for detail in details] == [(True, False)] * 3 + [(False, False)]
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/version").write_text("Linux version 4.4.0 gVisor\n")
     assert read_machine({}, tmp_path)["place"] == "gvisor"

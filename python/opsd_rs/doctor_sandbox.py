@@ -27,8 +27,6 @@ FILES = {
 }
 """What the mend is read from; a file that is not there says nothing."""
 
-LOWER = 'or accept the level below: Grader(require="S2j"), --require S2j'
-
 
 def read_machine(environment: Mapping[str, str], root: Path = Path("/")) -> dict[str, str]:
     """The facts that choose a mend: the files above, and ``place``: gvisor, kubernetes, docker, podman or empty."""
@@ -60,6 +58,8 @@ def levels(rungs: Iterable[tuple[str, bool, str, str]], facts: Mapping[str, str]
     >>> name, state, "--security-opt seccomp=" in detail
     ('level S3', 'absent', True)
     """
+    rungs = list(rungs)
+    facts = {**facts, "held": " ".join(name for name, holds, *_ in rungs if holds)}
     best = ""
     for name, holds, detail, _ in rungs:
         if holds:
@@ -71,48 +71,63 @@ def levels(rungs: Iterable[tuple[str, bool, str, str]], facts: Mapping[str, str]
 
 
 def mend(cause: str, facts: Mapping[str, str]) -> str:
-    """What to change, in one sentence."""
+    """What to change, in one sentence. ``facts``: those of the machine, and ``held``: the levels that hold."""
     place = facts.get("place", "")
     if "no Landlock" in cause:
         return _landlock(place, facts)
     if "namespace" in cause or "private mounts" in cause:
         return _namespaces(place, facts)
     if "mount jail" in cause:
-        return "the user namespace may not mount here; S2 does not need it"
+        return f"this process may not mount here{_spared(facts)}"
     if "a program can" in cause:
         return "this is a breach: do not grade untrusted programs at this level here, and report it"
     return "see docs/sandbox.md"
 
 
+def _spared(facts: Mapping[str, str]) -> str:
+    """Which level does without."""
+    held = facts.get("held", "").split()
+    return f"; {'S2' if 'S2' in held else held[0]} does not need it" if held else ""
+
+
+def _lower(facts: Mapping[str, str]) -> str:
+    """Which level can be had as things are."""
+    held = facts.get("held", "").split()
+    return f', or accept a lower level: Grader(require="{held[0]}"), --require {held[0]}' if held else ""
+
+
 def _landlock(place: str, facts: Mapping[str, str]) -> str:
     if place == "gvisor":
-        return f"gVisor has no Landlock: run the pod with runc (no runtimeClassName) for S2, {LOWER}"
+        return f"gVisor has no Landlock: run the pod with runc (no runtimeClassName) for S2{_lower(facts)}"
     found = re.match(r"(\d+)\.(\d+)", facts.get("release", ""))
     if found and (int(found[1]), int(found[2])) < (5, 13):
-        return f"the host's kernel is {facts['release']}: use 5.13 or later, {LOWER}"
+        return f"the host's kernel is {facts['release']}: use 5.13 or later{_lower(facts)}"
     named = facts.get("lsm", "")
-    return f"add landlock to lsm= on the kernel's command line{f' (now {named})' if named else ''}, {LOWER}"
+    return f"add landlock to lsm= on the kernel's command line{f' (now {named})' if named else ''}{_lower(facts)}"
 
 
 def _namespaces(place: str, facts: Mapping[str, str]) -> str:
     if facts.get("apparmor") == "1":
         return (
             "Ubuntu's AppArmor withholds rights in user namespaces: sysctl "
-            "kernel.apparmor_restrict_unprivileged_userns=0, or a profile with `userns,` for this Python; "
-            "S2 needs neither"
+            "kernel.apparmor_restrict_unprivileged_userns=0, or a profile with `userns,` for this Python"
+            f"{_spared(facts)}"
         )
     if facts.get("debian") == "0":
-        return "sysctl kernel.unprivileged_userns_clone=1; S2 does not need it"
+        return f"sysctl kernel.unprivileged_userns_clone=1{_spared(facts)}"
     if facts.get("most") == "0":
-        return "sysctl user.max_user_namespaces=10000; S2 does not need it"
+        return f"sysctl user.max_user_namespaces=10000{_spared(facts)}"
     allow = "a seccomp profile that allows clone, unshare, mount, umount2 and pivot_root"
     if place == "kubernetes":
-        return f"set securityContext.seccompProfile to type Localhost with {allow}; S2 does not need it"
+        return f"set securityContext.seccompProfile to type Localhost with {allow}{_spared(facts)}"
     if place == "gvisor":
         return "take a newer gVisor (runsc), which has user namespaces with mounts"
     if place in ("docker", "podman"):
-        return f"start the container with --security-opt seccomp=FILE, {allow}; S2 does not need it"
-    return "something in front of this process (a seccomp profile, a policy) refuses user namespaces; S2 needs none"
+        return f"start the container with --security-opt seccomp=FILE, {allow}{_spared(facts)}"
+    refuses = (
+        "something in front of this process (a seccomp profile, a policy, a chroot) refuses user namespaces"
+    )
+    return refuses + _spared(facts)
 
 
 def machine() -> dict[str, str]:

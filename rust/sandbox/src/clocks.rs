@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use crate::limits::Limits;
@@ -39,6 +40,8 @@ struct Look {
 const SHORTEST_NAP: Duration = Duration::from_millis(1);
 /// Longest time before the first look at a test.
 const FIRST_NAP: Duration = Duration::from_millis(10);
+/// As many times its patience at most is waited for a process that is only slow.
+const LONGEST_SILENCE: u32 = 10;
 /// Looks per idle limit.
 const LOOKS: f64 = 8.0;
 
@@ -166,6 +169,40 @@ fn parse_run_delay(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// Seconds that a process with one thread has computed, or waited for a core of a busy machine, so far.
+fn busy_seconds(pid: i32) -> f64 {
+    let delay = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok();
+    let waited = delay.and_then(|text| parse_run_delay(&text)).unwrap_or(0);
+    sys::cpu_seconds(pid).unwrap_or(0.0) + waited as f64 * 1e-9
+}
+
+/// Waits until the socket has something from the process at its other end, or that one has been silent for `patience`.
+/// While it is busy for most of that time it is slow, not silent: up to `LONGEST_SILENCE` times as long.
+pub(crate) fn await_word(socket: RawFd, pid: i32, patience: Duration) -> sys::Sys<bool> {
+    let started = Instant::now();
+    // The usual answer comes at once, and a look at its clocks would cost more.
+    if let [true] = sys::wait([socket], patience / 10)? {
+        return Ok(true);
+    }
+    let (mut since, mut busy) = (Instant::now(), busy_seconds(pid));
+    loop {
+        let left = patience.saturating_sub(since.elapsed());
+        let [readable] = sys::wait([socket], left)?;
+        if readable {
+            return Ok(true);
+        }
+        if since.elapsed() < patience {
+            continue; // a signal came
+        }
+        let now = busy_seconds(pid);
+        let is_slow = now - busy > 0.5 * patience.as_secs_f64();
+        if !is_slow || started.elapsed() >= patience * LONGEST_SILENCE {
+            return Ok(false);
+        }
+        (since, busy) = (Instant::now(), now);
+    }
+}
+
 /// Live threads. `None` where /proc does not show them: nobody can say how many there are.
 pub(crate) fn threads(pid: i32) -> Option<usize> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
@@ -174,7 +211,29 @@ pub(crate) fn threads(pid: i32) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
+
+    #[test]
+    fn whoever_sleeps_is_silent_and_whoever_computes_is_slow() {
+        let heard = |script: &str| {
+            let (ours, theirs) = sys::socket_pair().unwrap();
+            let mut shell = std::process::Command::new("sh");
+            let mut child = shell.args(["-c", script]).stdin(theirs).spawn().unwrap();
+            drop(shell); // and with it our copy of their end
+            let patience = Duration::from_secs(1);
+            let heard = await_word(ours.as_raw_fd(), child.id() as i32, patience).unwrap();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            heard
+        };
+        assert!(!heard("exec sleep 9"));
+        assert!(
+            heard("i=0; while [ $i -lt 1500000 ]; do i=$((i+1)); done"),
+            "its end closes the socket"
+        );
+    }
 
     #[test]
     fn parses_schedstat() {

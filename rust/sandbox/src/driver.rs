@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Child as Process;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::arguments;
 use crate::calls::Arch;
@@ -18,7 +18,7 @@ use crate::limits::Limits;
 use crate::output::Output;
 use crate::plan::{End, Error, Facts, Flavour, Go, Layer, Options, Program, TestRun};
 use crate::spawn::{may_start_threads, spawn};
-use crate::{sys, wire};
+use crate::{clocks, sys, wire};
 
 /// A zygote boots in about 60 ms on a quiet machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -349,12 +349,10 @@ impl Sandbox {
     fn hear(&mut self, kind: u64) -> Result<wire::Words, Error> {
         let mut bytes = [0; wire::LENGTH];
         let mut fds = [-1; sys::MAX_FDS];
-        let deadline = Instant::now() + PATIENCE;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let [readable] = sys::wait([self.socket.as_raw_fd()], left)
+            let readable = clocks::await_word(self.socket.as_raw_fd(), self.pid() as i32, PATIENCE)
                 .map_err(broken("wait for the zygote"))?;
-            if !readable && left.is_zero() {
+            if !readable {
                 return Err(broken("wait for the zygote")(format!(
                     "silent for {PATIENCE:?}"
                 )));

@@ -8,7 +8,7 @@ use crate::governor::Seat;
 use crate::input::{Input, OwnInput};
 use crate::output::Output;
 use crate::plan::Error;
-use crate::{sys, wire};
+use crate::{clocks, sys, wire};
 
 /// A program's process, sealed, waiting for its first input.
 #[derive(Debug)]
@@ -56,8 +56,8 @@ impl Child {
     /// Waits for READY.
     pub(crate) fn await_ready(&mut self) -> Result<(), String> {
         let mut bytes = [0; wire::LENGTH];
-        let wait = [self.control.as_raw_fd()];
-        let [readable] = sys::wait(wait, PATIENCE).map_err(|e| e.to_string())?;
+        let readable = clocks::await_word(self.control.as_raw_fd(), self.pid, PATIENCE)
+            .map_err(|e| e.to_string())?;
         if !readable {
             return Err(format!("silent for {PATIENCE:?}"));
         }

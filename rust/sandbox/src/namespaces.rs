@@ -46,6 +46,19 @@ pub(crate) fn enter(kinds: i32) -> Result<(), String> {
         "namespaces inside the user namespace",
         sys::unshare(kinds & !libc::CLONE_NEWUSER),
     )?;
+    make_mounts_private()
+}
+
+/// Enters a mount namespace by root's own right (CAP_SYS_ADMIN), where user namespaces are refused.
+///
+/// # Errors
+/// Which step failed.
+pub(crate) fn enter_mounts_as_root() -> Result<(), String> {
+    step("mount namespace", sys::unshare(libc::CLONE_NEWNS))?;
+    make_mounts_private()
+}
+
+fn make_mounts_private() -> Result<(), String> {
     let private = libc::MS_REC | libc::MS_PRIVATE;
     step(
         "private mounts",

@@ -124,15 +124,18 @@ impl Zygote {
         sys::step_back();
         self.limit_resources()?;
         let grants = world.grants();
+        let jailed_by_root = self.has(Layer::Jail) && self.can_mount_as_root_only(world)?;
+        if jailed_by_root {
+            namespaces::enter_mounts_as_root()?;
+            jail::enter(&grants)?;
+        }
         if self.has(Layer::Privileges) && sys::user() == 0 {
             switch_user(world)?;
         }
         if self.has(Layer::Namespaces) {
             namespaces::enter(namespaces::ALL)?;
-        } else if self.has(Layer::Jail) {
+        } else if self.has(Layer::Jail) && !jailed_by_root {
             namespaces::enter(namespaces::MOUNTS)?;
-        }
-        if self.has(Layer::Jail) {
             jail::enter(&grants)?;
         }
         if self.has(Layer::Privileges) {
@@ -167,6 +170,21 @@ impl Zygote {
         let fds = listener.as_ref().map(AsRawFd::as_raw_fd);
         let hello = sys::send(self.socket, &wire::pack(hello), fds.as_slice());
         step("say hello", hello)
+    }
+
+    /// Whether user namespaces are refused to whom this process will be, and root's own right to mount is not. Both are
+    /// tried by use, in copies of this process.
+    fn can_mount_as_root_only(&self, world: &Readable) -> Result<bool, String> {
+        if sys::user() != 0 {
+            return Ok(false);
+        }
+        let by_user = || {
+            (!self.has(Layer::Privileges) || switch_user(world).is_ok())
+                && namespaces::enter(namespaces::MOUNTS).is_ok()
+        };
+        let by_root = || namespaces::enter_mounts_as_root().is_ok();
+        Ok(!step("try a user namespace", sys::ask_a_fork(by_user))?
+            && step("try a mount namespace", sys::ask_a_fork(by_root))?)
     }
 
     /// Stage one now, with the listener that hears the questions of every child; stage two is built once and each child
