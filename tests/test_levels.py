@@ -113,7 +113,8 @@ sys.path[:] = {sys.path!r}
 from opsd_rs import _core
 open("/proc/sys/user/max_user_namespaces", "w").write("0")
 sandbox = _core.Sandbox(sys.executable, _core.__file__, level="S2j")
-print(sandbox.run("import os; print(input(), os.path.exists('/etc/passwd'))", [b"5"])[0]["stdout"], sandbox.prove() > 30)
+code = "import os; print(input(), os.path.exists('/etc/passwd'))"
+print(sandbox.run(code, [b"5"])[0]["stdout"], sandbox.prove() > 30)
 try:
     _core.Sandbox(sys.executable, _core.__file__, level="S3")
 except Exception as error:
