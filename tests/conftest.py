@@ -1,4 +1,4 @@
-"""Fixtures that tests share: the small real model, fetched once into the user's cache; an end to shared graders."""
+"""Fixtures that tests share: the small real model, fetched once into the user's cache; an end to what is shared."""
 
 from __future__ import annotations
 
@@ -36,3 +36,12 @@ def ended_graders() -> Iterator[None]:
     for grader in shared._graders.values():
         grader.close()
     shared._graders.clear()
+
+
+@pytest.fixture(scope="module")
+def left_ranks() -> Iterator[None]:
+    """Afterwards leaves the process group that the students of a file joined."""
+    from opsd_rs.student import leave_ranks
+
+    yield
+    leave_ranks()

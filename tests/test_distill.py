@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+pytestmark = pytest.mark.usefixtures("left_ranks")
+
+
 @pytest.mark.model
 @pytest.mark.slow
 def test_the_divergence_on_a_fixed_batch_of_real_rollouts_falls_by_half(smollm2: Path) -> None:

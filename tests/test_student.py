@@ -15,6 +15,8 @@ from opsd_rs.teacher import Teacher
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("left_ranks")
+
 CASES = [(1, "float32"), (1, "bfloat16"), (2, "float32"), (2, "bfloat16"), (3, "float32"), (3, "bfloat16")]
 ROWS = [((1, 2, 3), (4, 5, 6)), ((1, 2), (7, 8, 9, 10)), ((3,), (11,)), ((5, 6, 7, 8), (12, 13))]
 
