@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,26 @@ def test_the_jail_shows_the_library_and_nothing_else(rungs: dict[str, tuple[bool
     (run,) = start(level="S2j").run(code, [b""])
     assert run["stdout"] == b"[True, False, False, False, False]\n", run
     assert (run["kind"], run["number"]) == ("PermissionError", 3)
+
+
+def test_somebody_further_out_may_listen_already() -> None:
+    code = f"""
+import ctypes, struct, sys
+sys.path[:] = {sys.path!r}
+from opsd_rs import _core
+libc = ctypes.CDLL(None, use_errno=True)
+allow = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7fff0000))  # BPF_RET, SECCOMP_RET_ALLOW
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 1, ctypes.addressof(allow)))
+libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+listener = libc.syscall(317 if {platform.machine() == "x86_64"} else 277, 1, 8, program)  # SECCOMP_SET_MODE_FILTER
+assert listener > 0, ctypes.get_errno()
+sandbox = _core.Sandbox(sys.executable, _core.__file__)
+(run,) = sandbox.run("print(input())", [b"5"])
+print(sandbox.describe().count("no thread cap"), run["stdout"], sandbox.prove() > 30)
+print(sandbox.run("import ctypes; ctypes.CDLL(None).ptrace(0, 0, 0, 0)", [b""])[0]["end"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "1 b'5\\n' True\nviolation\n", done.stderr
 
 
 def test_root_builds_the_jail_by_its_own_right_where_user_namespaces_are_refused() -> None:

@@ -27,7 +27,10 @@ fn give_up(step: &str, error: &io::Error) -> ! {
     write!(rest, "{FAILED}{step}: {error}").ok(); // too long: cut
     let left = rest.len();
     let length = text.len() - left;
-    sys::pwrite_all(&Borrowed(REPORT_FD), &text[..length]).ok(); // nobody else could be told
+    let report = Borrowed(REPORT_FD);
+    sys::cut(&report, 0) // it may hold the program
+        .and_then(|()| sys::pwrite_all(&report, &text[..length]))
+        .ok(); // nobody else could be told
     sys::exit(wire::SETUP_FAILED)
 }
 

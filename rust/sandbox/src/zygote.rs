@@ -191,9 +191,17 @@ impl Zygote {
     /// only writes its pid into it.
     fn install_filters(&mut self) -> Result<Option<OwnedFd>, String> {
         let arch = Arch::HERE.ok_or("no system-call table for this processor")?;
-        let how = StageOne::of(self.listen, self.has(Layer::NoOpen));
-        let stage_one = policy::stage_one(arch, how);
-        let installed = sys::install(&stage_one, self.listen);
+        let no_open = self.has(Layer::NoOpen);
+        let install = |listen| {
+            let stage_one = policy::stage_one(arch, StageOne::of(listen, no_open));
+            sys::install(&stage_one, listen)
+        };
+        let mut installed = install(self.listen);
+        // Somebody further out listens already, and there can be one only: nobody counts threads here.
+        if matches!(&installed, Err(error) if error.raw_os_error() == Some(libc::EBUSY)) {
+            self.listen = false;
+            installed = install(false);
+        }
         let listener = step("install seccomp stage one", installed)?;
         let hide_parent = self.has(Layer::Namespaces);
         let second = |threads| {

@@ -80,7 +80,7 @@ pub(crate) fn peek(fd: &OwnedFd, bytes: &mut [u8], offset: u64) -> Sys<usize> {
 }
 
 /// Cuts a file to `length` bytes.
-pub(crate) fn cut(fd: &OwnedFd, length: u64) -> Sys<()> {
+pub(crate) fn cut(fd: &impl AsRawFd, length: u64) -> Sys<()> {
     // SAFETY: plain call on an open descriptor.
     check(c_long::from(unsafe {
         libc::ftruncate(fd.as_raw_fd(), length as i64)
