@@ -349,33 +349,25 @@ impl Sandbox {
     fn hear(&mut self, kind: u64) -> Result<wire::Words, Error> {
         let mut bytes = [0; wire::LENGTH];
         let mut fds = [-1; sys::MAX_FDS];
-        loop {
-            let readable = clocks::await_word(self.socket.as_raw_fd(), self.pid() as i32, PATIENCE)
-                .map_err(broken("wait for the zygote"))?;
-            if !readable {
-                return Err(broken("wait for the zygote")(format!(
-                    "silent for {PATIENCE:?}"
-                )));
-            }
-            if !readable {
-                continue;
-            }
-            let heard = sys::receive(self.socket.as_raw_fd(), &mut bytes, &mut fds);
-            match heard.map_err(broken("hear the zygote"))? {
-                (wire::LENGTH, count) if wire::unpack(&bytes)[0] == kind => {
-                    if count == 1 {
-                        self.listener = Some(sys::adopt(fds[0]));
-                    }
-                    return Ok(wire::unpack(&bytes));
+        let socket = self.socket.as_raw_fd();
+        let spoke = clocks::await_word(socket, self.pid() as i32, PATIENCE);
+        if !spoke.map_err(broken("wait for the zygote"))? {
+            let cause = format!("silent for {PATIENCE:?}");
+            return Err(broken("wait for the zygote")(cause));
+        }
+        let heard = sys::receive(socket, &mut bytes, &mut fds);
+        match heard.map_err(broken("hear the zygote"))? {
+            (wire::LENGTH, count) if wire::unpack(&bytes)[0] == kind => {
+                if count == 1 {
+                    self.listener = Some(sys::adopt(fds[0]));
                 }
-                (0, _) => {
-                    return Err(broken("hear the zygote")(format!(
-                        "it died: {}",
-                        self.last_words()
-                    )));
-                }
-                (n, _) => return Err(broken("hear the zygote")(format!("{n} odd bytes"))),
+                Ok(wire::unpack(&bytes))
             }
+            (0, _) => Err(broken("hear the zygote")(format!(
+                "it died: {}",
+                self.last_words()
+            ))),
+            (n, _) => Err(broken("hear the zygote")(format!("{n} odd bytes"))),
         }
     }
 
