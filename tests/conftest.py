@@ -1,4 +1,5 @@
-"""Fixtures that tests share: the small real model, fetched once into the user's cache; an end to what is shared."""
+"""Fixtures that tests share: the small real model, fetched once into the user's cache; tiny ones; an end to what is
+shared."""
 
 from __future__ import annotations
 
@@ -25,6 +26,22 @@ def smollm2() -> Path:
     from opsd_rs import model
 
     return model.fetch("smollm2-135m", progress=lambda line: print(line, file=sys.stderr))
+
+
+@pytest.fixture(scope="module")
+def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model of random weights."""
+    from tiny_models import tiny
+
+    return tiny(tmp_path_factory.mktemp("tiny"), "llama")
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small tokenizer with Qwen's chat template."""
+    import context_models
+
+    return context_models.save(tmp_path_factory.mktemp("qwen"), context_models.SHAPES["qwen3"])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import context_models
 import pytest
 from adding import ADD, CONTEXTS, NAMES, assembler, grade, load, rollout
 from opsd_rs.context import Assembler
@@ -17,12 +16,6 @@ from opsd_rs.context_templates import compile_context, render_message
 from opsd_rs.context_words import check_note, statement, without_thinking
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.records import TeacherContext
-
-
-@pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return context_models.save(tmp_path_factory.mktemp("qwen"), context_models.SHAPES["qwen3"])
-
 
 # --- The files and their words -----------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import context_models
 import pytest
 from context_cases import ADD, GRADES, MUL, PROBLEMS, ROLLOUTS, SUB, read, room
 from opsd_rs import Context
@@ -23,12 +22,6 @@ from opsd_rs.errors import BadInput
 from opsd_rs.journal import write_lines, write_table
 from opsd_rs.note_cache import NoteCache
 from opsd_rs.records import Problem
-
-
-@pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return context_models.save(tmp_path_factory.mktemp("qwen"), context_models.SHAPES["qwen3"])
-
 
 # --- Files -------------------------------------------------------------------------------------------------------
 

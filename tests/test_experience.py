@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import context_models
 import pytest
 from context_cases import GRADES, PROBLEMS, ROLLOUTS, read, room
 from opsd_rs.config_files import load_context
@@ -17,11 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opsd_rs import Assembler
-
-
-@pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return context_models.save(tmp_path_factory.mktemp("qwen"), context_models.SHAPES["qwen3"])
 
 
 def test_experience_is_read_beside_other_problems_and_grows(qwen: Path) -> None:

@@ -16,7 +16,6 @@ from opsd_rs.errors import BadInput, Stopped
 from opsd_rs.rollout import Completion, Engine, Request, Sampling, make_engine, next_tokens, request_seed
 from opsd_rs.vllm_engine import VllmEngine, engine_environment
 from samplers import config, largest_gap, requests_of
-from tiny_models import tiny
 
 # ---- seeds and one step of sampling ----------------------------------------------------------------------
 
@@ -58,11 +57,6 @@ def test_temperature_shapes_the_draws() -> None:
 
 
 # ---- the plain loop --------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny(tmp_path_factory.mktemp("tiny"), "llama")
 
 
 @pytest.fixture(scope="module")

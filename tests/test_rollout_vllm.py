@@ -17,17 +17,11 @@ from opsd_rs.errors import BadInput, Stopped
 from opsd_rs.rollout import HFEngine, Sampling, make_engine
 from opsd_rs.vllm_engine import VllmEngine
 from samplers import STOP, config, gone, largest_gap, prompts, requests_of
-from tiny_models import tiny
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TESTS = Path(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny(tmp_path_factory.mktemp("tiny"), "llama")
 
 
 @pytest.fixture(scope="module")
