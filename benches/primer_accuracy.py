@@ -22,9 +22,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.launch import restart_on_cpu
+from opsd_rs.base import mean_accuracy, restart_on_cpu
 from opsd_rs.records import Problem, Solution
-from opsd_rs.statistics import accuracy
 
 PURPOSE = "primer-accuracy"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
@@ -125,7 +124,7 @@ def measure(
 
 def totals(name: str, lines: Sequence[dict[str, Any]]) -> str:
     """Return one row of the summary: mean@n with its standard errors, share solved at least once, what went wrong."""
-    mean = accuracy([line["solved"] for line in lines], [line["n"] for line in lines])
+    mean = mean_accuracy([line["solved"] for line in lines], [line["n"] for line in lines])
     once = sum(line["solved"] > 0 for line in lines)
     verdicts = sum((Counter(line["verdicts"]) for line in lines), Counter())
     answers = sum(verdicts.values())

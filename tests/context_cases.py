@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opsd_rs import Assembler, Context
-from opsd_rs.config_files import load_context
+from opsd_rs.config import load_context
 from opsd_rs.records import Case, Grade, Problem, Rollout
 
 if TYPE_CHECKING:

@@ -15,10 +15,13 @@ import click
 import opsd_rs
 import pytest
 from click.testing import CliRunner, Result
-from opsd_rs import cli, cores, doctor, launch
-from opsd_rs.config_files import resolve, split_arguments
+from opsd_rs import cli, doctor
+from opsd_rs.base import has_cuda, launch
+from opsd_rs.base.cores import whole_cores
+from opsd_rs.base.launch import cpu_environment
+from opsd_rs.base.show import to_json, to_rows
+from opsd_rs.config import resolve, split_arguments
 from opsd_rs.errors import BadInput, OpsdError, Stopped
-from opsd_rs.show import to_json, to_rows
 
 PACKAGE = Path(opsd_rs.__file__).parent
 ROOT = Path(__file__).parent.parent
@@ -303,7 +306,7 @@ def test_links_between_the_pages_lead_somewhere() -> None:
 
 
 def test_cpu_environment_with_and_without_libiomp(tmp_path: Path) -> None:
-    bare = launch.cpu_environment({"PATH": "/usr/bin"}, tmp_path, cores=2)
+    bare = cpu_environment({"PATH": "/usr/bin"}, tmp_path, cores=2)
     assert bare == {
         "OMP_WAIT_POLICY": "PASSIVE",
         "OMP_NUM_THREADS": "2",
@@ -312,21 +315,21 @@ def test_cpu_environment_with_and_without_libiomp(tmp_path: Path) -> None:
     openmp = tmp_path / "lib/libiomp5.so"
     openmp.parent.mkdir()
     openmp.touch()
-    full = launch.cpu_environment({"PATH": f"/x:{tmp_path}/bin", "LD_PRELOAD": "/l/tc.so"}, tmp_path, cores=2)
+    full = cpu_environment({"PATH": f"/x:{tmp_path}/bin", "LD_PRELOAD": "/l/tc.so"}, tmp_path, cores=2)
     assert full == {"LD_PRELOAD": f"{openmp}:/l/tc.so", "KMP_BLOCKTIME": "1", "OMP_NUM_THREADS": "2"}
-    assert launch.cpu_environment({"PATH": f"{tmp_path}/bin", **full}, tmp_path, cores=2) == {}
-    kept = launch.cpu_environment({"OMP_NUM_THREADS": "7", "PATH": f"{tmp_path}/bin"}, tmp_path, cores=2)
+    assert cpu_environment({"PATH": f"{tmp_path}/bin", **full}, tmp_path, cores=2) == {}
+    kept = cpu_environment({"OMP_NUM_THREADS": "7", "PATH": f"{tmp_path}/bin"}, tmp_path, cores=2)
     assert "OMP_NUM_THREADS" not in kept
 
 
 def test_cuda_is_seen_and_can_be_hidden(tmp_path: Path) -> None:
-    assert not launch.has_cuda({}, tmp_path)
+    assert not has_cuda({}, tmp_path)
     (tmp_path / "nvidiactl").touch()
-    assert not launch.has_cuda({}, tmp_path)
+    assert not has_cuda({}, tmp_path)
     (tmp_path / "nvidia0").touch()
-    assert launch.has_cuda({}, tmp_path)
-    assert launch.has_cuda({"CUDA_VISIBLE_DEVICES": "0"}, tmp_path)
-    assert not launch.has_cuda({"CUDA_VISIBLE_DEVICES": ""}, tmp_path)
+    assert has_cuda({}, tmp_path)
+    assert has_cuda({"CUDA_VISIBLE_DEVICES": "0"}, tmp_path)
+    assert not has_cuda({"CUDA_VISIBLE_DEVICES": ""}, tmp_path)
 
 
 RESTARTED = """
@@ -348,7 +351,7 @@ def test_the_restart_happens_once_in_the_same_process() -> None:
     )  # fmt: skip
     first, second, last = done.stdout.splitlines()
     assert first == second  # execve keeps the process
-    assert last == f"{cores.whole_cores()} False ['a b', 'c']"
+    assert last == f"{whole_cores()} False ['a b', 'c']"
 
 
 def test_commands_restart_only_when_a_shell_started_them(monkeypatch: pytest.MonkeyPatch) -> None:

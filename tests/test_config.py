@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opsd_rs import config_text
-from opsd_rs.config import Config, keys
-from opsd_rs.config_files import (
-    CONFIGS,
-    ConfigFaults,
-    config_from_json,
+from opsd_rs.config import (
+    Config,
+    config_names,
+    key_reference,
     load_config,
     load_context,
-    names,
     resolve,
     resolved_json,
     split_arguments,
+    to_toml,
 )
+from opsd_rs.config.faults import ConfigFaults
+from opsd_rs.config.files import CONFIGS, config_from_json
+from opsd_rs.config.text import explain_key, values
+from opsd_rs.config.tree import keys
 from opsd_rs.errors import BadInput
 
 ROOT = Path(__file__).parent.parent
@@ -41,14 +43,14 @@ def faults(sources: list[str], *overrides: str) -> list[str]:
 # ---- what is shipped ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", config_names())
 def test_every_shipped_file_loads(name: str) -> None:
     config = resolve([name]).config
     if name.startswith("contexts/"):
         assert config.context.name == name.removeprefix("contexts/")
 
 
-@pytest.mark.parametrize("name", [name for name in names() if not name.startswith("contexts/")])
+@pytest.mark.parametrize("name", [name for name in config_names() if not name.startswith("contexts/")])
 def test_shipped_runs_have_no_warnings(name: str) -> None:
     assert resolve([name]).warnings == ()
 
@@ -66,7 +68,7 @@ def test_the_names_that_scripts_rely_on_exist() -> None:
             "peer_solution_feedback",
         )
     }
-    assert paper | contexts | {"demo", "smoke", "reference"} <= set(names())
+    assert paper | contexts | {"demo", "smoke", "reference"} <= set(config_names())
 
 
 TABLE_2: dict[str, Any] = {
@@ -96,17 +98,17 @@ TABLE_2: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", names("paper"))
+@pytest.mark.parametrize("name", config_names("paper"))
 def test_paper_files_hold_table_2_themselves(name: str) -> None:
     resolved = resolve([name])
-    found = config_text.values(resolved.config)
+    found = values(resolved.config)
     assert {key: found[key] for key in TABLE_2} == TABLE_2
     # Written in the file, not inherited from a default that may change.
     assert [key for key in TABLE_2 if not resolved.origins.get(key, "").startswith("configs/paper/")] == []
 
 
 def test_paper_files_differ_only_in_model_and_memory() -> None:
-    trees = [config_text.values(resolve([name]).config) for name in names("paper")]
+    trees = [values(resolve([name]).config) for name in config_names("paper")]
     differing = {key for key in trees[0] if len({json.dumps(tree[key]) for tree in trees}) > 1}
     assert differing <= {"run.dir", "model.path", "deepspeed.stage"}
     assert len({tree["model.path"] for tree in trees}) == 5
@@ -153,7 +155,7 @@ def test_words_with_an_equals_sign_are_overrides() -> None:
     ],
 )
 def test_overrides_are_toml_or_text(override: str, key: str, value: Any) -> None:
-    assert config_text.values(resolve([], [override, CONTROL]).config)[key] == value
+    assert values(resolve([], [override, CONTROL]).config)[key] == value
 
 
 def test_none_unsets_only_what_may_be_unset(tmp_path: Path) -> None:
@@ -313,13 +315,13 @@ def test_unlikely_values_are_warned_of(
 # ---- texts ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", config_names())
 def test_json_and_toml_bring_the_same_tree_back(name: str, tmp_path: Path) -> None:
     resolved = resolve([name], ["loss.topk=none"])
     assert config_from_json(resolved_json(resolved.config)) == resolved.config
     written = write(tmp_path, "config.json", resolved_json(resolved.config))
     assert resolve([written]).config == resolved.config
-    shown = write(tmp_path, "shown.toml", config_text.to_toml(resolved))
+    shown = write(tmp_path, "shown.toml", to_toml(resolved))
     assert resolve([shown]).config == resolved.config
 
 
@@ -332,26 +334,24 @@ def test_json_uses_the_words_of_the_files() -> None:
 
 def test_why_says_who_set_a_key() -> None:
     resolved = resolve(["paper/qwen3-8b"], ["optim.lr=2e-6"])
-    assert config_text.why(resolved, "optim.lr") == "optim.lr = 2e-06 # argument optim.lr=2e-6"
-    last = config_text.why(resolved, "teacher").splitlines()[-1]
+    assert explain_key(resolved, "optim.lr") == "optim.lr = 2e-06 # argument optim.lr=2e-6"
+    last = explain_key(resolved, "teacher").splitlines()[-1]
     path, line = last.partition(" # ")[2].split(":")
     assert (
         "max_context_tokens = 10240" in (ROOT / path).read_text(encoding="utf-8").splitlines()[int(line) - 1]
     )
-    assert config_text.why(resolved, "rollout.kv_cache_gib") == "rollout.kv_cache_gib = 1 # default"
+    assert explain_key(resolved, "rollout.kv_cache_gib") == "rollout.kv_cache_gib = 1 # default"
     with pytest.raises(BadInput, match=r"did you mean optim\.lr"):
-        config_text.why(resolved, "optim.lrr")
+        explain_key(resolved, "optim.lrr")
 
 
 def test_the_page_of_keys_is_what_the_tree_says() -> None:
     page = (ROOT / "docs/config.md").read_text(encoding="utf-8")
-    assert page == config_text.reference(), (
-        "write it anew: opsd-rs config keys --format markdown > docs/config.md"
-    )
+    assert page == key_reference(), "write it anew: opsd-rs config keys --format markdown > docs/config.md"
 
 
 def test_keys_cover_the_tree() -> None:
-    assert list(keys()) == sorted(keys(), key=list(config_text.values(Config())).index)
+    assert list(keys()) == sorted(keys(), key=list(values(Config())).index)
 
 
 def test_configs_in_the_checkout_are_those_of_the_package() -> None:

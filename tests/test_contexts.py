@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from context_cases import ADD, GRADES, MUL, PROBLEMS, ROLLOUTS, SUB, read, room
 from opsd_rs import Context
-from opsd_rs.config import ExamplesConfig
-from opsd_rs.config_files import load_context, names
+from opsd_rs.base import write_lines, write_table
+from opsd_rs.config import ExamplesConfig, config_names, load_context
 from opsd_rs.context_controls import corrupted
 from opsd_rs.context_examples import Bm25, Examples
 from opsd_rs.context_lint import lint
@@ -19,7 +19,6 @@ from opsd_rs.context_preview import diff, made_up, of_run, preview
 from opsd_rs.context_sections import View
 from opsd_rs.context_templates import compile_context
 from opsd_rs.errors import BadInput
-from opsd_rs.journal import write_lines, write_table
 from opsd_rs.note_cache import NoteCache
 from opsd_rs.records import Problem
 
@@ -27,7 +26,7 @@ from opsd_rs.records import Problem
 
 
 def test_every_shipped_context_lints_clean_but_the_control() -> None:
-    for name in names("contexts"):
+    for name in config_names("contexts"):
         stem = name.removeprefix("contexts/")
         assert [finding.level for finding in lint(stem)] == (["warning"] if stem == "none" else [])
 
@@ -36,7 +35,7 @@ def test_the_text_of_a_preamble_and_its_version_change_together() -> None:
     """When this fails: give the preamble a new number after its slash, and its hash here."""
     found = {
         c.preamble_id: c.preamble_sha256
-        for c in map(load_context, (n.removeprefix("contexts/") for n in names("contexts")))
+        for c in map(load_context, (n.removeprefix("contexts/") for n in config_names("contexts")))
     }
     assert found == {
         "": "",

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from opsd_rs import cores
+from opsd_rs.base import cores, usable_cores
+from opsd_rs.base.cores import whole_cores
 
 
 def groups(root: Path, quotas: dict[str, str]) -> Path:
@@ -44,4 +45,4 @@ def test_programs_round_up_and_threads_round_down(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     for quota, up, down in ((1.5, 2, 1), (0.25, 1, 1), (3.0, 3, 3), (20.0, 8, 8)):
         monkeypatch.setattr(cores, "quotas", lambda quota=quota: [quota])
-        assert (cores.usable_cores(), cores.whole_cores()) == (up, down)
+        assert (usable_cores(), whole_cores()) == (up, down)

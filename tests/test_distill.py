@@ -10,12 +10,12 @@ import tiny_models
 import torch
 from engines import CPU, pair
 from opsd_rs import problems
-from opsd_rs.config import Config, LossConfig, ModelConfig, OptimConfig, TeacherConfig, TrainConfig
-from opsd_rs.config_files import load_context
+from opsd_rs.base import Ranks
+from opsd_rs.config import Config, LossConfig, TeacherConfig, load_context
+from opsd_rs.config.tree import ModelConfig, OptimConfig, TrainConfig
 from opsd_rs.context import Assembler
 from opsd_rs.distill import Row, distill
 from opsd_rs.errors import Stopped
-from opsd_rs.ranks import Ranks
 from opsd_rs.records import Grade, Rollout, TeacherContext
 from opsd_rs.rollout import HFEngine, Request, Sampling, request_seed
 from opsd_rs.teacher import Teacher

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opsd_rs import Problem, Solution, statistics
+from opsd_rs import Problem, Solution
+from opsd_rs.base import pass_at_k
 from opsd_rs.grade_official import outcome, write
 from opsd_rs.grade_report import Tally, counts, figures, rows, summarise
 from scipy import stats
@@ -20,10 +21,10 @@ from scipy import stats
 def test_pass_at_k_is_the_share_of_draws_that_hold_a_correct_one(samples: list[bool], k: int) -> None:
     if k > len(samples):
         with pytest.raises(ValueError, match="samples of every problem"):
-            statistics.pass_at_k([sum(samples)], [len(samples)], k)
+            pass_at_k([sum(samples)], [len(samples)], k)
         return
     draws = list(itertools.combinations(samples, k))
-    [value] = statistics.pass_at_k([sum(samples)], [len(samples)], k)
+    [value] = pass_at_k([sum(samples)], [len(samples)], k)
     assert value == pytest.approx(sum(map(any, draws)) / len(draws))
 
 

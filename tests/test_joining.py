@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import tiny_models
 from engines import CPU, pair
-from opsd_rs.config import Config, DeepSpeedConfig, ModelConfig
+from opsd_rs.config import Config
+from opsd_rs.config.tree import DeepSpeedConfig, ModelConfig
 from opsd_rs.student import Batch, join_ranks, leave_ranks
 from opsd_rs.vllm_engine import LAUNCHER_VARIABLES
 

@@ -6,18 +6,18 @@ import sys
 
 import pytest
 from law_tables import rows, write
-from opsd_rs import law
 from opsd_rs.errors import BadInput
-from opsd_rs.law_table import read_rows
+from opsd_rs.law import figure1, figure2, fit_tables, synthetic_table
+from opsd_rs.law.rows import read_rows
 
 
 def test_figure1_is_deterministic_and_labels_synthetic_points(tmp_path) -> None:
     pytest.importorskip("matplotlib")
     measured = write(tmp_path / "m.csv", rows("measured", context="feedback", improvement_se_cond=0.01))
-    tables = [law.synthetic_table(), measured]
-    svg, png = law.figure1(tables, tmp_path / "qwen3-0.6b")
+    tables = [synthetic_table(), measured]
+    svg, png = figure1(tables, tmp_path / "qwen3-0.6b")
     assert (svg.name, png.name) == ("qwen3-0.6b.svg", "qwen3-0.6b.png")
-    again = law.figure1(law.fit_tables(tables), tmp_path / "again.svg")
+    again = figure1(fit_tables(tables), tmp_path / "again.svg")
     assert [path.name for path in again] == ["again.svg", "again.png"]
     assert svg.read_bytes() == again[0].read_bytes()
     assert png.read_bytes() == again[1].read_bytes()
@@ -27,14 +27,14 @@ def test_figure1_is_deterministic_and_labels_synthetic_points(tmp_path) -> None:
     assert "SD over seeds" in text
     assert "n = 6 from 18 runs" in text
     assert "standard error of the one run" in text
-    alone = law.figure1([measured], tmp_path / "alone")[0].read_text()
+    alone = figure1([measured], tmp_path / "alone")[0].read_text()
     assert "SYNTHETIC" not in alone
 
 
 def test_figure1_draws_a_family_without_a_line(tmp_path) -> None:
     pytest.importorskip("matplotlib")
     table = write(tmp_path / "equal.csv", rows(gaps=[0.0] * 6))
-    assert "all gaps are equal" in law.figure1([table], tmp_path / "f")[0].read_text()
+    assert "all gaps are equal" in figure1([table], tmp_path / "f")[0].read_text()
 
 
 def test_figure2_draws_each_run_and_the_teacher_measured_once(tmp_path) -> None:
@@ -45,20 +45,20 @@ def test_figure2_draws_each_run_and_the_teacher_measured_once(tmp_path) -> None:
         for step in (0, 5, 10)
     ]
     curve.append({"run": "peer", "step": 0, "arm": "teacher", "accuracy": 0.4, "se": None})
-    one, two = law.figure2(curve, tmp_path / "f2"), law.figure2(curve[::-1][::-1], tmp_path / "g2")
+    one, two = figure2(curve, tmp_path / "f2"), figure2(curve[::-1][::-1], tmp_path / "g2")
     assert one[0].read_bytes() == two[0].read_bytes()
     assert "self-teacher" in one[0].read_text()
     assert "measured once" in one[0].read_text()
     with pytest.raises(BadInput, match="no rows"):
-        law.figure2([], tmp_path / "none")
+        figure2([], tmp_path / "none")
 
 
 def test_figures_without_matplotlib_name_the_extra(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(BadInput, match=r"pip install opsd-rs\[plot\]"):
-        law.figure1([law.synthetic_table()], tmp_path / "f")
+        figure1([synthetic_table()], tmp_path / "f")
 
 
 def test_rows_keep_what_the_figure_needs() -> None:
-    (first, *_) = read_rows(law.synthetic_table())
+    (first, *_) = read_rows(synthetic_table())
     assert (first.context, first.gap_se, first.run_id) == ("none", 0.0078, "synthetic-none-0")

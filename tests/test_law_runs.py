@@ -9,9 +9,8 @@ from pathlib import Path
 import polars
 import pytest
 from law_tables import only, rows
-from opsd_rs import law
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.law_runs import append_run_row
+from opsd_rs.law import RUNS_SCHEMA, append_run_row, fit_tables
 
 
 def run_row(run_id: str, **more) -> dict:
@@ -33,12 +32,12 @@ def test_run_rows_append_replace_and_keep_other_columns(tmp_path) -> None:
         )
     append_run_row(path, run_row("3", gap=0.07, improvement=0.9, kl_final=math.nan, lr=1, seed=4))
     table = polars.read_parquet(path)
-    assert table.columns == list(law.RUNS_SCHEMA)
+    assert table.columns == list(RUNS_SCHEMA)
     assert table.height == 6
     last = table.row(-1, named=True)
     assert (last["run_id"], last["improvement"], last["kl_final"], last["lr"]) == ("3", 0.9, None, 1.0)
     assert last["gap_baseline_shared"] is None
-    assert only(law.fit_tables([path]))["n"] == 6
+    assert only(fit_tables([path]))["n"] == 6
     table.with_columns(remark=polars.lit("mine")).write_parquet(path)
     append_run_row(path, run_row("new"))
     assert polars.read_parquet(path)["remark"].to_list() == ["mine"] * 6 + [None]

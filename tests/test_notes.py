@@ -8,13 +8,10 @@ from typing import Any
 import pytest
 import tiny_models
 import torch
-from opsd_rs.config import Config
-from opsd_rs.config_files import load_context
+from opsd_rs.base import Clock, Progress, Ranks, read_lines
+from opsd_rs.config import Config, load_context
 from opsd_rs.context import Assembler
 from opsd_rs.house import House
-from opsd_rs.journal import Clock, read_lines
-from opsd_rs.progress import Progress
-from opsd_rs.ranks import Ranks
 from opsd_rs.records import Grade, Problem, Rollout
 from opsd_rs.rollout import HFEngine
 from opsd_rs.sampler import Sampler

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import tiny_models
 import torch
-from opsd_rs import journal
+from opsd_rs.base import read_lines, read_table
 from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
@@ -111,7 +111,7 @@ def assert_gone(pids: list[int]) -> None:
 
 
 def metrics(run_dir: Path) -> list[dict[str, Any]]:
-    lines = journal.read_lines(run_dir / "metrics.jsonl")
+    lines = read_lines(run_dir / "metrics.jsonl")
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
@@ -136,7 +136,7 @@ def test_killed_anywhere_and_resumed_is_the_same_run(tmp_path: Path, model_dir: 
     assert len(metrics(whole)) == 4
     assert metrics(killed) == metrics(whole)
     for name in ("gap.parquet", "eval.parquet", "runs.parquet"):
-        ours, theirs = journal.read_table(killed / name), journal.read_table(whole / name)
+        ours, theirs = read_table(killed / name), read_table(whole / name)
         for row in ours + theirs:
             row.pop("run_id", None)  # the folder's name
             row.pop("seconds", None)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from opsd_rs import statistics as S
+from opsd_rs.base import mean_accuracy, mean_difference, t_interval, t_quantile, t_two_sided, tally_passed
+from opsd_rs.base.estimators import Mean, grouped_difference
+from opsd_rs.law.regression import fit_line, mean_se, prediction_se, welch_p
 
 scipy_stats = pytest.importorskip("scipy.stats")
 
@@ -29,7 +31,7 @@ ANSCOMBE = {
 
 def test_norris_certified_values() -> None:
     pairs = np.array([[float(word) for word in pair.split()] for pair in NORRIS.split(",")])
-    line = S.fit_line(pairs[:, 1], pairs[:, 0])
+    line = fit_line(pairs[:, 1], pairs[:, 0])
     assert line.n == 36
     assert line.slope == pytest.approx(1.00211681802045, rel=1e-13)
     assert line.slope_se == pytest.approx(0.429796848199937e-03, rel=1e-11)
@@ -50,13 +52,13 @@ def test_norris_certified_values() -> None:
     ],
 )
 def test_anscombe(name, intercept, slope, r2, press, loo_r2, loo_q2) -> None:
-    line = S.fit_line(*ANSCOMBE[name])
+    line = fit_line(*ANSCOMBE[name])
     found = (line.intercept, line.slope, line.r2, line.press, line.loo_r2, line.loo_q2)
     assert found == pytest.approx((intercept, slope, r2, press, loo_r2, loo_q2), abs=6e-7)
 
 
 def test_anscombe_iv_has_no_leave_one_out() -> None:
-    line = S.fit_line(*ANSCOMBE["IV"])
+    line = fit_line(*ANSCOMBE["IV"])
     assert (line.intercept, line.slope, line.r2) == pytest.approx((3.001727, 0.499909, 0.666707), abs=6e-7)
     assert line.leverages[7] == pytest.approx(1.0)
     assert (line.press, line.loo_residuals, line.loo_r2, line.loo_q2, line.loo_rmse) == (None,) * 5
@@ -75,7 +77,7 @@ points = st.lists(
 @example([(0.0, 0.25), (0.1, 0.25), (0.2, 0.25), (0.4, 0.25)])
 def test_line_agrees_with_scipy_and_leave_one_out_with_refitting(pairs) -> None:
     x, y = np.array(pairs).T
-    line = S.fit_line(x, y)
+    line = fit_line(x, y)
     theirs = scipy_stats.linregress(x, y)
     assert line.slope == pytest.approx(theirs.slope, rel=1e-8, abs=1e-12)
     # Without any spread of y scipy divides 0 by 0, unless rounding of the mean saves it: the errors are 0.
@@ -97,12 +99,12 @@ def test_line_agrees_with_scipy_and_leave_one_out_with_refitting(pairs) -> None:
 
 def test_line_refuses_what_has_no_line() -> None:
     with pytest.raises(ValueError, match="3 points"):
-        S.fit_line([0, 1], [0, 1])
+        fit_line([0, 1], [0, 1])
     with pytest.raises(ValueError, match="equal"):
-        S.fit_line([0.1, 0.1, 0.1], [0, 1, 2])
-    flat = S.fit_line([0, 1, 2], [0.3, 0.3, 0.3])
+        fit_line([0.1, 0.1, 0.1], [0, 1, 2])
+    flat = fit_line([0, 1, 2], [0.3, 0.3, 0.3])
     assert (flat.r2, flat.loo_r2, flat.loo_q2) == (None, None, None)
-    exact = S.fit_line([0, 1, 2], [0, 2, 4])
+    exact = fit_line([0, 1, 2], [0, 2, 4])
     assert exact.slope == 2
     assert exact.slope_p < 1e-6
 
@@ -111,33 +113,33 @@ def test_line_refuses_what_has_no_line() -> None:
 @pytest.mark.parametrize("t", [1e-9, 1e-3, 0.3, 1.0, 2.5, 8.63, 40.0, 1e4])
 def test_student_t_agrees_with_scipy(df, t) -> None:
     # Near 0 scipy is the coarser one: at df = 1 the exact value is 1 - 2 atan(t) / pi.
-    assert S.t_two_sided(t, df) == pytest.approx(2 * scipy_stats.t.sf(t, df), rel=1e-9, abs=1e-300)
+    assert t_two_sided(t, df) == pytest.approx(2 * scipy_stats.t.sf(t, df), rel=1e-9, abs=1e-300)
     if df == 1:
-        assert S.t_two_sided(t, df) == pytest.approx(2 * math.atan(1 / t) / math.pi, rel=1e-13)
+        assert t_two_sided(t, df) == pytest.approx(2 * math.atan(1 / t) / math.pi, rel=1e-13)
 
 
 @pytest.mark.parametrize("df", [1, 2, 4, 4.1, 17, 200])
 @pytest.mark.parametrize("probability", [1e-6, 0.1, 0.5, 0.8, 0.9, 0.975, 0.995, 1 - 1e-9])
 def test_student_t_quantile_agrees_with_scipy(df, probability) -> None:
-    assert S.t_quantile(probability, df) == pytest.approx(
+    assert t_quantile(probability, df) == pytest.approx(
         scipy_stats.t.ppf(probability, df), rel=1e-7, abs=1e-12
     )
 
 
 def test_published_fits_give_the_derived_errors() -> None:
     """From (slope, R2, n) alone: t = sqrt(R2 df / (1 - R2)); the paper's two families differ in slope."""
-    assert S.t_two_sided(math.sqrt(0.949 * 4 / 0.051), 4) == pytest.approx(9.9e-4, rel=0.01)
-    assert S.interval(1.492, 0.173, 4) == pytest.approx((1.01, 1.97), abs=0.005)
-    assert S.welch_p(1.492, 0.173, 4, 0.663, 0.0210, 4) == pytest.approx(0.008, abs=0.001)
+    assert t_two_sided(math.sqrt(0.949 * 4 / 0.051), 4) == pytest.approx(9.9e-4, rel=0.01)
+    assert t_interval(1.492, 0.173, 4) == pytest.approx((1.01, 1.97), abs=0.005)
+    assert welch_p(1.492, 0.173, 4, 0.663, 0.0210, 4) == pytest.approx(0.008, abs=0.001)
 
 
 def test_prediction_interval_counts_the_new_points_own_error() -> None:
-    line = S.fit_line([0, 0.02, 0.045, 0.07, 0.11, 0.142], [0.01, 0.02, 0.08, 0.09, 0.18, 0.19])
+    line = fit_line([0, 0.02, 0.045, 0.07, 0.11, 0.142], [0.01, 0.02, 0.08, 0.09, 0.18, 0.19])
     parts = {"residual_sd": line.residual_sd, "n": line.n, "x_mean": line.x_mean, "sxx": line.sxx}
-    known = S.prediction_se(0.08, slope=line.slope, **parts)
-    measured = S.prediction_se(0.08, slope=line.slope, **parts, x0_se=0.01)
+    known = prediction_se(0.08, slope=line.slope, **parts)
+    measured = prediction_se(0.08, slope=line.slope, **parts, x0_se=0.01)
     assert measured**2 - known**2 == pytest.approx((line.slope * 0.01) ** 2)
-    assert known**2 - S.mean_se(0.08, **parts) ** 2 == pytest.approx(line.residual_sd**2)
+    assert known**2 - mean_se(0.08, **parts) ** 2 == pytest.approx(line.residual_sd**2)
 
 
 def test_prediction_interval_covers_as_it_says() -> None:
@@ -146,27 +148,27 @@ def test_prediction_interval_covers_as_it_says() -> None:
     x = np.array([0, 0.02, 0.045, 0.07, 0.11, 0.142])
     inside = 0
     for _ in range(2000):
-        line = S.fit_line(x, 1.5 * x + rng.normal(0, 0.02, 6))
-        se = S.prediction_se(
+        line = fit_line(x, 1.5 * x + rng.normal(0, 0.02, 6))
+        se = prediction_se(
             0.09, slope=line.slope, residual_sd=line.residual_sd, n=6, x_mean=line.x_mean, sxx=line.sxx
         )
-        low, high = S.interval(line.intercept + line.slope * 0.09, se, line.df, 0.80)
+        low, high = t_interval(line.intercept + line.slope * 0.09, se, line.df, 0.80)
         inside += low <= 1.5 * 0.09 + rng.normal(0, 0.02) <= high
     assert inside / 2000 == pytest.approx(0.80, abs=3 * math.sqrt(0.16 / 2000))
 
 
 def test_accuracy_by_hand_with_nulls() -> None:
-    correct, samples = S.tally([[True, True, False, False], [False, None, False], [None], [True]])
+    correct, samples = tally_passed([[True, True, False, False], [False, None, False], [None], [True]])
     assert correct.tolist() == [2, 0, 0, 1]
     assert samples.tolist() == [4, 2, 0, 1]
-    mean = S.accuracy(correct, samples)
+    mean = mean_accuracy(correct, samples)
     assert mean.num_problems == 3
     assert mean.value == pytest.approx((0.5 + 0 + 1) / 3)
     # s^2: 1/3, 0, and their mean 1/6 for the problem with one sample.
     assert mean.se_conditional == pytest.approx(math.sqrt(1 / 3 / 4 + 0 + 1 / 6) / 3)
     assert mean.se_super == pytest.approx(np.std([0.5, 0, 1], ddof=1) / math.sqrt(3))
-    assert S.accuracy([], []) == S.Mean(None, None, None, 0)
-    assert S.accuracy([1], [1]) == S.Mean(1.0, None, None, 1)
+    assert mean_accuracy([], []) == Mean(None, None, None, 0)
+    assert mean_accuracy([1], [1]) == Mean(1.0, None, None, 1)
 
 
 def test_errors_are_what_repetition_shows() -> None:
@@ -175,10 +177,10 @@ def test_errors_are_what_repetition_shows() -> None:
     rng = np.random.default_rng(3)
     num_problems, k = 60, 8
 
-    def world(p_N: np.ndarray) -> tuple[S.Mean, S.Mean]:
+    def world(p_N: np.ndarray) -> tuple[Mean, Mean]:
         student, teacher = rng.binomial(k, p_N), rng.binomial(k, 0.8 * p_N + 0.2)
         whole = np.full(num_problems, k)
-        return S.accuracy(student, whole), S.difference(teacher, whole, student, whole)
+        return mean_accuracy(student, whole), mean_difference(teacher, whole, student, whole)
 
     held_p_N = rng.beta(0.3, 0.8, num_problems)
     for redraw, error in ((False, "se_conditional"), (True, "se_super")):
@@ -190,17 +192,17 @@ def test_errors_are_what_repetition_shows() -> None:
 
 
 def test_difference_is_paired_and_drops_what_one_arm_lacks() -> None:
-    gap = S.difference([4, 2, 3], [4, 4, 0], [2, 0, 1], [4, 4, 4])
+    gap = mean_difference([4, 2, 3], [4, 4, 0], [2, 0, 1], [4, 4, 4])
     assert gap.value == pytest.approx(0.5)
     assert gap.num_problems == 2
     assert gap.se_super == pytest.approx(0.0)  # both problems differ by the same half
-    assert S.difference([1], [0], [1], [1]) == S.Mean(None, None, None, 0)
+    assert mean_difference([1], [0], [1], [1]) == Mean(None, None, None, 0)
 
 
 def test_groups_show_the_luck_that_both_arms_share() -> None:
     differences = np.array([[0.5, 0.1], [0.3, 0.3], [0.0, 0.2]])
-    gap = S.grouped_difference(differences)
+    gap = grouped_difference(differences)
     assert gap.value == pytest.approx(differences.mean())
     assert gap.se_conditional == pytest.approx(math.sqrt((0.08 + 0 + 0.02) / 2) / 3)
     with pytest.raises(ValueError, match="two groups"):
-        S.grouped_difference([[0.1], [0.2]])
+        grouped_difference([[0.1], [0.2]])

@@ -8,7 +8,8 @@ import pytest
 import tiny_models
 import torch
 from engines import CPU, pair
-from opsd_rs.config import Config, DeepSpeedConfig, ModelConfig, OptimConfig, TeacherConfig
+from opsd_rs.config import Config, TeacherConfig
+from opsd_rs.config.tree import DeepSpeedConfig, ModelConfig, OptimConfig
 from opsd_rs.student import Batch, CompletionLogits, Student, load_model
 from opsd_rs.teacher import Teacher
 

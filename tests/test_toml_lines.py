@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from opsd_rs.toml_lines import key_lines
+from opsd_rs.config.toml_lines import key_lines
 
 
 def test_lines_of_every_form_of_key() -> None:

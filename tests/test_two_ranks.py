@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tiny_models
-from opsd_rs import journal
+from opsd_rs.base import read_lines, read_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ def train(run_dir: Path, model: Path, stage: int, ranks: int) -> list[dict[str, 
     command = [sys.executable, *(launcher if ranks > 1 else ["-m"]), "opsd_rs.cli", "train", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    return journal.read_lines(run_dir / "metrics.jsonl")
+    return read_lines(run_dir / "metrics.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +68,10 @@ def test_two_ranks_train_as_one(stage: int, tmp_path: Path, alone: tuple[Path, l
         assert b["loss"] == pytest.approx(a["loss"], rel=1e-3)
         assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-3)
     runs = (root / "one", tmp_path / "two")
-    first, second = (journal.read_table(run / "rollouts/step-000000.parquet") for run in runs)
+    first, second = (read_table(run / "rollouts/step-000000.parquet") for run in runs)
     assert [row["completion_ids"] for row in first] == [row["completion_ids"] for row in second]
     for name in ("oel_merged-000000", "oel_merged-000001", "oel_merged-memory"):
-        written, again = (journal.read_lines(run / f"notes/{name}.jsonl") for run in runs)
+        written, again = (read_lines(run / f"notes/{name}.jsonl") for run in runs)
         assert written == again  # both ranks drew their share of the texts, and each was written once
         assert written
         keys = [line.get("key", line["step"]) for line in written]

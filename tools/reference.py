@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from opsd_rs import evaluate, journal, law, run_table
+from opsd_rs import evaluate, run_table
+from opsd_rs.base import read_table
+from opsd_rs.law import figure2
 
 CLI = str(Path(sys.executable).parent / "opsd-rs")
 RUNS = {
@@ -37,11 +39,11 @@ def main() -> None:
     for row in rows:
         print("{run:24} step {step:3}  {arm:8} {accuracy:.3f} ± {se:.3f}".format(**row))
     for name, (folder, _) in RUNS.items():
-        (row,) = journal.read_table(folder / "runs.parquet")
+        (row,) = read_table(folder / "runs.parquet")
         print(
             f"{name}: gap {row['gap']:+.3f} (SE {row['gap_se_cond']:.3f}); {run_table.improvement_line(row)}"
         )
-    for path in law.figure2(rows, Path("docs/reference")):
+    for path in figure2(rows, Path("docs/reference")):
         print(path)
 
 

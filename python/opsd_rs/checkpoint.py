@@ -16,10 +16,8 @@ from pathlib import Path
 
 import torch
 
-from opsd_rs.disk import MIB, writing
+from opsd_rs.base import MIB, Ranks, write_whole, writing
 from opsd_rs.errors import BadInput
-from opsd_rs.journal import write_whole
-from opsd_rs.ranks import Ranks
 from opsd_rs.student import Student
 from opsd_rs.teacher import Teacher
 

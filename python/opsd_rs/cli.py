@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def _show(result: Any, form: str) -> None:
-    from opsd_rs.show import print_result
+    from opsd_rs.base import print_result
 
     print_result(result, form)
 
@@ -139,7 +139,7 @@ def evaluate(obj: Mapping[str, Any], words: Sequence[str], form: str) -> None:
 
 
 def _load(words: Sequence[str]) -> Config:
-    from opsd_rs.config_files import load_config, split_arguments
+    from opsd_rs.config import load_config, split_arguments
 
     return load_config(*split_arguments(words))
 
@@ -153,10 +153,10 @@ def _of_run(run_dir: Path, words: Sequence[str] = ()) -> Config:
 
 def _prepare(obj: Mapping[str, Any]) -> None:
     """What must happen after the configuration is known to be good and before torch is loaded."""
-    from opsd_rs import launch
+    from opsd_rs.base import restart_on_cpu
 
     if obj["from_shell"]:
-        launch.restart_on_cpu()
+        restart_on_cpu()
 
 
 # ---- grading, problems, models -------------------------------------------------------------------
@@ -178,7 +178,7 @@ def data() -> None:
 def data_show(path: str, filters: Sequence[str], form: str) -> None:
     """What a problems file holds: counts by kind, difficulty, platform, date. Filters: keys of [problems]."""
     from opsd_rs import problems
-    from opsd_rs.config_files import load_config
+    from opsd_rs.config import load_config
 
     words = [word if word.startswith("problems.") else f"problems.{word}" for word in filters]
     config = load_config([], [f"problems.path={path}", "control.mask=one", *words])
@@ -226,15 +226,15 @@ def law() -> None:
 @click.option("--figure", type=_path, metavar="PATH", help="Draw the points and lines here (.svg, .png).")
 def law_fit(tables: Sequence[Path], form: str, out: Path | None, figure: Path | None) -> None:
     """Least squares per family on configuration means; TABLE is parquet, csv or jsonl."""
-    from opsd_rs import law as room
+    from opsd_rs.law import figure1, fit_tables, format_table, save
 
-    fitted = room.fit_tables(tables)
+    fitted = fit_tables(tables)
     if out is not None:
-        room.save(fitted, out)
+        save(fitted, out)
     if figure is not None:
-        for path in room.figure1(fitted, figure):
+        for path in figure1(fitted, figure):
             click.echo(f"figure: {path}", err=True)
-    _show(fitted, form) if form == "json" else click.echo("\n".join(room.format_table(fitted)))
+    _show(fitted, form) if form == "json" else click.echo("\n".join(format_table(fitted)))
 
 
 @law.command("predict")
@@ -243,10 +243,10 @@ def law_fit(tables: Sequence[Path], form: str, out: Path | None, figure: Path | 
 @_format
 def law_predict(fitted: Path, table: Path, form: str) -> None:
     """Forecast the improvement of measured gaps, with 80 and 95 % prediction intervals."""
-    from opsd_rs import law as room
+    from opsd_rs.law import format_predictions, predict_table
 
-    forecasts = room.predict_table(fitted, table)
-    _show(forecasts, form) if form == "json" else click.echo("\n".join(room.format_predictions(forecasts)))
+    forecasts = predict_table(fitted, table)
+    _show(forecasts, form) if form == "json" else click.echo("\n".join(format_predictions(forecasts)))
 
 
 # ---- configuration, machine ----------------------------------------------------------------------
@@ -263,17 +263,17 @@ def config() -> None:
 @click.option("--why", metavar="KEY", help="Only this key: its value and who set it.")
 def config_show(words: Sequence[str], form: str, why: str | None) -> None:
     """The resolved tree, each key with the file and line that set it."""
-    from opsd_rs import config_files, config_text
+    from opsd_rs.config import explain_key, resolve, resolved_json, split_arguments, to_toml
 
-    resolved = config_files.resolve(*config_files.split_arguments(words))
+    resolved = resolve(*split_arguments(words))
     for warning in resolved.warnings:
         click.echo(f"warning: {warning}", err=True)
     if why is not None:
-        click.echo(config_text.why(resolved, why))
+        click.echo(explain_key(resolved, why))
     elif form == "json":
-        click.echo(config_files.resolved_json(resolved.config), nl=False)
+        click.echo(resolved_json(resolved.config), nl=False)
     else:
-        click.echo(config_text.to_toml(resolved), nl=False)
+        click.echo(to_toml(resolved), nl=False)
 
 
 @config.command("keys")
@@ -282,12 +282,12 @@ def config_show(words: Sequence[str], form: str, why: str | None) -> None:
 )
 def config_keys(form: str) -> None:
     """Every key with its type, default and meaning."""
-    from opsd_rs import config_text
+    from opsd_rs.config import key_reference, key_rows
 
     if form == "markdown":
-        click.echo(config_text.reference(), nl=False)
+        click.echo(key_reference(), nl=False)
     else:
-        _show(config_text.rows(), form)
+        _show(key_rows(), form)
 
 
 @main.command()

@@ -52,11 +52,11 @@ def context() -> None:
 @format_option
 def context_list(form: str) -> None:
     """The built-in contexts."""
-    from opsd_rs.config_files import load_context, names
-    from opsd_rs.show import print_result
+    from opsd_rs.base import print_result
+    from opsd_rs.config import config_names, load_context
 
     rows = []
-    for name in names("contexts"):
+    for name in config_names("contexts"):
         loaded = load_context(name.removeprefix("contexts/"))
         control = {"other_problem": " of another problem"}.get(loaded.solution_from, "")
         damaged = ", damaged" if loaded.solution_corrupt else ""
@@ -99,7 +99,7 @@ def context_preview(name: str, form: str, **case: Any) -> None:
     Needs a tokenizer only. Without --run or files, stand-ins take the places of texts: a rollout that failed, beside
     one that passed.
     """
-    from opsd_rs.show import print_result
+    from opsd_rs.base import print_result
 
     found = _preview(name, case)
     if form == "json":
@@ -121,11 +121,11 @@ def context_preview(name: str, form: str, **case: Any) -> None:
 @format_option
 def context_lint(names: tuple[str, ...], form: str) -> None:
     """What is wrong with contexts, or seldom meant; all built-in ones by default. A fault exits with 2."""
-    from opsd_rs import config_files
+    from opsd_rs.base import print_result
+    from opsd_rs.config import config_names
     from opsd_rs.context_lint import lint
-    from opsd_rs.show import print_result
 
-    every = names or [name.removeprefix("contexts/") for name in config_files.names("contexts")]
+    every = names or [name.removeprefix("contexts/") for name in config_names("contexts")]
     rows = [{"context": name, **finding._asdict()} for name in every for finding in lint(name)]
     if rows or form == "json":
         print_result(rows, form)
@@ -142,8 +142,8 @@ def context_lint(names: tuple[str, ...], form: str) -> None:
 @format_option
 def context_diff(left: str, right: str, form: str, **case: Any) -> None:
     """How the teacher's prompt differs between two contexts on the same problem and rollout."""
+    from opsd_rs.base import print_result
     from opsd_rs.context_preview import diff
-    from opsd_rs.show import print_result
 
     pair = [_preview(name, case) for name in (left, right)]
     lines = diff(*pair)

@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from opsd_rs import context_notes
-from opsd_rs.config import ContextConfig, TeacherConfig
-from opsd_rs.config_context import SECTIONS
+from opsd_rs.config import SECTIONS, ContextConfig, TeacherConfig
 from opsd_rs.context_api import Context
 from opsd_rs.context_batch import Batch, pack_rows, student_batch
 from opsd_rs.context_chat import chat_template

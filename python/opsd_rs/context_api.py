@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.config import ContextConfig
-from opsd_rs.config_files import load_context
+from opsd_rs.config import ContextConfig, load_context
 from opsd_rs.context_sections import ContextFunction
 from opsd_rs.errors import BadInput
 

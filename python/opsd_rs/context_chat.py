@@ -19,13 +19,11 @@ from opsd_rs.errors import BadInput
 
 SENTINEL = "XopsdXmessageX"
 """Stands for the message while rendering; letters only, so that no template splits or escapes it."""
-
 PROBES = (
     f"{SENTINEL} {{braces}} <b>&amp;</b> \"quotes\" 'and' \\back\\slashes\n\n\ttabs\r\n<think>a</think> 漢字 🙂",
     f"<tool_response>{SENTINEL}</tool_response>",
 )
 """Messages that a template with opinions about content would change."""
-
 LLAMA_DATE = "26 Jul 2024"
 """Llama's templates print today's date unless told one; a run resumed tomorrow must see the same prompts. This is
 the date their older templates fall back to."""

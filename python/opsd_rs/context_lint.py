@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from opsd_rs.config import ContextConfig
-from opsd_rs.config_context import SECTIONS
-from opsd_rs.config_files import load_context
+from opsd_rs.config import SECTIONS, ContextConfig, load_context
 from opsd_rs.context_api import Context
 from opsd_rs.context_notes import slots
 from opsd_rs.context_templates import compile_context, filled_slots

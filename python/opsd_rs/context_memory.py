@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 NOTHING_YET = "Nothing yet."
 """Fills the slot experience of a prompt while nothing is remembered."""
-
 WHOLE = ""
 """The name of a text about no single problem: a merged memory."""
 

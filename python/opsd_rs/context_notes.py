@@ -24,10 +24,8 @@ from opsd_rs.records import Grade, Problem, Rollout
 
 Group = list[tuple[Rollout, Grade]]
 """One problem's rollouts with their grades, in sample order."""
-
 PROMPT_SLOTS = ("solution", "attempt", "feedback", "experience")
 """What a note may be written from, besides the problem."""
-
 MERGE_SLOTS = ("experience", "notes")
 """What experience is merged from: what was remembered, and what is new."""
 

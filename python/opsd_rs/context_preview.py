@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
 
-from opsd_rs import journal
-from opsd_rs.config_context import SECTIONS
+from opsd_rs.base import read_lines, read_table
+from opsd_rs.config import SECTIONS
 from opsd_rs.context import Assembler
 from opsd_rs.context_memory import WHOLE, Memory
 from opsd_rs.context_templates import STAND_INS
@@ -147,7 +147,7 @@ def of_run(run_dir: Path, step: int, sample: int, problem: Problem, context: str
     :raises BadInput: the run holds no such step or problem
     """
     path = run_dir / "rollouts" / f"step-{step:06d}.parquet"
-    rows = [row for row in journal.read_table(path) if row["problem_id"] == problem.problem_id]
+    rows = [row for row in read_table(path) if row["problem_id"] == problem.problem_id]
     if not rows:
         raise BadInput(
             f"{path}: no rollouts of problem {problem.problem_id}; `--step` and `--problem` name them"
@@ -164,7 +164,7 @@ def of_run(run_dir: Path, step: int, sample: int, problem: Problem, context: str
         for row in rows
     ]
     name, cache = problem.problem_id, NoteCache(run_dir)
-    lines = journal.read_lines(run_dir / "notes" / f"{context}-{step:06d}.jsonl")
+    lines = read_lines(run_dir / "notes" / f"{context}-{step:06d}.jsonl")
     notes = {
         line["sample"]: line["text"]
         for line in lines

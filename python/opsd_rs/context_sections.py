@@ -11,8 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from opsd_rs.config import ContextConfig
-from opsd_rs.config_context import SECTIONS
+from opsd_rs.config import SECTIONS, ContextConfig
 from opsd_rs.context_controls import corrupted, stranger
 from opsd_rs.context_examples import Examples
 from opsd_rs.context_notes import Group, Note, Notes, first_success, shown

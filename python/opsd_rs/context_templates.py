@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from opsd_rs import _core
-from opsd_rs.config import ContextConfig
-from opsd_rs.config_context import LEAST_SECTION, SECTIONS
+from opsd_rs.config import LEAST_SECTION, SECTIONS, ContextConfig
 from opsd_rs.context_notes import MERGE_SLOTS, PROMPT_SLOTS, slots
 from opsd_rs.context_words import PromptStyle, statement
 from opsd_rs.errors import BadInput

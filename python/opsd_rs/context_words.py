@@ -23,7 +23,6 @@ SDPO_PROMPT = (
     "thoughts first. At the end, give the complete program in a code block enclosed with ``` ```.\n\n"
 )
 SDPO_SIGNATURE = "\n\nYour solution should have the following signature: ```python\n{signature}\n```"
-
 _THINK = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _TELLING_CHARACTERS = 12

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from opsd_rs import __version__
-from opsd_rs.cores import usable_cores
+from opsd_rs.base import has_cuda, usable_cores
 from opsd_rs.doctor_sandbox import levels, machine
 from opsd_rs.errors import OpsdError
-from opsd_rs.launch import has_cuda
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

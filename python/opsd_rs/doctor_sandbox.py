@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 Row = tuple[str, str, str]
 """Name, state, detail: what a finding is made of."""
-
 FILES = {
     "version": "/proc/version",
     "apparmor": "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",

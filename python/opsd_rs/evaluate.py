@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from opsd_rs import statistics
+from opsd_rs.base import mean_accuracy, mean_difference
 from opsd_rs.records import Grade, Rollout
 
 
@@ -79,7 +79,7 @@ def rows(
 def accuracy(group: Iterable[EvalRow]) -> Accuracy:
     """mean@k of one arm at one step. Problems with no countable answer leave the mean."""
     group = list(group)
-    mean = statistics.accuracy([row.passed for row in group], [row.n for row in group])
+    mean = mean_accuracy([row.passed for row in group], [row.n for row in group])
     return Accuracy(
         mean=_number(mean.value),
         se_conditional=_number(mean.se_conditional),
@@ -93,7 +93,7 @@ def paired(before: Iterable[EvalRow], after: Iterable[EvalRow]) -> tuple[float, 
     """(mean difference after - before, conditional SE, clustered SE) over the problems both arms counted."""
     first = {row.problem_id: row for row in before}
     both = [(first[row.problem_id], row) for row in after if row.problem_id in first]
-    mean = statistics.difference(
+    mean = mean_difference(
         [row.passed for _, row in both],
         [row.n for _, row in both],
         [row.passed for row, _ in both],

@@ -16,9 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from opsd_rs.disk import writing
+from opsd_rs.base import append, writing
 from opsd_rs.errors import BadInput
-from opsd_rs.journal import append
 
 Result = Mapping[str, Any]
 """A result line's content: a ``Grade`` as plain values."""

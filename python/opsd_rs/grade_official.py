@@ -13,13 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opsd_rs import statistics
-from opsd_rs.journal import write_whole
+from opsd_rs.base import pass_at_k, tally_passed, write_whole
 from opsd_rs.records import Solution
 
 K_LIST = (1, 5, 10, 20, 40, 50, 75, 100, 125, 150, 200, 500, 1000)
 """The official runner's k, as far as every problem has so many samples."""
-
 CODES = {
     "wrong_answer": (-2, "Wrong Answer"),
     "time_limit": (-3, "Time Limit Exceeded"),
@@ -112,13 +110,11 @@ def _share(passed: Sequence[bool | None]) -> float | None:
 
 
 def _metrics(graded: Sequence[Sequence[bool | None]]) -> dict[str, Any]:
-    correct_N, samples_N = statistics.tally(graded)
+    correct_N, samples_N = tally_passed(graded)
     places = [index for index, samples in enumerate(samples_N) if samples > 0]
     correct, samples = correct_N[places], samples_N[places]
     per_k = {
-        f"pass@{k}": statistics.pass_at_k(correct, samples, k)
-        for k in K_LIST
-        if len(places) and (samples >= k).all()
+        f"pass@{k}": pass_at_k(correct, samples, k) for k in K_LIST if len(places) and (samples >= k).all()
     }
     detail = {
         name: dict(zip(map(str, places), values.tolist(), strict=True)) for name, values in per_k.items()

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from opsd_rs import statistics
+from opsd_rs.base import mean_accuracy, pass_at_k, t_interval, tally_passed
 from opsd_rs.grade_flags import flag_shares
 from opsd_rs.records import Problem
 
@@ -86,12 +86,12 @@ def summarise(tally: Tally, problems: Mapping[str, Problem]) -> dict[str, Any]:
 def figures(passed: Iterable[Sequence[bool | None]]) -> dict[str, Any]:
     """Of one group of problems, a row of outcomes each."""
     outcomes = list(passed)
-    correct_N, samples_N = statistics.tally(outcomes)
-    mean = statistics.accuracy(correct_N, samples_N)
-    interval = None
+    correct_N, samples_N = tally_passed(outcomes)
+    mean = mean_accuracy(correct_N, samples_N)
+    spread = None
     if mean.value is not None and mean.se_super is not None:
-        low, high = statistics.interval(mean.value, mean.se_super, mean.num_problems - 1)
-        interval = [max(0.0, low), min(1.0, high)]
+        low, high = t_interval(mean.value, mean.se_super, mean.num_problems - 1)
+        spread = [max(0.0, low), min(1.0, high)]
     graded = samples_N > 0
     fewest = int(samples_N[graded].min()) if graded.any() else 0
     return {
@@ -99,9 +99,9 @@ def figures(passed: Iterable[Sequence[bool | None]]) -> dict[str, Any]:
         "num_solutions": sum(map(len, outcomes)),
         "num_null": sum(outcome is None for row in outcomes for outcome in row),
         "mean_at_k": mean.value,
-        "ci95": interval,
+        "ci95": spread,
         "pass_at_k": {
-            str(k): float(statistics.pass_at_k(correct_N[graded], samples_N[graded], k).mean())
+            str(k): float(pass_at_k(correct_N[graded], samples_N[graded], k).mean())
             for k in K_LIST
             if k <= fewest
         },
@@ -133,13 +133,13 @@ def counts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _row(name: str, part: Mapping[str, Any]) -> dict[str, Any]:
-    interval = part["ci95"]
+    spread = part["ci95"]
     return {
         "": name,
         "problems": part["num_problems"],
         "solutions": part["num_solutions"],
         "null": part["num_null"],
         "mean@k": part["mean_at_k"],
-        "95 % CI": None if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}",
+        "95 % CI": None if spread is None else f"{spread[0]:.3f} to {spread[1]:.3f}",
         **{f"pass@{k}": value for k, value in part["pass_at_k"].items()},
     }

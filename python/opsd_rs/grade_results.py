@@ -16,9 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.disk import writing
+from opsd_rs.base import append, write_whole, writing
 from opsd_rs.errors import BadInput, DiskFull
-from opsd_rs.journal import append, write_whole
 from opsd_rs.records import Grade
 
 ROWS_AT_ONCE = 4096

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from opsd_rs.base import Ticker
 from opsd_rs.errors import DiskFull
 from opsd_rs.grade_inputs import read_solutions
 from opsd_rs.grade_journal import Cache, Journal, is_settled
@@ -23,7 +24,6 @@ from opsd_rs.grade_report import Tally, summarise
 from opsd_rs.grade_results import Results
 from opsd_rs.grading import Grader
 from opsd_rs.grading_ray import RayGrader
-from opsd_rs.progress import Ticker
 from opsd_rs.records import CaseResult, Grade, Problem, Solution
 
 KEPT_CHARS = 1 << 28

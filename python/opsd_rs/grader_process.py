@@ -32,7 +32,6 @@ START_SECONDS = 120.0
 """Wait for the sandboxes to come up; normally well under one second."""
 SHELF_BYTES = 1 << 28
 """Tests kept in the supervisor between calls, so that a problem is sent once for all its rollouts."""
-
 _BOOT = """
 import sys, posix
 from importlib.machinery import ExtensionFileLoader, ModuleSpec

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from opsd_rs import __version__
-from opsd_rs.cores import usable_cores
+from opsd_rs.base import usable_cores
 from opsd_rs.errors import BadInput
 from opsd_rs.grader_process import Supervisor
 from opsd_rs.grading_flow import Flow

@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Any
 
-from opsd_rs.cores import usable_cores
+from opsd_rs.base import usable_cores
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.grading import Grader
 from opsd_rs.records import Grade, Problem, Solution

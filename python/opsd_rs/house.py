@@ -15,15 +15,13 @@ import torch
 
 from opsd_rs import model as models
 from opsd_rs import problems as problem_room
+from opsd_rs.base import Clock, Progress, Ranks
 from opsd_rs.config import Config, ContextConfig
 from opsd_rs.context import Assembler
 from opsd_rs.context_memory import Memory
 from opsd_rs.context_notes import NoteRequest, Notes
 from opsd_rs.grading import Grader
-from opsd_rs.journal import Clock
 from opsd_rs.note_cache import NoteCache, key
-from opsd_rs.progress import Progress
-from opsd_rs.ranks import Ranks
 from opsd_rs.records import Ask, Grade, Problem, Rollout, Solution, TeacherContext
 from opsd_rs.rollout import Sampling, make_engine
 from opsd_rs.sampler import Sampler

@@ -25,12 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.disk import writing
+from opsd_rs.base import writing
 from opsd_rs.errors import BadInput, OpsdError
 
 Progress = Callable[[str], None]
 """Takes one line of news."""
-
 MANIFEST = "opsd-rs.json"
 """File in a fetched directory that says what it was made from; written last."""
 RECIPE = 1

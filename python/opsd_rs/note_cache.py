@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opsd_rs import journal
+from opsd_rs.base import read_lines, write_lines
 
 
 class NoteCache:
@@ -23,17 +23,17 @@ class NoteCache:
 
     def texts(self, context: str, step: int) -> dict[str, str]:
         """Texts as the model wrote them, by key, of one context and step."""
-        return {line["key"]: line["text"] for line in journal.read_lines(self._path(context, step))}
+        return {line["key"]: line["text"] for line in read_lines(self._path(context, step))}
 
     def add(self, context: str, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
         """Append new texts: ``key``, ``text`` and whatever says what they are."""
         path = self._path(context, step)
-        journal.write_lines(path, [*journal.read_lines(path), *lines])
+        write_lines(path, [*read_lines(path), *lines])
 
     def remembered(self, context: str, step: int) -> dict[str, str]:
         """Experience by problem as it stood before ``step``, oldest first."""
         found: dict[str, str] = {}
-        for line in journal.read_lines(self._memory(context)):
+        for line in read_lines(self._memory(context)):
             if line["step"] < step:
                 found.pop(line["problem_id"], None)
                 found[line["problem_id"]] = line["text"]
@@ -42,9 +42,9 @@ class NoteCache:
     def remember(self, context: str, step: int, texts: Mapping[str, str]) -> None:
         """Keep a step's experience, in the place of what an interrupted run had kept of it and of later steps."""
         path = self._memory(context)
-        kept = [line for line in journal.read_lines(path) if line["step"] < step]
+        kept = [line for line in read_lines(path) if line["step"] < step]
         new = [{"step": step, "problem_id": name, "text": text} for name, text in texts.items()]
-        journal.write_lines(path, [*kept, *new])
+        write_lines(path, [*kept, *new])
 
     def _path(self, context: str, step: int) -> Path:
         return self.folder / f"{context}-{step:06d}.jsonl"

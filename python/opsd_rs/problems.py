@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from opsd_rs import livecodebench, problem_lines
+from opsd_rs.base import write_whole
 from opsd_rs.config import ProblemsConfig
 from opsd_rs.errors import BadInput
-from opsd_rs.journal import write_whole
 from opsd_rs.livecodebench import fetch as fetch_lcb
 from opsd_rs.problem_files import Filters, load, read
 from opsd_rs.records import Case, Problem

@@ -8,7 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from opsd_rs import __version__, evaluate, journal
+from opsd_rs import __version__, evaluate
+from opsd_rs.base import read_lines, read_table
 from opsd_rs.config import Config
 from opsd_rs.errors import BadInput
 from opsd_rs.gap import GapRow
@@ -47,7 +48,7 @@ def eval_rows(run_dir: Path) -> list[evaluate.EvalRow]:
     names = [field.name for field in fields(evaluate.EvalRow)]
     return [
         evaluate.EvalRow(**{name: row[name] for name in names})
-        for row in journal.read_table(run_dir / "eval.parquet")
+        for row in read_table(run_dir / "eval.parquet")
     ]
 
 
@@ -62,9 +63,9 @@ def run_row(config: Config, run_dir: Path, model_dir: str) -> dict[str, Any]:
     last = config.train.num_steps
     before, after = at(rows, 0, "student"), at(rows, last, "student")
     improvement, se_cond, se_super = evaluate.paired(before, after)
-    measured = {row["context"]: row for row in journal.read_table(run_dir / "gap.parquet")}
+    measured = {row["context"]: row for row in read_table(run_dir / "gap.parquet")}
     gap = measured.get(config.context.name, {})
-    metrics = journal.read_lines(run_dir / "metrics.jsonl")
+    metrics = read_lines(run_dir / "metrics.jsonl")
     family = config.run.family or Path(model_dir).name
     r, e = config.rollout, config.eval
     return {
@@ -116,7 +117,7 @@ def gap_rows_from(path: Path, wanted: Sequence[str]) -> list[dict[str, Any]]:
         raise BadInput(
             f"gap.from = {path}: no such file; measure it with `opsd-rs gap`, or leave gap.from out"
         )
-    rows = [row for row in journal.read_table(path) if row.get("context") in wanted]
+    rows = [row for row in read_table(path) if row.get("context") in wanted]
     missing = set(wanted) - {row["context"] for row in rows}
     if missing:
         raise BadInput(f"gap.from = {path} holds no gap of context {', '.join(sorted(missing))}")
@@ -125,7 +126,7 @@ def gap_rows_from(path: Path, wanted: Sequence[str]) -> list[dict[str, Any]]:
 
 def baseline_from(path: Path) -> list[dict[str, Any]]:
     """Step 0 of another run's validation, taken as this run's baseline."""
-    rows = [row for row in journal.read_table(path) if row["step"] == 0 and row["arm"] == "student"]
+    rows = [row for row in read_table(path) if row["step"] == 0 and row["arm"] == "student"]
     if not rows:
         raise BadInput(f"eval.from = {path} holds no student rows of step 0")
     return rows

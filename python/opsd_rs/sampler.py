@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from opsd_rs.ranks import Ranks
+from opsd_rs.base import Ranks
 from opsd_rs.records import Ask, Rollout
 from opsd_rs.rollout import Engine, Request, Sampling, request_seed
 

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from opsd_rs.base import MIB, writing
 from opsd_rs.config import Config
-from opsd_rs.disk import MIB, writing
 from opsd_rs.errors import BadInput, DiskFull
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}

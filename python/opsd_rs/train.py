@@ -17,14 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from opsd_rs import checkpoint, evaluate, gap, journal, run_table
+from opsd_rs import checkpoint, evaluate, gap, run_table
+from opsd_rs.base import add_rows, append_line, cut_lines, every, read_table, write_table, write_whole
 from opsd_rs.checkpoint import State
 from opsd_rs.config import Config, ContextConfig
 from opsd_rs.distill import Row, distill
 from opsd_rs.errors import BadInput, DiskFull, Stopped
 from opsd_rs.house import House, open_house
-from opsd_rs.journal import every
-from opsd_rs.law_runs import append_run_row
+from opsd_rs.law import append_run_row
 from opsd_rs.records import Ask, Grade, Rollout, TeacherContext
 from opsd_rs.student import CompletionLogits, Student, load_model
 from opsd_rs.sync import sync
@@ -99,16 +99,16 @@ def measure_gap(house: House, contexts: Sequence[ContextConfig]) -> list[dict[st
     path = house.run_dir / "gap.parquet"
     config = house.config
     if config.gap.from_ is not None and not path.exists() and house.ranks.first:
-        journal.write_table(path, run_table.gap_rows_from(Path(config.gap.from_), [c.name for c in contexts]))
+        write_table(path, run_table.gap_rows_from(Path(config.gap.from_), [c.name for c in contexts]))
     house.ranks.barrier()
-    rows = journal.read_table(path)
+    rows = read_table(path)
     missing = [c for c in contexts if c.name not in {row["context"] for row in rows}]
     if missing:
         train_problems = {problem.problem_id: problem for problem in house.train_problems}
 
         def report(row: gap.GapRow) -> None:
             if house.ranks.first:
-                journal.add_rows(path, gap.table([row]))
+                add_rows(path, gap.table([row]))
             house.progress.say(run_table.gap_line(row))
 
         gap.measure(
@@ -126,12 +126,12 @@ def measure_gap(house: House, contexts: Sequence[ContextConfig]) -> list[dict[st
             ),
             report=report,
         )
-    return journal.read_table(path)
+    return read_table(path)
 
 
 def measure_from_config(config: Config) -> list[dict[str, Any]]:
     """``opsd-rs gap``: the contexts of ``gap.contexts`` (or the run's own), rows of ``gap.parquet``."""
-    from opsd_rs.config_files import load_context
+    from opsd_rs.config import load_context
 
     contexts = [load_context(name) for name in config.gap.contexts] or [config.context]
     run_dir = Path(config.run.dir)
@@ -180,7 +180,7 @@ def validate(house: House, student: Student, teacher: Teacher, step: int) -> Non
         rows += _answer(house, asks, "teacher", step, "eval-T")
         sync(house, student, step)
     if house.ranks.first:
-        journal.add_rows(house.run_dir / "eval.parquet", evaluate.table(rows))
+        add_rows(house.run_dir / "eval.parquet", evaluate.table(rows))
     house.progress.say(run_table.eval_line(rows, step, config.eval.n))
 
 
@@ -195,11 +195,11 @@ def _validate_if_due(house: House, student: Student, teacher: Teacher, step: int
     last = step == config.train.num_steps
     if not (step == 0 or last or every(config.eval.every, step)):
         return
-    if any(row["step"] == step for row in journal.read_table(path)):
+    if any(row["step"] == step for row in read_table(path)):
         return  # measured before the run was stopped
     if step == 0 and config.eval.from_ is not None:
         if house.ranks.first:
-            journal.add_rows(path, run_table.baseline_from(Path(config.eval.from_)))
+            add_rows(path, run_table.baseline_from(Path(config.eval.from_)))
     else:
         validate(house, student, teacher, step)
     house.ranks.barrier()
@@ -218,12 +218,10 @@ def _restore(house: House, student: Student, teacher: Teacher) -> State:
     found = checkpoint.folders(house.run_dir)
     state = checkpoint.restore(found[-1], student, teacher, house.ranks) if found else State()
     if house.ranks.first:
-        journal.cut_lines(house.run_dir / "metrics.jsonl", state.step)
-        evals = journal.read_table(house.run_dir / "eval.parquet")
+        cut_lines(house.run_dir / "metrics.jsonl", state.step)
+        evals = read_table(house.run_dir / "eval.parquet")
         if any(row["step"] > state.step for row in evals):
-            journal.write_table(
-                house.run_dir / "eval.parquet", [row for row in evals if row["step"] <= state.step]
-            )
+            write_table(house.run_dir / "eval.parquet", [row for row in evals if row["step"] <= state.step])
     house.ranks.barrier()
     return state
 
@@ -253,8 +251,8 @@ def _record(
     }
     if house.ranks.first:
         path = house.run_dir / "rollouts" / f"step-{step:06d}.parquet"
-        journal.write_table(path, run_table.rollout_rows(step, rollouts, grades, contexts))
-        journal.append_line(house.run_dir / "metrics.jsonl", line)
+        write_table(path, run_table.rollout_rows(step, rollouts, grades, contexts))
+        append_line(house.run_dir / "metrics.jsonl", line)
     house.progress.say(run_table.step_line(line, house.config.train.num_steps))
 
 
@@ -270,7 +268,7 @@ def _finish(house: House, student: Student) -> None:
 
 def _run_folder(config: Config, resume: Path | None) -> Path:
     """Make the run folder, or check that it is the one to go on in."""
-    from opsd_rs.config_files import resolved_json
+    from opsd_rs.config import resolved_json
 
     run_dir = resume or Path(config.run.dir)
     path = run_dir / "config.json"
@@ -284,7 +282,7 @@ def _run_folder(config: Config, resume: Path | None) -> Path:
     if resume is not None and not path.exists():
         raise BadInput(f"{resume} is no run folder: it has no config.json")
     if resume is None:
-        journal.write_whole(path, resolved_json(config).encode())
+        write_whole(path, resolved_json(config).encode())
     return run_dir
 
 

@@ -1,7 +1,7 @@
 """The configuration as text for people: resolved TOML with origins, who set one key, the list of all keys.
 
 In: a ``Resolved`` tree, or the tree's own definition. Out: text. The meaning of each key is the string
-below its field in ``config.py`` or ``config_context.py``, read here from the source, so that it is written once.
+below its field in ``config/tree.py`` or ``config/context.py``, read here from the source, so that it is written once.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from opsd_rs import config, config_context
-from opsd_rs.config_files import Resolved, near
+from opsd_rs.config import context as context_module
+from opsd_rs.config import tree as tree_module
+from opsd_rs.config.faults import near
+from opsd_rs.config.files import Resolved
+from opsd_rs.config.tree import Config, Section, keys
 from opsd_rs.errors import BadInput
 
 _INTRODUCTION = """\
@@ -35,7 +38,7 @@ written by `opsd-rs config keys --format markdown`; a test keeps this page equal
 """
 
 
-def values(tree: config.Config) -> dict[str, Any]:
+def values(tree: Config) -> dict[str, Any]:
     """Dotted key -> value, in the order of the tree."""
     return dict(_flat(tree.model_dump(mode="json", by_alias=True), ""))
 
@@ -54,22 +57,22 @@ def to_toml(resolved: Resolved) -> str:
     return "\n".join(parts) + "\n"
 
 
-def why(resolved: Resolved, dotted: str) -> str:
+def explain_key(resolved: Resolved, dotted: str) -> str:
     """One key: its value, and the file and line or argument that set it."""
     found = {
         key: value for key, value in values(resolved.config).items() if f"{key}.".startswith(f"{dotted}.")
     }
     if not found:
-        raise BadInput(f"--why {dotted}: not a key{near(dotted, list(config.keys()))}")
+        raise BadInput(f"--why {dotted}: not a key{near(dotted, list(keys()))}")
     return "\n".join(
         f"{key} = {_toml(value)} # {resolved.origins.get(key, 'default')}" for key, value in found.items()
     )
 
 
-def rows() -> list[dict[str, Any]]:
+def key_rows() -> list[dict[str, Any]]:
     """Every key with type, default and meaning, one mapping each."""
     meanings = _meanings()
-    defaults = values(config.Config())
+    defaults = values(Config())
     return [
         {
             "key": dotted,
@@ -77,16 +80,16 @@ def rows() -> list[dict[str, Any]]:
             "default": _toml(defaults[dotted]),
             "meaning": meanings.get(dotted, ""),
         }
-        for dotted, key in config.keys().items()
+        for dotted, key in keys().items()
     ]
 
 
-def reference() -> str:
+def key_reference() -> str:
     """``docs/config.md``."""
     parts = [_INTRODUCTION]
     table: str | None = None
     titles = _titles()
-    for row in rows():
+    for row in key_rows():
         above, _, name = row["key"].rpartition(".")
         if above != table:
             heading = f"## `[{above}]`\n\n{_escape(titles[above])}" if above else "## Top level"
@@ -139,7 +142,9 @@ def _words(schema: Mapping[str, Any]) -> str:
 
 @cache
 def _classes() -> dict[str, ast.ClassDef]:
-    files = [Path(file).read_text(encoding="utf-8") for file in (config.__file__, config_context.__file__)]
+    files = [
+        Path(file).read_text(encoding="utf-8") for file in (tree_module.__file__, context_module.__file__)
+    ]
     nodes = [node for text in files for node in ast.parse(text).body]
     return {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
 
@@ -147,7 +152,7 @@ def _classes() -> dict[str, ast.ClassDef]:
 def _meanings() -> dict[str, str]:
     """Dotted key -> the string below its field."""
     found: dict[str, str] = {}
-    for above, section in _sections(config.Config, ""):
+    for above, section in _sections(Config, ""):
         body = _classes()[section.__name__].body
         for field, below in itertools.pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
@@ -162,7 +167,7 @@ def _titles() -> dict[str, str]:
     """Dotted table -> the first line of its class."""
     return {
         above.rstrip("."): " ".join((ast.get_docstring(_classes()[section.__name__]) or "").split())
-        for above, section in _sections(config.Config, "")
+        for above, section in _sections(Config, "")
     }
 
 
@@ -176,10 +181,10 @@ def _string(node: ast.stmt) -> str:
     return ""
 
 
-def _sections(section: type[config.Section], above: str) -> Iterator[tuple[str, type[config.Section]]]:
+def _sections(section: type[Section], above: str) -> Iterator[tuple[str, type[Section]]]:
     yield above, section
     for name, info in section.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, config.Section):
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             yield from _sections(info.annotation, f"{above}{name}.")
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from opsd_rs.config_section import PositiveInt, Section
+from opsd_rs.config.section import PositiveInt, Section
 
 SECTIONS = ("solution", "attempt", "feedback", "notes", "examples")
 """The slots that a row may fill, in the order in which Rust is given their texts."""

@@ -1,49 +1,19 @@
-"""The run folder: timings, ``metrics.jsonl``, tables of records; every write is whole or absent.
+"""Files that are written whole or not at all, and lines that are appended whole.
 
-Layout: ``config.json`` (resolved), ``metrics.jsonl`` (a line per step), ``gap.parquet``, ``eval.parquet``,
-``runs.parquet``, ``rollouts/*.parquet``, ``checkpoints/``, ``figures/``.
+A run folder holds ``config.json`` (resolved), ``metrics.jsonl`` (a line per step), ``gap.parquet``, ``eval.parquet``,
+``runs.parquet``, ``rollouts/*.parquet``, ``checkpoints/`` and ``figures/``; ``base.tables`` has
+the tables.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.disk import MIB, writing
-from opsd_rs.errors import BadInput
-
-
-class Clock:
-    """Named spans of wall time, summed until taken.
-
-    >>> clock = Clock()
-    >>> with clock("rollout"):
-    ...     pass
-    >>> list(clock.take())
-    ['rollout']
-    """
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Add the time spent inside the block to ``name``."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
-
-    def take(self) -> dict[str, float]:
-        """The sums so far, rounded to milliseconds; they start again from nothing."""
-        seconds, self._seconds = self._seconds, {}
-        return {name: round(value, 3) for name, value in seconds.items()}
+from opsd_rs.base.disk import MIB, writing
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -113,39 +83,3 @@ def cut_lines(path: Path, num_steps: int) -> None:
 def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Write JSON lines as one file, whole or not at all."""
     write_whole(path, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
-
-
-def every(interval: int, step: int) -> bool:
-    """Cadence as a word: true at ``interval``, ``2 * interval``...; an interval of 0 means never."""
-    return interval > 0 and step > 0 and step % interval == 0
-
-
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as one parquet file, whole or not at all."""
-    import io
-
-    import polars
-
-    buffer = io.BytesIO()
-    polars.DataFrame(list(rows), infer_schema_length=None).write_parquet(buffer)
-    write_whole(path, buffer.getvalue())
-
-
-def read_table(path: Path) -> list[dict[str, Any]]:
-    """All rows of a parquet file; none where the file is absent.
-
-    :raises BadInput: a file that is no parquet table
-    """
-    if not path.exists():
-        return []
-    import polars
-
-    try:
-        return polars.read_parquet(path).to_dicts()
-    except polars.exceptions.PolarsError as error:
-        raise BadInput(f"{path}: no parquet table: {error}") from None
-
-
-def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append rows to a small parquet table by rewriting it whole."""
-    write_table(path, [*read_table(path), *rows])

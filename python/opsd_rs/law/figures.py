@@ -1,8 +1,4 @@
-"""The paper's figures: improvement against gap (Figure 1), accuracy against steps (Figure 2).
-
-In: a fit, or rows of validation. Out: the same picture as .svg and .png, equal to the byte for equal input.
-Synthetic points are hollow and say so. Needs matplotlib (the ``plot`` extra).
-"""
+"""TODO law.figures"""
 
 from __future__ import annotations
 
@@ -13,9 +9,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opsd_rs import statistics
+from opsd_rs.base import t_quantile, write_whole
 from opsd_rs.errors import BadInput
-from opsd_rs.journal import write_whole
+from opsd_rs.law.fit import fit_tables
+from opsd_rs.law.regression import mean_se
+
+
+def figure1(source: Mapping[str, Any] | Sequence[Path], out: Path) -> list[Path]:
+    """Improvement against gap, a panel per family, from a fit or from tables; writes ``out`` as .svg and .png."""
+
+    fit = source if isinstance(source, Mapping) else fit_tables(source)
+    return improvement_against_gap(fit, Path(out))
+
+
+def figure2(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
+    """Accuracy against steps, student and self-teacher, a panel per run; writes ``out`` as .svg and .png.
+
+    Rows {run, step, arm ("student" or "teacher"), accuracy, se}; fractions, se may be None.
+    """
+
+    return accuracy_against_steps(rows, Path(out))
+
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; a marker too, for print.
 LOOKS = {
@@ -132,8 +146,8 @@ def _draw_line(panel: Any, entry: Mapping[str, Any], xs: tuple[float, float]) ->
 
     shape = {"residual_sd": entry["residual_sd"], "n": entry["n"]}
     shape |= {"x_mean": entry["gap_mean"], "sxx": entry["gap_sxx"]}
-    t = statistics.t_quantile(0.975, entry["df"])
-    half = [100 * t * statistics.mean_se(x, **shape) for x in places]
+    t = t_quantile(0.975, entry["df"])
+    half = [100 * t * mean_se(x, **shape) for x in places]
     percent = [100 * x for x in places]
     lower = [at(x) - h for x, h in zip(places, half, strict=True)]
     upper = [at(x) + h for x, h in zip(places, half, strict=True)]

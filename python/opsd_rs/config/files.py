@@ -12,49 +12,37 @@ file that names them.
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
-from opsd_rs import config_checks
-from opsd_rs.config import Config, ContextConfig, keys
+from opsd_rs.config import checks
+from opsd_rs.config.toml_lines import key_lines, line_of
+from opsd_rs.config.tree import Config, ContextConfig, keys
 from opsd_rs.errors import BadInput
-from opsd_rs.toml_lines import key_lines, line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+from opsd_rs.config.faults import (
+    ConfigFaults,
+    KeyPath,
+    Leaf,
+    Tree,
+    describe_fault,
+    dotted_key,
+    key_path,
+    located,
+    near,
+    origins,
+)
 
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = Path(__file__).parents[1] / "configs"
 """The built-in files: ``demo``, ``paper/qwen3-8b``, ``contexts/feedback`` are names of files below it."""
-
-
-class Leaf(NamedTuple):
-    """A value and who set it.
-
-    >>> Leaf(8, "demo.toml:3").origin
-    'demo.toml:3'
-    """
-
-    value: Any
-    origin: str
-
-
-Tree: TypeAlias = dict[str, "Tree | Leaf"]
-KeyPath: TypeAlias = tuple[str, ...]
-
-
-class ConfigFaults(BadInput):
-    """Everything wrong with a configuration; ``faults`` holds one line for each."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = tuple(faults)
 
 
 class Resolved(NamedTuple):
@@ -94,11 +82,11 @@ def resolve(sources: Sequence[str], overrides: Sequence[str] = ()) -> Resolved:
     try:
         config = Config.model_validate(_plain(tree))
     except ValidationError as error:
-        raise ConfigFaults([_describe(tree, fault) for fault in error.errors()]) from None
-    if faults := config_checks.faults(config):
-        raise ConfigFaults([_located(tree, fault) for fault in faults])
-    warnings = tuple(_located(tree, finding) for finding in config_checks.warnings(config))
-    return Resolved(config, dict(_origins(tree)), warnings)
+        raise ConfigFaults([describe_fault(tree, fault) for fault in error.errors()]) from None
+    if faults := checks.faults(config):
+        raise ConfigFaults([located(tree, fault) for fault in faults])
+    warnings = tuple(located(tree, finding) for finding in checks.warnings(config))
+    return Resolved(config, dict(origins(tree)), warnings)
 
 
 def load_context(name: str, beside: Path | None = None) -> ContextConfig:
@@ -108,7 +96,7 @@ def load_context(name: str, beside: Path | None = None) -> ContextConfig:
     try:
         return Config.model_validate(_plain(tree)).context
     except ValidationError as error:
-        raise ConfigFaults([_describe(tree, fault) for fault in error.errors()]) from None
+        raise ConfigFaults([describe_fault(tree, fault) for fault in error.errors()]) from None
 
 
 def resolved_json(config: Config) -> str:
@@ -121,11 +109,13 @@ def config_from_json(text: str, origin: str = "config.json") -> Config:
     try:
         return Config.model_validate_json(text, by_alias=True)
     except ValidationError as error:
-        lines = [f"{origin}: {_dotted(_names(fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        lines = [
+            f"{origin}: {dotted_key(key_path(fault['loc']))}: {fault['msg']}" for fault in error.errors()
+        ]
         raise ConfigFaults(lines) from None
 
 
-def names(folder: str = "") -> list[str]:
+def config_names(folder: str = "") -> list[str]:
     """Built-in names, sorted: all, or those below ``folder``."""
     files = (CONFIGS / folder).rglob("*.toml")
     return sorted(file.relative_to(CONFIGS).with_suffix("").as_posix() for file in files)
@@ -140,10 +130,12 @@ def config_path(source: str) -> Path:
     if is_path:
         folder = path.parent
         there = [str(folder / file.name) for file in folder.glob("*.toml")] if folder.is_dir() else []
-        built_in = [name for name in names() if name.rpartition("/")[2] == path.stem]
+        built_in = [name for name in config_names() if name.rpartition("/")[2] == path.stem]
         same = f"; did you mean the built-in {built_in[0]}?" if built_in else ""
         raise BadInput(f"{source}: no such file{near(source, there) or same}")
-    hint = near(source, names()) or f"; built-in names: {', '.join(names())}; a path ends in .toml"
+    hint = (
+        near(source, config_names()) or f"; built-in names: {', '.join(config_names())}; a path ends in .toml"
+    )
     raise BadInput(f"{source}: no built-in configuration of this name{hint}")
 
 
@@ -195,7 +187,7 @@ def _override(argument: str) -> Tree:
     if not all(path):
         raise BadInput(f"argument {argument}: write key.path=value")
     origin = f"argument {argument}"
-    value = _value(_dotted(path), text)
+    value = _value(dotted_key(path), text)
     tree: Tree | Leaf = _tree(value, lambda _: origin) if isinstance(value, dict) else Leaf(value, origin)
     for name in reversed(path):
         tree = {name: tree}
@@ -267,7 +259,7 @@ def _plain(tree: Tree, above: KeyPath = ()) -> dict[str, Any]:
         if isinstance(value, dict):
             plain[name] = _plain(value, path)
             continue
-        kind = keys().get(_dotted(path))
+        kind = keys().get(dotted_key(path))
         plain[name] = _strict(value.value)
         if kind is not None and kind.may_be_unset and value.value == "none":
             plain[name] = None
@@ -278,76 +270,3 @@ def _plain(tree: Tree, above: KeyPath = ()) -> dict[str, Any]:
 
 def _strict(value: Any) -> Any:
     return tuple(_strict(item) for item in value) if isinstance(value, list) else value
-
-
-# ---- saying what is wrong ------------------------------------------------------------------------
-
-
-def _describe(tree: Tree, fault: Any) -> str:
-    """One line for one pydantic fault: where it was set, which key, what is wrong, the likely mend."""
-    path = _names(fault["loc"])
-    dotted = _dotted(path)
-    origin = _origin(tree, path)
-    if fault["type"] == "extra_forbidden":
-        return f"{origin}: {dotted} is not a key{_did_you_mean(dotted)}"
-    if fault["type"] in ("model_type", "model_attributes_type", "dataclass_type"):
-        return f"{origin}: {dotted} is a table; write [{dotted}] or {dotted}.key = value"
-    message = fault["msg"].replace("Input should be", "must be", 1)
-    return f"{origin}: {dotted} {message}, not {_shown(fault['input'])}"
-
-
-def _did_you_mean(dotted: str) -> str:
-    known = list(keys())
-    last = dotted.rpartition(".")[2]
-    if same := [key for key in known if key.rpartition(".")[2] == last]:
-        return f"; did you mean {' or '.join(same[:3])}?"
-    return near(dotted, known)
-
-
-def near(word: str, known: Sequence[str]) -> str:
-    """``; did you mean X?``, or nothing when nothing known is close to ``word``."""
-    score = {name: difflib.SequenceMatcher(None, name, word).ratio() for name in known}
-    best = max(score.values(), default=0.0)
-    matches = [name for name in known if best >= 0.6 and score[name] > best - 0.02][:3]
-    return f"; did you mean {' or '.join(matches)}?" if matches else ""
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _names(location: Sequence[str | int]) -> KeyPath:
-    """A pydantic location as a path of keys; places in lists are left out."""
-    return tuple(part for part in location if isinstance(part, str))
-
-
-def _dotted(path: Sequence[str]) -> str:
-    return ".".join(path)
-
-
-def _located(tree: Tree, finding: config_checks.Finding) -> str:
-    return f"{_origin(tree, tuple(finding.key.split('.')))}: {finding.key} = {finding.text}"
-
-
-def _origin(tree: Tree, path: KeyPath) -> str:
-    """Who set the key at ``path``, or the table above or below it."""
-    node: Tree | Leaf | None = tree
-    for name in path:
-        if not isinstance(node, dict) or name not in node:
-            return "default"
-        node = node[name]
-        if isinstance(node, Leaf):
-            return node.origin
-    while isinstance(node, dict) and node:
-        node = next(iter(node.values()))
-    return node.origin if isinstance(node, Leaf) else "default"
-
-
-def _origins(tree: Tree, above: KeyPath = ()) -> Iterator[tuple[str, str]]:
-    for name, value in tree.items():
-        path = (*above, name)
-        if isinstance(value, dict):
-            yield from _origins(value, path)
-        else:
-            yield _dotted(path), value.origin

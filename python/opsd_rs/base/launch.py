@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opsd_rs.cores import whole_cores
+from opsd_rs.base.cores import whole_cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,8 @@ import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from opsd_rs.base import write_whole
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.journal import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from opsd_rs.config import Config
+    from opsd_rs.config.tree import Config
 
 
 class Finding(NamedTuple):

@@ -1,8 +1,4 @@
-"""What a long run says while it works: one line a step, a moving line on a terminal, ``progress.json`` for others.
-
-``progress.json`` names the step and phase now under way, so that a script, or a test that kills the run in a given
-phase, need not read the log.
-"""
+"""TODO base.progress"""
 
 from __future__ import annotations
 
@@ -14,7 +10,41 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from opsd_rs.journal import Clock, write_whole
+from opsd_rs.base.files import write_whole
+
+
+class Clock:
+    """Named spans of wall time, summed until taken.
+
+    >>> clock = Clock()
+    >>> with clock("rollout"):
+    ...     pass
+    >>> list(clock.take())
+    ['rollout']
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Add the time spent inside the block to ``name``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def take(self) -> dict[str, float]:
+        """The sums so far, rounded to milliseconds; they start again from nothing."""
+        seconds, self._seconds = self._seconds, {}
+        return {name: round(value, 3) for name, value in seconds.items()}
+
+
+def every(interval: int, step: int) -> bool:
+    """Cadence as a word: true at ``interval``, ``2 * interval``...; an interval of 0 means never."""
+    return interval > 0 and step > 0 and step % interval == 0
+
 
 QUIET_SECONDS = 15.0
 """Off a terminal, a phase that lasts says so this often."""

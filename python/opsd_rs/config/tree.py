@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args,
 
 from pydantic import Field
 
-from opsd_rs.config_context import ContextConfig, ExamplesConfig, NotesConfig
-from opsd_rs.config_section import Fraction, NaturalInt, PositiveInt, Section
+from opsd_rs.config.context import ContextConfig, ExamplesConfig, NotesConfig
+from opsd_rs.config.section import Fraction, NaturalInt, PositiveInt, Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -17,12 +17,9 @@ from pathlib import Path
 from opsd_rs.errors import DiskFull
 
 MIB = 1 << 20
-
 PROBE_BYTES = MIB
 """Written to learn whether there is room: more than the last blocks that a failed write may leave free."""
-
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-
 _NUMBERLESS = ("inline_container.cc", "PytorchStreamWriter failed", f"os error {errno.ENOSPC}")
 """What torch and safetensors say of a failed write, with the error number lost."""
 
