@@ -144,9 +144,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     if args.model is None:
-        from opsd_rs import model
+        from opsd_rs.model import fetch
 
-        args.model = model.fetch("smollm2-135m", progress=print)
+        args.model = fetch("smollm2-135m", progress=print)
     chat = chat_template(str(args.model), False)
     for case in ("head", "cold", "distinct"):
         print(json.dumps({"cores": os.cpu_count(), **measure(chat, case, args.repeats)}), flush=True)

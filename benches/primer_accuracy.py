@@ -50,9 +50,10 @@ def measure(
 ) -> Iterator[list[dict[str, Any]]]:
     """Sample and grade ``args.chunk`` problems at a time; one line per problem."""
     import torch
-    from opsd_rs import Grader, model
+    from opsd_rs import Grader
     from opsd_rs.config import Config
     from opsd_rs.context import Assembler
+    from opsd_rs.model import resolve
     from opsd_rs.rollout import Request, Sampling, make_engine, request_seed
 
     config = Config.model_validate(
@@ -66,7 +67,7 @@ def measure(
             "teacher": {"max_context_tokens": 512},
         }
     )
-    model_dir = model.resolve(args.model)
+    model_dir = resolve(args.model)
     assembler = Assembler(
         model_dir,
         config.context,
@@ -196,10 +197,10 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="a page whose table is replaced")
     args = parser.parse_args()
 
-    from opsd_rs import problems as problem_room
+    from opsd_rs.problems import load
 
     decoding = decoding_of(args)
-    problems = problem_room.load(args.problems, kind=args.kind)
+    problems = load(args.problems, kind=args.kind)
     done = read_lines(args.out)
     missing = [p for p in problems if fingerprint(p, decoding) not in done]
     print(f"{len(problems)} problems, {len(missing)} to measure", file=sys.stderr)

@@ -23,9 +23,9 @@ if os.environ.get("CI"):
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct as a Hugging Face directory; the first use on a machine takes about 30 s."""
-    from opsd_rs import model
+    from opsd_rs.model import fetch
 
-    return model.fetch("smollm2-135m", progress=lambda line: print(line, file=sys.stderr))
+    return fetch("smollm2-135m", progress=lambda line: print(line, file=sys.stderr))
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ import pytest
 import tiny_models
 import torch
 from engines import CPU, pair
-from opsd_rs import problems
 from opsd_rs.base import Ranks
 from opsd_rs.config import Config, LossConfig, TeacherConfig, load_context
 from opsd_rs.config.tree import ModelConfig, OptimConfig, TrainConfig
 from opsd_rs.context import Assembler
 from opsd_rs.distill import Row, distill
 from opsd_rs.errors import Stopped
+from opsd_rs.problems import load
 from opsd_rs.records import Grade, Rollout, TeacherContext
 from opsd_rs.rollout import HFEngine, Request, Sampling, request_seed
 from opsd_rs.teacher import Teacher
@@ -40,7 +40,7 @@ def test_the_divergence_on_a_fixed_batch_of_real_rollouts_falls_by_half(smollm2:
     assembler = Assembler(
         smollm2, context, enable_thinking=False, max_context_tokens=1024, prompt_style="plain"
     )
-    chosen = problems.load("primer", kind="function", limit=2)
+    chosen = load("primer", kind="function", limit=2)
     engine = HFEngine(smollm2, dtype="bfloat16", device=CPU, max_model_len=1024, max_num_seqs=8)
     asks = [(problem, sample) for problem in chosen for sample in range(3)]
     requests = [

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from graded import ADD, CALL, RIGHT, one, verdicts
-from opsd_rs import Case, Grader, Problem, Solution, problems
+from opsd_rs import Case, Grader, Problem, Solution
 from opsd_rs.errors import BadInput
 from opsd_rs.feedback import fit_tokens
+from opsd_rs.problems import load
 
 SAME_SET = """\
 import sys
@@ -151,7 +152,7 @@ def test_a_problem_file_names_its_checker_from_its_own_folder(tmp_path: Path) ->
         "compare": "checker:set.py",
     }
     (tmp_path / "problems.jsonl").write_text(json.dumps(line) + "\n")
-    [problem] = problems.load(tmp_path / "problems.jsonl")
+    [problem] = load(tmp_path / "problems.jsonl")
     with Grader(workers=1) as grader:
         assert one(grader, problem, "print('3 2 1')").passed
         assert one(grader, problem, "print('3 2')").verdict == "wrong_answer"

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lcb_records import hub, jsonl, pack, record
-from opsd_rs import livecodebench, problems
 from opsd_rs.errors import BadInput
+from opsd_rs.problems import fetch_lcb, from_config, livecodebench, load
+from opsd_rs.problems.livecodebench import RELEASES, decode_tests, expand_release, read_pickled_str
+from opsd_rs.problems.sets import dump
 from opsd_rs.records import Case, Problem
 
 REAL = Path(__file__).parents[2] / "shared" / "cases" / "grader" / "real"
@@ -25,14 +27,14 @@ REAL = Path(__file__).parents[2] / "shared" / "cases" / "grader" / "real"
 @given(st.text(st.characters(codec=None)), st.integers(1, pickle.HIGHEST_PROTOCOL))
 def test_the_reader_agrees_with_pickle_on_every_str(text: str, protocol: int) -> None:
     data = pickle.dumps(text, protocol=protocol)
-    assert livecodebench.read_pickled_str(data) == pickle.loads(data) == text
+    assert read_pickled_str(data) == pickle.loads(data) == text
 
 
 @pytest.mark.parametrize("protocol", range(1, pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("size", [0, 255, 256, 65_535, 65_536, 1_000_000])
 def test_the_reader_agrees_with_pickle_at_the_length_borders(size: int, protocol: int) -> None:
     text = "ß" * (size // 2) + "x" * (size % 2)
-    assert livecodebench.read_pickled_str(pickle.dumps(text, protocol=protocol)) == text
+    assert read_pickled_str(pickle.dumps(text, protocol=protocol)) == text
 
 
 class _Trap:
@@ -48,13 +50,13 @@ class _Trap:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_the_reader_refuses_everything_else(value: Any, protocol: int) -> None:
     with pytest.raises(ValueError, match=r"pickle: (refused at byte \d+|the stream is cut)"):
-        livecodebench.read_pickled_str(pickle.dumps(value, protocol=protocol))
+        read_pickled_str(pickle.dumps(value, protocol=protocol))
 
 
 @given(st.binary(max_size=60))
 def test_the_reader_never_does_anything_but_read_or_refuse(data: bytes) -> None:
     try:
-        text = livecodebench.read_pickled_str(data)
+        text = read_pickled_str(data)
     except ValueError:
         return
     assert pickle.loads(data) == text
@@ -63,14 +65,14 @@ def test_the_reader_never_does_anything_but_read_or_refuse(data: bytes) -> None:
 @pytest.mark.parametrize("cut", range(1, 14))
 def test_a_cut_pickle_is_refused(cut: int) -> None:
     with pytest.raises(ValueError, match="cut"):
-        livecodebench.read_pickled_str(pickle.dumps("hello", protocol=3)[:-cut])
+        read_pickled_str(pickle.dumps("hello", protocol=3)[:-cut])
 
 
 def test_two_strings_or_trailing_bytes_are_refused() -> None:
     with pytest.raises(ValueError, match="refused"):
-        livecodebench.read_pickled_str(b"\x80\x04\x8c\x01a\x94\x8c\x01b\x94.")
+        read_pickled_str(b"\x80\x04\x8c\x01a\x94\x8c\x01b\x94.")
     with pytest.raises(ValueError, match="after its end"):
-        livecodebench.read_pickled_str(pickle.dumps("a") + b"cos\nsystem\n")
+        read_pickled_str(pickle.dumps("a") + b"cos\nsystem\n")
 
 
 tests_lists = st.lists(
@@ -81,8 +83,8 @@ tests_lists = st.lists(
 @settings(max_examples=50)
 @given(tests_lists, st.integers(1, 5))
 def test_plain_and_packed_give_the_same(tests: list[dict[str, str]], protocol: int) -> None:
-    assert livecodebench.decode_tests(json.dumps(tests)) == tests
-    assert livecodebench.decode_tests(pack(tests, protocol)) == tests
+    assert decode_tests(json.dumps(tests)) == tests
+    assert decode_tests(pack(tests, protocol)) == tests
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_the_layer_that_does_not_open_is_named(tmp_path: Path, text: str, reason
     file = tmp_path / "test6.jsonl"
     file.write_bytes(jsonl([record("a"), record("b", private_test_cases=text)]))
     with pytest.raises(BadInput) as caught:
-        problems.load(file)
+        load(file)
     assert str(caught.value).startswith(f"{file}:2: key private_test_cases: ")
     assert reason in str(caught.value)
     assert str(caught.value).endswith("download the file again")
@@ -109,13 +111,13 @@ def test_the_layer_that_does_not_open_is_named(tmp_path: Path, text: str, reason
 def test_a_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(livecodebench, "MAX_TEST_BYTES", 1000)
     with pytest.raises(ValueError, match="more than 1000 bytes"):
-        livecodebench.decode_tests(pack(["x" * 5000]))
+        decode_tests(pack(["x" * 5000]))
 
 
 def test_a_stdin_record(tmp_path: Path) -> None:
     file = tmp_path / "test6.jsonl"
     file.write_bytes(jsonl([record("abc390_a")]))
-    assert problems.load(file) == [
+    assert load(file) == [
         Problem(
             problem_id="abc390_a",
             prompt="Read n, print n + 1. (abc390_a)",
@@ -134,7 +136,7 @@ def test_a_function_record(tmp_path: Path) -> None:
     tests = [{"input": "1\n[2, 3]", "output": "[4]", "testtype": "functional"}]
     changed = {"metadata": json.dumps({"func_name": "addOne"}), "starter_code": starter, "private": tests}
     file.write_bytes(jsonl([record("3456", platform="leetcode", **changed)]))
-    (problem,) = problems.load(file)
+    (problem,) = load(file)
     assert (problem.entry_point, problem.kind, problem.release) == ("addOne", "function", None)
     assert problem.starter_code == starter
     assert problem.tests[1] == Case("1\n[2, 3]", "[4]")
@@ -164,7 +166,7 @@ def test_a_corrupt_record_names_file_line_and_key(
     file = tmp_path / "test.jsonl"
     file.write_bytes(jsonl([record("a"), record("b", **changed)]))
     with pytest.raises(BadInput) as caught:
-        problems.load(file)
+        load(file)
     assert str(caught.value).startswith(f"{file}:2: {message}")
 
 
@@ -175,14 +177,14 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         BadInput, match=r"test\.jsonl:1: key public_test_cases is missing: not a record of Live"
     ):
-        problems.load(tmp_path / "test.jsonl")
+        load(tmp_path / "test.jsonl")
 
 
 def test_what_is_filtered_out_is_not_decoded(tmp_path: Path) -> None:
     file = tmp_path / "test6.jsonl"
     old = record("old", contest_date="2025-01-31T23:00:00", private_test_cases="broken")
     file.write_bytes(jsonl([old, record("new")]))
-    assert [problem.problem_id for problem in problems.load(file, date_from="2025-02-01")] == ["new"]
+    assert [problem.problem_id for problem in load(file, date_from="2025-02-01")] == ["new"]
 
 
 @pytest.mark.parametrize(
@@ -197,13 +199,13 @@ def test_what_is_filtered_out_is_not_decoded(tmp_path: Path) -> None:
     ],
 )
 def test_releases(word: str, names: str) -> None:
-    assert livecodebench.expand_release(word) == tuple(f"v{name}" for name in names)
+    assert expand_release(word) == tuple(f"v{name}" for name in names)
 
 
 @pytest.mark.parametrize("word", ["v7", "v6_v4", "6", "release_v1_v2", "", "release_v0", "V6"])
 def test_no_such_release(word: str) -> None:
     with pytest.raises(BadInput, match="v1, v2, v3, v4, v5, v6"):
-        livecodebench.expand_release(word)
+        expand_release(word)
 
 
 def test_the_published_window_by_date(tmp_path: Path) -> None:
@@ -213,7 +215,7 @@ def test_the_published_window_by_date(tmp_path: Path) -> None:
     file = tmp_path / "test6.jsonl"
     file.write_bytes(jsonl([record(f"p{i}", contest_date=day) for i, day in enumerate(days)]))
     config = ProblemsConfig(path=str(file), split="sdpo", date_from="2025-02-01", date_to="2025-05-01")
-    found = problems.from_config(config, seed=3)
+    found = from_config(config, seed=3)
     assert [problem.problem_id for problem in found.full] == ["p1", "p2"]
     assert (found.num_read, found.dropped) == (4, {"date": 2})
     assert found.notes == (
@@ -236,11 +238,11 @@ def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_one_release_is_one_file(tmp_path: Path) -> None:
     with hub({"test6.jsonl": jsonl([record("a"), record("b")])}) as server:
         lines: list[str] = []
-        file = problems.fetch_lcb("v6", tmp_path / "lcb", server.endpoint, progress=lines.append)
+        file = fetch_lcb("v6", tmp_path / "lcb", server.endpoint, progress=lines.append)
         assert file == tmp_path / "lcb" / "test6.jsonl"
-        assert [problem.release for problem in problems.load(file)] == ["v6", "v6"]
+        assert [problem.release for problem in load(file)] == ["v6", "v6"]
         assert lines == ["LiveCodeBench v6: test6.jsonl (1 of 1)"]
-        problems.fetch_lcb("v6", tmp_path / "lcb", server.endpoint)
+        fetch_lcb("v6", tmp_path / "lcb", server.endpoint)
         gets = [path for command, path, _ in server.requests if command == "GET" and "resolve" in path]
         assert len(gets) == 1, "the second call asks for the etag only"
 
@@ -249,18 +251,18 @@ def test_one_release_is_one_file(tmp_path: Path) -> None:
 def test_several_releases_are_a_folder_and_the_environment_names_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {name: jsonl([record(release)]) for release, name in livecodebench.RELEASES.items()}
+    files = {name: jsonl([record(release)]) for release, name in RELEASES.items()}
     with hub(files) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
-        folder = problems.fetch_lcb("release_v6")
+        folder = fetch_lcb("release_v6")
     assert folder == tmp_path / "cache" / "data" / "livecodebench"
-    assert [problem.problem_id for problem in problems.load(folder)] == ["v1", "v2", "v3", "v4", "v5", "v6"]
-    assert [problem.release for problem in problems.load(folder, release=["v2_v3", "v6"])] == [
+    assert [problem.problem_id for problem in load(folder)] == ["v1", "v2", "v3", "v4", "v5", "v6"]
+    assert [problem.release for problem in load(folder, release=["v2_v3", "v6"])] == [
         "v2",
         "v3",
         "v6",
     ]
-    assert len(problems.load(folder, release=["release_v4"])) == 4
+    assert len(load(folder, release=["release_v4"])) == 4
 
 
 @pytest.mark.usefixtures("online")
@@ -272,7 +274,7 @@ def test_a_broken_download_goes_on_where_it_stopped(tmp_path: Path, monkeypatch:
     )  # else a small file is one chunk, whole or nothing
     data = jsonl([record(f"p{i}") for i in range(50)])
     with hub({"test6.jsonl": data}, break_first=5000) as server:
-        file = problems.fetch_lcb("v6", tmp_path, server.endpoint)
+        file = fetch_lcb("v6", tmp_path, server.endpoint)
         ranges = [ask for command, path, ask in server.requests if command == "GET" and "resolve" in path]
     assert file.read_bytes() == data
     assert ranges == [None, "bytes=5000-"]
@@ -285,7 +287,7 @@ def test_the_hubs_refusal_is_one_line(tmp_path: Path, status: int, said: str) ->
         hub({}, status=status) as server,
         pytest.raises(BadInput, match=rf"test6\.jsonl: the hub answered {said} for livecodebench/"),
     ):
-        problems.fetch_lcb("v6", tmp_path, server.endpoint)
+        fetch_lcb("v6", tmp_path, server.endpoint)
 
 
 @pytest.mark.usefixtures("online")
@@ -296,7 +298,7 @@ def test_no_hub_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with hub({}) as server:
         nobody = server.endpoint
     with pytest.raises(BadInput, match=r"fetch LiveCodeBench: test6\.jsonl: .*run the command again"):
-        problems.fetch_lcb("v6", tmp_path, nobody)
+        fetch_lcb("v6", tmp_path, nobody)
 
 
 def test_offline_mode_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +306,7 @@ def test_offline_mode_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(BadInput, match="HF_HUB_OFFLINE is set: unset it"):
-        problems.fetch_lcb("v6", tmp_path, "http://127.0.0.1:1")
+        fetch_lcb("v6", tmp_path, "http://127.0.0.1:1")
 
 
 # ---- real tests ----------------------------------------------------------------------------------
@@ -332,11 +334,11 @@ def test_real_tests_survive_the_packing(tmp_path: Path, protocol: int) -> None:
             )
         )
     (tmp_path / "test.jsonl").write_bytes(jsonl(records))
-    loaded = problems.load(tmp_path / "test.jsonl")
+    loaded = load(tmp_path / "test.jsonl")
     for row, problem in zip(rows, loaded, strict=True):
         assert [test.input for test in problem.tests] == row["inputs"]
         assert [test.output for test in problem.tests] == row["outputs"]
         assert problem.entry_point == row["fn_name"]
-    problems.dump(loaded, tmp_path / "ours.jsonl")
-    again = problems.load(tmp_path / "ours.jsonl")
+    dump(loaded, tmp_path / "ours.jsonl")
+    again = load(tmp_path / "ours.jsonl")
     assert again == loaded

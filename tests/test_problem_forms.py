@@ -9,8 +9,9 @@ from typing import Any
 import polars
 import pytest
 from lcb_records import record
-from opsd_rs import Case, problem_files, problems
+from opsd_rs import Case
 from opsd_rs.errors import BadInput
+from opsd_rs.problems import index, load
 
 STDIN = {"inputs": ["1 2\n", "4 5\n"], "outputs": ["3\n", "9\n"]}
 CALLED = {"inputs": [[1, [2]], [4, [5]]], "outputs": [[[3]], [[9]]], "fn_name": "add"}
@@ -64,23 +65,23 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_in_every_file_gives_the_same_problems(tmp_path: Path, form: str, suffix: str) -> None:
     path = write(tmp_path / f"p.{suffix}", FORMS[form])
-    stdin, called = problems.load(path)
+    stdin, called = load(path)
     assert [(test.input, test.output) for test in stdin.tests] == [("1 2\n", "3\n"), ("4 5\n", "9\n")]
     assert [(test.input, test.output) for test in called.tests] == [("1\n[2]", "[3]"), ("4\n[5]", "[9]")]
     assert (stdin.entry_point, called.entry_point) == (None, "add")
-    entries = problem_files.index(path)
+    entries = index(path)
     assert [entry.open() for entry in entries.values()] == [stdin, called]
     assert all(entry.head.tests == () for entry in entries.values())
 
 
 def test_what_each_form_says_beside_the_tests(tmp_path: Path) -> None:
-    apps = problems.load(write(tmp_path / "apps.jsonl", APPS))
+    apps = load(write(tmp_path / "apps.jsonl", APPS))
     assert [problem.problem_id for problem in apps] == ["17", "18"]
     assert (apps[0].difficulty, apps[0].solution, apps[0].prompt) == ("interview", "print(3)", "Add.")
-    sdpo = problems.load(write(tmp_path / "sdpo.json", SDPO))
+    sdpo = load(write(tmp_path / "sdpo.json", SDPO))
     assert [(p.problem_id, p.time_limit_seconds) for p in sdpo] == [("0", 7.0), ("1", 7.0)]
-    assert problems.load(write(tmp_path / "verl.parquet", VERL)) == sdpo
-    entries = problem_files.index(write(tmp_path / "lcb.parquet", LCB))
+    assert load(write(tmp_path / "verl.parquet", VERL)) == sdpo
+    entries = index(write(tmp_path / "lcb.parquet", LCB))
     card = entries["abc"].card
     assert card is not None
     assert (card["question_title"], card["contest_date"]) == ("Abc", "2025-02-08T00:00:00")
@@ -89,7 +90,7 @@ def test_what_each_form_says_beside_the_tests(tmp_path: Path) -> None:
 
 def test_a_table_of_many_rows_is_read_in_parts_and_again(tmp_path: Path) -> None:
     rows = [record(f"p{n:03}", private=[{"input": f"{n}", "output": f"{n}"}]) for n in range(100)]
-    entries = problem_files.index(write(tmp_path / "lcb.parquet", rows))
+    entries = index(write(tmp_path / "lcb.parquet", rows))
     assert len(entries) == 100
     for n in (99, 0, 64, 31):
         assert entries[f"p{n:03}"].open().tests[-1] == Case(str(n), str(n))
@@ -99,7 +100,7 @@ def test_results_of_calls_are_unwrapped_only_where_all_are_wrapped(tmp_path: Pat
     mixed = {"inputs": [[1], [2]], "outputs": [[3], 4], "fn_name": "f"}
     lines = {"inputs": [["1", "2"]], "outputs": [["3", "4"]]}
     rows = [{"problem_id": n, "input_output": json.dumps(io)} for n, io in enumerate((mixed, lines))]
-    called, stream = problems.load(write(tmp_path / "p.jsonl", rows))
+    called, stream = load(write(tmp_path / "p.jsonl", rows))
     assert [test.output for test in called.tests] == ["[3]", "4"]
     assert stream.tests == (Case("1\n2", "3\n4"),)
 
@@ -124,26 +125,26 @@ def test_faults_are_named_by_file_and_line(tmp_path: Path, text: str, words: str
     path = tmp_path / "p.json"
     path.write_text(text)
     with pytest.raises(BadInput, match=words):
-        problems.load(path)
+        load(path)
 
 
 def test_a_broken_table_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "p.parquet", APPS)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(BadInput, match=r"p\.parquet: not a readable parquet file"):
-        problems.load(path)
+        load(path)
 
 
 def test_a_file_that_changes_under_us_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", OURS)
-    entries = problem_files.index(path)
+    entries = index(path)
     write(path, [{"problem_id": "other", "prompt": "", "tests": [{"input": "", "output": ""}]}])
     with pytest.raises(BadInput, match=r"p\.jsonl:2: .*changed"):
         entries["b"].open()
     table = write(tmp_path / "p.parquet", OURS)
-    entries = problem_files.index(table)
+    entries = index(table)
     assert entries["a"].open().kind == "stdin"
     write(table, [{"problem_id": "c", "prompt": "", "tests": [{"input": "1", "output": "1"}]}])
-    assert [problem.problem_id for problem in problems.load(table)] == ["c"], "not what was read before"
+    assert [problem.problem_id for problem in load(table)] == ["c"], "not what was read before"
     with pytest.raises(BadInput, match=r"p\.parquet: .*changed"):
         entries["a"].open()

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opsd_rs import problems
 from opsd_rs.config import ProblemsConfig
 from opsd_rs.errors import BadInput
-from opsd_rs.problem_lines import format_line, parse
+from opsd_rs.problems import describe, from_config, load, read
+from opsd_rs.problems.ours import format_line, parse
+from opsd_rs.problems.sets import Filters, dump
 from opsd_rs.records import Case, Problem
 from problem_cases import stdin_problems
 
@@ -31,7 +32,7 @@ def write(path: Path, *lines: Any) -> Path:
 
 
 def test_missing_optional_keys_take_the_defaults(tmp_path: Path) -> None:
-    (problem,) = problems.load(write(tmp_path / "p.jsonl", LEAST))
+    (problem,) = load(write(tmp_path / "p.jsonl", LEAST))
     assert problem == Problem("add", "Add.", (Case("1 2", "3", public=False),))
     assert (problem.time_limit_seconds, problem.memory_limit_mib, problem.kind) == (6.0, 1024, "stdin")
 
@@ -45,8 +46,8 @@ def test_a_line_read_back_is_the_problem(problem: Problem) -> None:
 @given(st.lists(stdin_problems, min_size=1, max_size=6, unique_by=lambda problem: problem.problem_id))
 def test_dump_and_load(tmp_path_factory: pytest.TempPathFactory, written: list[Problem]) -> None:
     path = tmp_path_factory.mktemp("dump") / "p.jsonl"
-    problems.dump(written, path)
-    assert problems.load(path) == written
+    dump(written, path)
+    assert load(path) == written
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_a_corrupt_line_is_one_line_with_file_number_key_and_mend(
 ) -> None:
     path = write(tmp_path / "p.jsonl", {**LEAST, "problem_id": "first"}, "", line)
     with pytest.raises(BadInput) as caught:
-        problems.load(path)
+        load(path)
     said = str(caught.value)
     assert said.lower().startswith(f"{path}:3: {message}".lower())
     assert "\n" not in said
@@ -102,7 +103,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_bytes(format_line(parse(json.dumps(LEAST).encode())) + b'{"problem_id": "\xff\xfe"}\n')
     with pytest.raises(BadInput, match=r"p\.jsonl:2: Invalid JSON: .*one JSON object per line"):
-        problems.load(path)
+        load(path)
 
 
 def test_the_column_is_that_of_the_line(tmp_path: Path) -> None:
@@ -113,11 +114,11 @@ def test_the_column_is_that_of_the_line(tmp_path: Path) -> None:
 def test_numbers_with_very_many_digits_are_arguments(tmp_path: Path) -> None:
     digits = "7" * 10_000
     path = write(tmp_path / "p.jsonl", {**FUNCTION, "tests": [{"input": digits, "output": digits}]})
-    assert problems.load(path)[0].tests[0].input == digits
+    assert load(path)[0].tests[0].input == digits
 
 
 def test_class_and_method(tmp_path: Path) -> None:
-    (problem,) = problems.load(write(tmp_path / "p.jsonl", {**FUNCTION, "entry_point": "Solution.add"}))
+    (problem,) = load(write(tmp_path / "p.jsonl", {**FUNCTION, "entry_point": "Solution.add"}))
     assert (problem.entry_point, problem.kind) == ("Solution.add", "function")
 
 
@@ -126,18 +127,18 @@ def test_the_same_id_twice(tmp_path: Path) -> None:
     with pytest.raises(
         BadInput, match=r"p\.jsonl:3: key problem_id: 'add' is already at .*p\.jsonl:1: give each"
     ):
-        problems.load(path)
+        load(path)
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"problems\.path: no such file: primmer: did you mean 'primer'"):
-        problems.load("primmer")
+        load("primmer")
     with pytest.raises(BadInput, match=r"no such file: .*nowhere\.jsonl: name a jsonl file or 'primer'"):
-        problems.load(tmp_path / "nowhere.jsonl")
+        load(tmp_path / "nowhere.jsonl")
     with pytest.raises(BadInput, match="is a folder without LiveCodeBench's"):
-        problems.load(tmp_path)
+        load(tmp_path)
     with pytest.raises(BadInput, match="holds no problem"):
-        problems.load(write(tmp_path / "empty.jsonl", "", "  "))
+        load(write(tmp_path / "empty.jsonl", "", "  "))
 
 
 # ---- filters -------------------------------------------------------------------------------------
@@ -174,12 +175,12 @@ def mixed(tmp_path: Path) -> Path:
     ],
 )
 def test_filters(mixed: Path, filters: dict[str, Any], kept: str) -> None:
-    assert "".join(problem.problem_id for problem in problems.load(mixed, **filters)) == kept
+    assert "".join(problem.problem_id for problem in load(mixed, **filters)) == kept
 
 
 def test_counts_say_which_filter_took_how_many(mixed: Path) -> None:
-    filters = problems.Filters(kind="function", difficulty=("easy",))
-    kept, num_read, dropped = problems.read(mixed, filters)
+    filters = Filters(kind="function", difficulty=("easy",))
+    kept, num_read, dropped = read(mixed, filters)
     assert ([problem.problem_id for problem in kept], num_read, dict(dropped)) == (
         ["c"],
         5,
@@ -200,7 +201,7 @@ def test_counts_say_which_filter_took_how_many(mixed: Path) -> None:
 )
 def test_a_filter_that_cannot_match_is_an_error(mixed: Path, filters: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        problems.load(mixed, **filters)
+        load(mixed, **filters)
 
 
 # ---- the whole -----------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ def test_a_filter_that_cannot_match_is_an_error(mixed: Path, filters: dict[str, 
 
 def test_from_config(mixed: Path) -> None:
     config = ProblemsConfig(path=str(mixed), held_out=0.4, split="hash")
-    found = problems.from_config(config, seed=0)
+    found = from_config(config, seed=0)
     assert [problem.problem_id for problem in found.train] == [problem.problem_id for problem in found.full]
     everything = {problem.problem_id for problem in [*found.full, *found.held_out]}
     assert everything == set("abcde")
@@ -218,7 +219,7 @@ def test_from_config(mixed: Path) -> None:
 
 
 def test_describe(mixed: Path) -> None:
-    found = problems.describe(problems.load(mixed))
+    found = describe(load(mixed))
     assert found == {
         "count": 5,
         "kinds": {"function": 3, "stdin": 2},
@@ -229,19 +230,19 @@ def test_describe(mixed: Path) -> None:
         "tests": {"total": 5, "public": 0, "min": 1, "median": 1, "max": 1},
         "with_solution": 0,
     }
-    whole = problems.describe(ProblemsConfig(path=str(mixed), kind="stdin"))
+    whole = describe(ProblemsConfig(path=str(mixed), kind="stdin"))
     assert (whole["count"], whole["train"], whole["held_out"], whole["read"]) == (2, 2, 0, 5)
     assert whole["dropped"] == {"kind": 3}
     json.dumps(whole)
 
 
 def test_the_built_in_set() -> None:
-    primer = problems.load("primer")
+    primer = load("primer")
     assert len([problem for problem in primer if problem.kind == "function"]) >= 120
     assert len([problem for problem in primer if problem.kind == "stdin"]) >= 40
     assert all(len(problem.tests) >= 6 and problem.solution for problem in primer)
     assert any(test.public for test in primer[0].tests)
-    found = problems.from_config(ProblemsConfig(path="primer", kind="function", held_out=0.2), seed=0)
+    found = from_config(ProblemsConfig(path="primer", kind="function", held_out=0.2), seed=0)
     assert all(
         len(part.tests) < len(whole.tests) for part, whole in zip(found.train, found.full, strict=True)
     )

@@ -73,9 +73,9 @@ def _config(family: Family, words: Any) -> Any:
 
 
 def _fetched() -> Path | None:
-    from opsd_rs import model
+    from opsd_rs.model.cache import fetched
 
-    return model.fetched("smollm2-135m")
+    return fetched("smollm2-135m")
 
 
 def _load_tokenizer(source: Path) -> Any:

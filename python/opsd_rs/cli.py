@@ -177,12 +177,12 @@ def data() -> None:
 @_format
 def data_show(path: str, filters: Sequence[str], form: str) -> None:
     """What a problems file holds: counts by kind, difficulty, platform, date. Filters: keys of [problems]."""
-    from opsd_rs import problems
     from opsd_rs.config import load_config
+    from opsd_rs.problems import describe
 
     words = [word if word.startswith("problems.") else f"problems.{word}" for word in filters]
     config = load_config([], [f"problems.path={path}", "control.mask=one", *words])
-    _show(problems.describe(config.problems), form)
+    _show(describe(config.problems), form)
 
 
 @data.command("fetch-lcb")
@@ -192,9 +192,9 @@ def data_show(path: str, filters: Sequence[str], form: str) -> None:
 @click.option("--out", type=_path, metavar="DIR", help="Where to put it; default: the user's cache.")
 def data_fetch_lcb(release: str, out: Path | None) -> None:
     """Download LiveCodeBench's problems from the hub and print where they are."""
-    from opsd_rs import problems
+    from opsd_rs.problems import fetch_lcb
 
-    click.echo(problems.fetch_lcb(release, out, progress=lambda line: click.echo(line, err=True)))
+    click.echo(fetch_lcb(release, out, progress=lambda line: click.echo(line, err=True)))
 
 
 @main.group()
@@ -206,9 +206,9 @@ def model() -> None:
 @click.argument("name")
 def model_fetch(name: str) -> None:
     """Build a known model in the user's cache and print its folder."""
-    from opsd_rs import model as room
+    from opsd_rs.model import fetch
 
-    click.echo(room.fetch(name, progress=lambda line: click.echo(line, err=True)))
+    click.echo(fetch(name, progress=lambda line: click.echo(line, err=True)))
 
 
 # ---- the law -------------------------------------------------------------------------------------

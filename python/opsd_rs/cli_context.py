@@ -156,9 +156,9 @@ def context_diff(left: str, right: str, form: str, **case: Any) -> None:
 
 def _problem(path: str, problem_id: str | None) -> tuple[Problem, list[Problem]]:
     """The problem that was asked for, and all of its file."""
-    from opsd_rs import problems
+    from opsd_rs.problems import load
 
-    every = problems.load(path)
+    every = load(path)
     found = [problem for problem in every if problem_id in (None, problem.problem_id)]
     if not found:
         raise BadInput(f"{path}: no problem {problem_id}; `opsd-rs data show` counts what is there")
@@ -167,14 +167,14 @@ def _problem(path: str, problem_id: str | None) -> tuple[Problem, list[Problem]]
 
 def _preview(name: str, case: dict[str, Any]) -> Preview:
     from opsd_rs import context_preview as room
-    from opsd_rs import model
     from opsd_rs.context import Assembler
     from opsd_rs.context_api import Context
+    from opsd_rs.model import resolve
 
     problem, pool = _problem(case["path"], case["problem_id"])
     loaded = Context.load(name)
     assembler = Assembler(
-        model.resolve(case["model"]),
+        resolve(case["model"]),
         loaded,
         enable_thinking=case["thinking"],
         max_context_tokens=case["budget"],

@@ -122,11 +122,12 @@ def grade(
 
     Equal programs run once. A run that was stopped goes on with --resume.
     """
-    from opsd_rs import grade_report, problem_files
+    from opsd_rs import grade_report
     from opsd_rs.base import print_result
     from opsd_rs.grade_run import grade_files
+    from opsd_rs.problems import index
 
-    found = problem_files.index(problems, progress=lambda line: click.echo(line, err=True))
+    found = index(problems, progress=lambda line: click.echo(line, err=True))
     summary = grade_files(found, solutions, out, resume=resume, cache=cache, progress=True, **settings)
     if form == "json":
         print_result(summary, form)

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import torch
 
-from opsd_rs import model as models
-from opsd_rs import problems as problem_room
 from opsd_rs.base import Clock, Progress, Ranks
 from opsd_rs.config import Config, ContextConfig
 from opsd_rs.context import Assembler
 from opsd_rs.context_memory import Memory
 from opsd_rs.context_notes import NoteRequest, Notes
 from opsd_rs.grading import Grader
+from opsd_rs.model import resolve
 from opsd_rs.note_cache import NoteCache, key
+from opsd_rs.problems import draw, from_config
 from opsd_rs.records import Ask, Grade, Problem, Rollout, Solution, TeacherContext
 from opsd_rs.rollout import Sampling, make_engine
 from opsd_rs.sampler import Sampler
@@ -58,9 +58,7 @@ class House:
 
     def draw(self, step: int) -> list[Problem]:
         """The problems of a step: shuffled epochs without replacement, a function of (seed, step)."""
-        return problem_room.draw(
-            self.train_problems, step, self.config.train.prompts_per_step, self.config.seed
-        )
+        return draw(self.train_problems, step, self.config.train.prompts_per_step, self.config.seed)
 
     def train_sampling(self) -> Sampling:
         """The decoding of training rollouts and of the gap."""
@@ -202,8 +200,8 @@ class House:
 def open_house(config: Config, run_dir: Path) -> Iterator[House]:
     """Open the rooms of ``config``; ``run_dir`` must exist."""
     device = device_of_rank()
-    model_dir = models.resolve(config.model.path)
-    problem_set = problem_room.from_config(config.problems, config.seed)
+    model_dir = resolve(config.model.path)
+    problem_set = from_config(config.problems, config.seed)
     assembler = _assembler(config, model_dir, config.context, problem_set.train)
     assembler.assert_generation_header()
     full = {problem.problem_id: problem for problem in (*problem_set.full, *problem_set.held_out)}

@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from opsd_rs import livecodebench, problem_lines, problem_pairs, problem_records
 from opsd_rs.errors import BadInput, OpsdError
+from opsd_rs.problems import livecodebench, ours, pairs, raw
 from opsd_rs.records import Case, Problem
 
 BUILT_IN = ("primer",)
@@ -73,7 +73,7 @@ class Filters:
     def __post_init__(self) -> None:
         for key in ("date_from", "date_to"):
             value = getattr(self, key)
-            if value is not None and not problem_lines.is_date(value):
+            if value is not None and not ours.is_date(value):
                 raise BadInput(f"problems.{key}: {value!r} is not a date like 2025-02-01")
 
     def why_not(self, problem: Problem) -> str | None:
@@ -203,46 +203,44 @@ def _entries(path: str | Path) -> Iterator[tuple[Entry, Callable[[], tuple[Case,
             yield Entry(record.where, head, card, partial(_again, form, record)), tests
 
 
-def _form(value: problem_records.Value) -> Form:
+def _form(value: raw.Value) -> Form:
     first = _object(value)
     if livecodebench.is_record(first) and "private_test_cases" in first:
         return "livecodebench"
-    if problem_pairs.is_record(first):
+    if pairs.is_record(first):
         return "pairs"
     return "livecodebench" if livecodebench.is_record(first) else "ours"
 
 
-def _head(
-    form: Form, record: problem_records.Record, release: str | None
-) -> tuple[Problem, Mapping[str, str] | None]:
+def _head(form: Form, record: raw.Record, release: str | None) -> tuple[Problem, Mapping[str, str] | None]:
     if form == "livecodebench":
         found = _object(record.value)
         return livecodebench.head(found, release), livecodebench.card(found)
     if form == "pairs":
-        return problem_pairs.head(_object(record.value), record.number), None
+        return pairs.pairs_head(_object(record.value), record.number), None
     return dataclasses.replace(_ours(record.value), tests=()), None
 
 
-def _tests(form: Form, value: problem_records.Value) -> tuple[Case, ...]:
+def _tests(form: Form, value: raw.Value) -> tuple[Case, ...]:
     if form == "livecodebench":
         return livecodebench.cases(_object(value))
-    return problem_pairs.cases(_object(value)) if form == "pairs" else _ours(value).tests
+    return pairs.pairs_cases(_object(value)) if form == "pairs" else _ours(value).tests
 
 
-def _again(form: Form, record: problem_records.Record) -> tuple[Case, ...]:
+def _again(form: Form, record: raw.Record) -> tuple[Case, ...]:
     with _located(record.where):
         return _tests(form, record.again())
 
 
-def _object(value: problem_records.Value) -> Mapping[str, Any]:
-    return problem_lines.parse_object(value) if isinstance(value, bytes) else value
+def _object(value: raw.Value) -> Mapping[str, Any]:
+    return ours.parse_object(value) if isinstance(value, bytes) else value
 
 
-def _ours(value: problem_records.Value) -> Problem:
+def _ours(value: raw.Value) -> Problem:
     if isinstance(value, bytes):
-        return problem_lines.parse(value)
+        return ours.parse(value)
     # A table has every column in every row: an absent key is a null there.
-    return problem_lines.parse(json.dumps(_without_nulls(value)).encode())
+    return ours.parse(json.dumps(_without_nulls(value)).encode())
 
 
 def _without_nulls(value: Any) -> Any:
@@ -259,7 +257,7 @@ def _beside(problem: Problem, file: Path) -> Problem:
     return dataclasses.replace(problem, compare=f"checker:{file.parent / program}")
 
 
-def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[problem_records.Record]]]:
+def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[raw.Record]]]:
     if str(path) in BUILT_IN:
         from importlib.resources import files
 
@@ -267,7 +265,7 @@ def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[problem_records.Re
         if not resource.is_file():
             raise OpsdError(f"problems.path: the built-in set {path!r} is missing from this installation")
         file = Path(f"{path}.jsonl")
-        yield file, problem_records.lines(file, resource.read_bytes().splitlines())
+        yield file, raw.lines(file, resource.read_bytes().splitlines())
         return
     place = Path(path).expanduser()
     if place.is_dir():
@@ -284,7 +282,7 @@ def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[problem_records.Re
         hint = f"did you mean {close[0]!r}?" if close else "name a jsonl file or 'primer'"
         raise BadInput(f"problems.path: no such file: {path}: {hint}")
     for file in found:
-        yield file, problem_records.read(file)
+        yield file, raw.read(file)
 
 
 def _check_words(path: str | Path, filters: Filters, met: Mapping[str, set[str]]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from opsd_rs.errors import BadInput
-from opsd_rs.problem_lines import is_date
+from opsd_rs.problems.ours import is_date
 from opsd_rs.records import Case, Problem
 
 
@@ -21,7 +21,7 @@ def is_record(first: Mapping[str, Any]) -> bool:
     return _key(first) is not None
 
 
-def head(record: Mapping[str, Any], number: int) -> Problem:
+def pairs_head(record: Mapping[str, Any], number: int) -> Problem:
     """All but the tests. ``number``: the record's place in the file, its name where it bears none.
 
     :raises BadInput: names the key
@@ -54,7 +54,7 @@ def head(record: Mapping[str, Any], number: int) -> Problem:
     )
 
 
-def cases(record: Mapping[str, Any]) -> tuple[Case, ...]:
+def pairs_cases(record: Mapping[str, Any]) -> tuple[Case, ...]:
     """The tests in the record's order.
 
     :raises BadInput: names the key; also where there is no test, or every program would pass

@@ -221,7 +221,7 @@ def read_pickled_str(data: bytes) -> str:
 _STRING_LENGTH_BYTES = {b"\x8c": 1, b"X": 4, b"\x8d": 8}
 
 
-def fetch(
+def fetch_lcb(
     release: str,
     out: str | Path | None = None,
     endpoint: str | None = None,

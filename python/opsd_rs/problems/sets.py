@@ -17,28 +17,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
-from opsd_rs import livecodebench, problem_lines
 from opsd_rs.base import write_whole
 from opsd_rs.config import ProblemsConfig
 from opsd_rs.errors import BadInput
-from opsd_rs.livecodebench import fetch as fetch_lcb
-from opsd_rs.problem_files import Filters, load, read
+from opsd_rs.problems import livecodebench, ours
+from opsd_rs.problems.files import Filters, read
 from opsd_rs.records import Case, Problem
-
-__all__ = [
-    "Filters",
-    "ProblemSet",
-    "describe",
-    "draw",
-    "dump",
-    "fetch_lcb",
-    "from_config",
-    "hold_out",
-    "load",
-    "read",
-    "split_all",
-    "split_tests",
-]
 
 Split = Literal["hash", "sdpo", "none"]
 
@@ -199,7 +183,7 @@ def _unit(*parts: str | int) -> float:
 
 def dump(problems: Sequence[Problem], path: str | Path) -> None:
     """Write our own jsonl, whole or not at all; ``load`` gives the same problems back."""
-    write_whole(Path(path), b"".join(map(problem_lines.format_line, problems)))
+    write_whole(Path(path), b"".join(map(ours.format_line, problems)))
 
 
 def describe(problems: Sequence[Problem] | ProblemSet | ProblemsConfig) -> dict[str, Any]:
