@@ -10,7 +10,7 @@ from typing import Any
 
 from opsd_rs import Grade, Grader, Solution
 from opsd_rs.compat.lcb import read_sample, solved
-from opsd_rs.lcb_rules import Profile, Sample
+from opsd_rs.grading import Profile, Sample
 
 EDGE_CASES = Path(__file__).parent / "lcb_edge_cases.jsonl"
 """Programs, tests, and what the official runner said: at HEAD 28fef95 (``official``) and, where it differs, with the

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from opsd_rs import Case, Grader, Problem, Solution
 from opsd_rs.errors import BadInput
-from opsd_rs.grade_inputs import read_solutions
-from opsd_rs.grade_journal import Cache, Journal
-from opsd_rs.grade_keys import grader_digest, problem_digest, program_key
+from opsd_rs.grading.files.cache import Cache
+from opsd_rs.grading.files.journal import Journal
+from opsd_rs.grading.files.keys import grader_digest, problem_digest, program_key
+from opsd_rs.grading.files.solutions import read_solutions
 
 RESULT: dict[str, Any] = {
     "problem_id": "add", "sample": 0, "passed": True, "verdict": "accepted", "feedback": "é\ud800", "metadata": {}

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opsd_rs import Problem, Solution
 from opsd_rs.base import pass_at_k
-from opsd_rs.grade_official import outcome, write
-from opsd_rs.grade_report import Tally, counts, figures, rows, summarise
+from opsd_rs.grading import report_counts, report_rows
+from opsd_rs.grading.files.lcb import outcome, write
+from opsd_rs.grading.files.report import Tally, figures, summarise
 from scipy import stats
 
 
@@ -58,14 +59,14 @@ def test_groups_by_difficulty_platform_and_month() -> None:
         "2025-02": 2,
         "none": 1,
     }
-    assert [row[""] for row in rows(summary)] == [
+    assert [row[""] for row in report_rows(summary)] == [
         "all", "difficulty easy", "difficulty hard", "month 2025-02", "month none",
     ]  # fmt: skip
-    assert {"": "infra_error", "count": 1} in counts(summary)
+    assert {"": "infra_error", "count": 1} in report_counts(summary)
     assert summary["flags"]["near_limit"] == {"count": 2, "share": 0.4}
     assert summary["flags"]["starved"] == {"count": 0, "share": 0.0}
-    assert {"": "near_limit (40.0%)", "count": 2} in counts(summary)
-    assert not any("starved" in row[""] for row in counts(summary))
+    assert {"": "near_limit (40.0%)", "count": 2} in report_counts(summary)
+    assert not any("starved" in row[""] for row in report_counts(summary))
 
 
 def test_a_second_profile_is_compared_solution_by_solution() -> None:
@@ -83,7 +84,7 @@ def test_a_second_profile_is_compared_solution_by_solution() -> None:
             {"problem_id": "a", "sample": 1, "strict": "accepted", "lcb-2025-01": "time_limit"}
         ],
     }
-    assert {"": "lcb-2025-01 num_disagree", "count": 1} in counts({**summary, "num_run": 4})
+    assert {"": "lcb-2025-01 num_disagree", "count": 1} in report_counts({**summary, "num_run": 4})
 
 
 # ---- the official runner's files ------------------------------------------------------------------

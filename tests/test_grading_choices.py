@@ -11,7 +11,7 @@ import pytest
 from graded import ADD, CALL, RIGHT, one, verdicts
 from opsd_rs import Case, Grader, Problem, Solution
 from opsd_rs.errors import BadInput
-from opsd_rs.feedback import fit_tokens
+from opsd_rs.grading.feedback import fit_tokens
 from opsd_rs.problems import load
 
 SAME_SET = """\

@@ -11,7 +11,7 @@ import pytest
 from graded import ADD, CALL, RIGHT
 from opsd_rs import Case, Grader, Problem, Solution
 from opsd_rs.errors import BadInput
-from opsd_rs.grade_run import grade_files
+from opsd_rs.grading import grade_files
 
 REAL = Path(__file__).parents[2] / "shared" / "cases" / "grader" / "real" / "lcb_o1_submissions.jsonl.gz"
 

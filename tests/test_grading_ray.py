@@ -26,7 +26,7 @@ ray = pytest.importorskip("ray")
 if os.environ.get("OPSD_RS_LONG_TESTS") != "1":
     pytest.skip("long: OPSD_RS_LONG_TESTS=1 runs it", allow_module_level=True)
 
-from opsd_rs.grading_ray import RayGrader  # noqa: E402
+from opsd_rs.grading.cluster.grader import RayGrader  # noqa: E402
 
 BUSY = "import time\nstart = time.process_time()\nwhile time.process_time() < start + 0.2: pass\n"
 SLEEP = "import time\ntime.sleep(90)"
@@ -161,7 +161,7 @@ def test_lost_actors_and_supervisors_are_replaced(cluster: Any) -> None:
 
 def test_nothing_outlives_a_killed_driver(cluster: Any) -> None:
     script = (
-        "import sys\nfrom opsd_rs.grading_ray import RayGrader\nfrom test_grading_ray import busy\n"
+        "import sys\nfrom opsd_rs.grading.cluster.grader import RayGrader\nfrom test_grading_ray import busy\n"
         "grader = RayGrader(sys.argv[1]).__enter__()\nprint('up', flush=True)\n"
         "list(grader.stream(busy(n) for n in range(10_000)))\n"
     )

@@ -13,7 +13,7 @@ from graded import ADD, CALL, RIGHT, one, verdicts
 from lcb_runs import call, edge_cases, run_all, same
 from opsd_rs import Case, Grader, Problem
 from opsd_rs.errors import BadInput
-from opsd_rs.lcb_rules import Profile
+from opsd_rs.grading import Profile
 
 LONG = os.environ.get("OPSD_RS_LONG_TESTS") == "1"
 ROWS = edge_cases()

@@ -122,9 +122,8 @@ def grade(
 
     Equal programs run once. A run that was stopped goes on with --resume.
     """
-    from opsd_rs import grade_report
     from opsd_rs.base import print_result
-    from opsd_rs.grade_run import grade_files
+    from opsd_rs.grading import grade_files, report_counts, report_rows
     from opsd_rs.problems import index
 
     found = index(problems, progress=lambda line: click.echo(line, err=True))
@@ -132,7 +131,7 @@ def grade(
     if form == "json":
         print_result(summary, form)
     else:
-        for part in (grade_report.rows(summary), grade_report.counts(summary)):
+        for part in (report_rows(summary), report_counts(summary)):
             print_result(part, form)
         if summary["also"] is not None and summary["also"]["disagreements"]:
             print_result(summary["also"]["disagreements"], form)

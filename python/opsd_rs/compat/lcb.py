@@ -15,8 +15,7 @@ import numpy as np
 
 from opsd_rs.base import pass_at_k, usable_cores
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.grading import Grader
-from opsd_rs.lcb_rules import Profile, Sample, defect, odd_tests
+from opsd_rs.grading import Grader, Profile, Sample, defect, odd_tests
 from opsd_rs.records import Case, Solution
 
 K_LIST = [1, 5, 10, 20, 40, 50, 75, 100, 125, 150, 200, 500, 1000]

@@ -28,7 +28,7 @@ BUILT_IN = ("primer",)
 
 
 Form = Literal["ours", "livecodebench", "pairs"]
-"""Whose keys a file's records bear: see ``problem_lines``, ``livecodebench``, ``problem_pairs``."""
+"""Whose keys a file's records bear: see ``ours``, ``livecodebench``, ``pairs``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from opsd_rs.grading_options import comparator
+from opsd_rs.grading.settings import comparator
 from opsd_rs.records import Problem, Solution
 
 

@@ -5,7 +5,7 @@ outputs, and drives one sandbox per worker. This process is never forked, so it 
 amount of memory. A program that fails is a verdict; a fault of ours is retried and then reported apart
 (``infra_error``, ``passed`` None).
 
-What this room does not do: load problems, read or write files (``grade_run``), protect from faults of the kernel.
+What it does not do: load problems, read or write files (``grading.files``), protect from faults of the kernel.
 """
 
 from __future__ import annotations
@@ -14,22 +14,26 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from opsd_rs import __version__
 from opsd_rs.base import usable_cores
 from opsd_rs.errors import BadInput
-from opsd_rs.grader_process import Supervisor
-from opsd_rs.grading_flow import Flow
-from opsd_rs.grading_options import FeedbackStyle, amounts, comparator, extraction, feedback_text
-from opsd_rs.lcb_rules import PROFILES, Profile, grade_metadata
+from opsd_rs.grading.official import PROFILES, Profile, grade_metadata
+from opsd_rs.grading.settings import (
+    LEVELS,
+    FeedbackStyle,
+    Isolation,
+    Level,
+    Stop,
+    amounts,
+    comparator,
+    extraction,
+    feedback_text,
+)
+from opsd_rs.grading.stream import Flow
+from opsd_rs.grading.supervisor import Supervisor
 from opsd_rs.records import CaseResult, Grade, Solution
-
-Stop = Literal["never", "first-timeout", "first-failure"]
-Isolation = Literal["solution", "test"]
-Level = Literal["S3", "S2", "S2j", "S1", "S0"]
-LEVELS: tuple[Level, ...] = ("S3", "S2", "S2j", "S1", "S0")
-"""Levels of isolation, best first."""
 
 
 def _numpy() -> list[str]:
@@ -82,7 +86,7 @@ class Grader(Flow[Supervisor]):
         code does). ``after-think:RULE`` cuts thoughts off first, for any rule; thoughts without an end hold no code
     :param feedback: style of the text about failures: ``leetcode`` (also True), ``sdpo`` (what the self-teacher
         reads), ``lcb`` (self-repair), ``none`` (also False)
-    :param feedback_chars: its longest length; :func:`opsd_rs.feedback.fit_tokens` cuts by tokens
+    :param feedback_chars: its longest length; :func:`opsd_rs.grading.feedback.fit_tokens` cuts by tokens
     :param site_packages: folders outside the standard library that programs may read and import from; whatever lies
         in them is open to the programs
 

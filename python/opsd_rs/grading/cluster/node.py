@@ -12,7 +12,7 @@ from typing import Any
 
 from opsd_rs.base import usable_cores
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.grading import Grader
+from opsd_rs.grading.grader import Grader
 from opsd_rs.records import Grade, Problem, Solution
 
 KEPT_CHARS = 1 << 28
@@ -43,7 +43,7 @@ class NodeGrader:
         return {"workers": self._grader.workers, "identity": identity}
 
     async def grade(self, number: int, key: int, holder: list[Any], solution: Solution) -> dict[str, Any]:
-        """A reply as ``grading_flow`` has them, for job ``number``; ``forgotten`` where that was called off.
+        """A reply as ``grading.backend`` has them, for job ``number``; ``forgotten`` where that was called off.
 
         :param holder: the object reference of problem ``key``
         """

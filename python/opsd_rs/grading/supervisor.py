@@ -23,9 +23,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from opsd_rs.errors import OpsdError
-from opsd_rs.grading_flow import Mailbox
-from opsd_rs.grading_options import comparator
-from opsd_rs.lcb_rules import oddities
+from opsd_rs.grading.backend import Mailbox
+from opsd_rs.grading.official import oddities
+from opsd_rs.grading.settings import comparator
 from opsd_rs.records import Problem, Solution
 
 START_SECONDS = 120.0

@@ -19,54 +19,18 @@ from collections.abc import (
     Callable,
     Generator,
     Iterable,
-    Iterator,
 )
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.grade_flags import flag_shares
+from opsd_rs.grading.flags import flag_shares
 from opsd_rs.records import Grade, Problem, Solution
 
 if TYPE_CHECKING:
     import asyncio
-
-Item = tuple[Problem, Solution]
-Reply = dict[str, Any]
-"""``kind`` is ``done`` (``job``, ``grade``), ``refused`` (``job``, ``message``: the user's data) or ``fault``
-(``message``: nothing more will come)."""
-
-
-class Mailbox(Protocol):
-    """Where replies go; from any thread."""
-
-    def put(self, reply: Reply, /) -> None:
-        """Never blocks."""
-        ...
-
-
-class Backend(Protocol):
-    """Who grades. Safe to share between threads; no call waits for a program or for another process."""
-
-    def check(self) -> None:
-        """Raise OpsdError if nothing can be graded here any more."""
-        ...
-
-    def submit(self, problem: Problem, solution: Solution, results: Mailbox) -> int:
-        """Take a job; its number comes back with the reply."""
-        ...
-
-    def forget(self, jobs: Iterable[int]) -> None:
-        """Nobody waits for these any more: end what runs, drop what waits."""
-        ...
-
-    def close(self, reason: str) -> None:
-        """End everything; whoever still waits is told the reason."""
-        ...
-
-
-B = TypeVar("B", bound=Backend)
+from opsd_rs.grading.backend import B, Item, Reply
+from opsd_rs.grading.drawing import Drawn, LoopMailbox, checked, drawn
 
 
 class Flow(Generic[B]):
@@ -178,7 +142,7 @@ class Flow(Generic[B]):
         try:
             while True:
                 for index, item in itertools.islice(source, self.window - len(waiting)):
-                    problem, solution = _checked(item)
+                    problem, solution = checked(item)
                     waiting[backend.submit(problem, solution, results)] = (index, solution)
                 if not waiting:
                     return
@@ -206,11 +170,11 @@ class Flow(Generic[B]):
         waiting: dict[int, tuple[int, Solution]] = {}
         room = asyncio.Event()
         num_taken = num_read = 0
-        mailbox = _LoopMailbox(loop, replies)
+        mailbox = LoopMailbox(loop, replies)
 
         async def feed() -> None:
             nonlocal num_taken
-            source = _drawn(items)
+            source = drawn(items)
             try:
                 while True:
                     while (
@@ -222,12 +186,12 @@ class Flow(Generic[B]):
                         item = await anext(source)
                     except StopAsyncIteration:
                         return
-                    problem, solution = _checked(item)
+                    problem, solution = checked(item)
                     waiting[backend.submit(problem, solution, mailbox)] = (num_taken, solution)
                     num_taken += 1
             finally:
                 replies.put_nowait(None)  # wakes the reader: no more items, or an error of theirs
-                if isinstance(source, _Drawn):
+                if isinstance(source, Drawn):
                     source.close()
 
         feeder = loop.create_task(feed())
@@ -305,79 +269,3 @@ class GradeStream:
 
     def __aiter__(self) -> AsyncIterator[tuple[int, Grade]]:
         return self._flow.astream(self._items)
-
-
-class _LoopMailbox:
-    """Carries replies from the thread that read them into the event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, replies: asyncio.Queue[Reply | None]) -> None:
-        self._loop = loop
-        self._replies = replies
-
-    def put(self, reply: Reply) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._replies.put_nowait, reply)
-        except RuntimeError:
-            if not self._loop.is_closed():
-                raise
-            # The loop ended without waiting for its tasks: nobody is left to read this reply.
-
-
-class _Drawn:
-    """A plain iterator, drawn in one thread of its own, so that a slow one does not block the event loop."""
-
-    def __init__(self, items: Iterable[Item]) -> None:
-        self._items = items
-        self._iterator: Iterator[Item] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="opsd-items")
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Item:
-        import asyncio
-
-        item = await asyncio.get_running_loop().run_in_executor(self._thread, self._next)
-        if item is None:
-            raise StopAsyncIteration
-        return item
-
-    def _next(self) -> Item | None:
-        if self._iterator is None:
-            self._iterator = iter(self._items)
-        return next(self._iterator, None)
-
-    def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-
-class _Listed:
-    """Items that are there already."""
-
-    def __init__(self, items: Iterable[Item]) -> None:
-        self._items = iter(items)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Item:
-        for item in self._items:
-            return item
-        raise StopAsyncIteration
-
-
-def _drawn(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Item]:
-    if isinstance(items, AsyncIterable):
-        return aiter(items)
-    if isinstance(items, (list, tuple)):
-        return _Listed(items)
-    return _Drawn(items)
-
-
-def _checked(item: Item) -> Item:
-    problem, solution = item
-    if solution.problem_id != problem.problem_id:
-        raise BadInput(
-            f"a solution of problem {solution.problem_id!r} was handed over with problem {problem.problem_id!r}"
-        )
-    return problem, solution

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 from opsd_rs.errors import BadInput
-from opsd_rs.grading import Grader
-from opsd_rs.grading_cluster import Cluster
-from opsd_rs.grading_flow import Flow
+from opsd_rs.grading.cluster.backend import Cluster
+from opsd_rs.grading.grader import Grader
+from opsd_rs.grading.stream import Flow
 from opsd_rs.records import Grade, Solution
 
 

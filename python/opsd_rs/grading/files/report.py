@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from opsd_rs.base import mean_accuracy, pass_at_k, t_interval, tally_passed
-from opsd_rs.grade_flags import flag_shares
+from opsd_rs.grading.flags import flag_shares
 from opsd_rs.records import Problem
 
 K_LIST = (1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 50, 64, 75, 100, 125, 128, 150, 200, 256, 500, 512, 1000)
@@ -108,7 +108,7 @@ def figures(passed: Iterable[Sequence[bool | None]]) -> dict[str, Any]:
     }
 
 
-def rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+def report_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The figures as rows for people: the whole, then each group."""
     found = [_row("all", summary)]
     for name, groups in summary["by"].items():
@@ -116,7 +116,7 @@ def rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def counts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+def report_counts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The verdicts and where they came from, as rows for people."""
     where = ("num_run", "num_resumed", "num_cached", "num_repeated")
     verdicts = [{"": name, "count": count} for name, count in summary["verdicts"].items()]

@@ -1,7 +1,8 @@
-"""What a grader is asked for, made ready for its supervisor: comparator, extraction rule, feedback style.
+"""What a grader is asked for, made ready for its supervisor: levels, limits, comparator, extraction, feedback style.
 
-In: the words of a caller. Out: what ``rust/grade/src/case.rs`` reads. The words are checked by the Rust side, which
-alone knows them; the text of a checker program is read here, because the supervisor may read no files of the caller's.
+In: the words of a caller. Out: what the Rust crate ``grade`` reads as its settings. The words are checked by the Rust
+side, which alone knows them; the text of a checker program is read here, because the supervisor may read no files of
+the caller's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from opsd_rs.errors import BadInput
+
+Stop = Literal["never", "first-timeout", "first-failure"]
+Isolation = Literal["solution", "test"]
+Level = Literal["S3", "S2", "S2j", "S1", "S0"]
+LEVELS: tuple[Level, ...] = ("S3", "S2", "S2j", "S1", "S0")
+"""Levels of isolation, best first."""
+
 
 FeedbackStyle = Literal["leetcode", "sdpo", "lcb", "none"]
 CHECKER = "checker:"

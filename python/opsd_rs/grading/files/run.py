@@ -16,14 +16,15 @@ from typing import Any, Protocol
 
 from opsd_rs.base import Ticker
 from opsd_rs.errors import DiskFull
-from opsd_rs.grade_inputs import read_solutions
-from opsd_rs.grade_journal import Cache, Journal, is_settled
-from opsd_rs.grade_keys import grader_digest, problem_digest, program_key
-from opsd_rs.grade_official import Outcome, outcome, write
-from opsd_rs.grade_report import Tally, summarise
-from opsd_rs.grade_results import Results
-from opsd_rs.grading import Grader
-from opsd_rs.grading_ray import RayGrader
+from opsd_rs.grading.cluster.grader import RayGrader
+from opsd_rs.grading.files.cache import Cache
+from opsd_rs.grading.files.journal import Journal, is_settled
+from opsd_rs.grading.files.keys import grader_digest, problem_digest, program_key
+from opsd_rs.grading.files.lcb import Outcome, outcome, write
+from opsd_rs.grading.files.report import Tally, summarise
+from opsd_rs.grading.files.results import Results
+from opsd_rs.grading.files.solutions import read_solutions
+from opsd_rs.grading.grader import Grader
 from opsd_rs.records import CaseResult, Grade, Problem, Solution
 
 KEPT_CHARS = 1 << 28

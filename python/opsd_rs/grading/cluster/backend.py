@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.grading_flow import Mailbox
-from opsd_rs.grading_node import NodeGrader
+from opsd_rs.grading.backend import Mailbox
+from opsd_rs.grading.cluster.node import NodeGrader
 from opsd_rs.records import CaseResult, Grade, Problem, Solution
 
 START_SECONDS = 120.0
