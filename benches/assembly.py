@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from opsd_rs import _core
-from opsd_rs.context_batch import Batch, BatchRow, pack_rows
-from opsd_rs.context_chat import ChatTemplate, chat_template
+from opsd_rs.context import Batch
+from opsd_rs.context.batch import BatchRow, pack_rows
+from opsd_rs.context.chat import ChatTemplate, chat_template
 
 ROWS = 256
 NAMES = ("solution", "feedback")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opsd_rs.config import ContextConfig
-    from opsd_rs.context_memory import Memory
+    from opsd_rs.context import Memory
 
 ADD = Problem(
     "add",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import context_models
 import pytest
-from opsd_rs.context_chat import LLAMA_DATE, chat_template
+from opsd_rs.context.chat import LLAMA_DATE, chat_template
 
 OLMO_CLOSE = "<|im_end|>\n<|im_start|>user\nHi {x}!\n<|im_end|>\n<|im_start|>assistant\n"
 GOLDENS = {

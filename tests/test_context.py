@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from adding import ADD, CONTEXTS, NAMES, assembler, grade, load, rollout
-from opsd_rs.context import Assembler
-from opsd_rs.context_templates import compile_context, render_message
-from opsd_rs.context_words import check_note, statement, without_thinking
+from opsd_rs.context import Assembler, render_message
+from opsd_rs.context.templates import compile_context
+from opsd_rs.context.text import check_note, statement, without_thinking
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.records import TeacherContext
 
@@ -294,7 +294,7 @@ def test_copied_code_is_dropped_from_hints_and_quoted_code_is_flagged(qwen: Path
 
 def test_showing_a_context_needs_no_model() -> None:
     program = (
-        "import sys, opsd_rs.context_templates as c; from opsd_rs.config import ContextConfig;"
+        "import sys, opsd_rs.context.templates as c; from opsd_rs.config import ContextConfig;"
         "from opsd_rs import Problem;"
         "print(c.render_message(ContextConfig(), Problem('p', 'Add.', ()), 'plain'));"
         "sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'polars')))"

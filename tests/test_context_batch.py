@@ -13,10 +13,9 @@ import real_tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opsd_rs import _core
-from opsd_rs.context import Assembler
-from opsd_rs.context_api import Context
-from opsd_rs.context_batch import Batch, pack_rows, student_batch
-from opsd_rs.context_chat import ChatTemplate, chat_template
+from opsd_rs.context import Assembler, Batch, Context
+from opsd_rs.context.batch import pack_rows, student_batch
+from opsd_rs.context.chat import ChatTemplate, chat_template
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.records import Case, Grade, Problem, Rollout
 

@@ -14,9 +14,9 @@ import pytest
 from adding import ADD, NAMES, assembler, grade, load, rollout
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opsd_rs import _core, context_chat
-from opsd_rs.context_chat import ChatTemplate, chat_template
-from opsd_rs.context_templates import compile_context
+from opsd_rs import _core
+from opsd_rs.context.chat import ChatTemplate, chat_template
+from opsd_rs.context.templates import compile_context
 from opsd_rs.errors import BadInput
 
 FAMILIES = [*context_models.SHAPES, "smollm2"]
@@ -194,7 +194,7 @@ def test_sampling_stops_where_turns_end(
 ) -> None:
     path = context_models.save(tmp_path, context_models.SHAPES[family])
     words = chat_template(str(path), False).tokenizer
-    context_chat.chat_template.cache_clear()
+    chat_template.cache_clear()
     if generation_config:
         ids = words.convert_tokens_to_ids(generation_config["eos_token_id"])
         (path / "generation_config.json").write_text(json.dumps({"eos_token_id": ids}))

@@ -12,14 +12,12 @@ from context_cases import ADD, GRADES, MUL, PROBLEMS, ROLLOUTS, SUB, read, room
 from opsd_rs import Context
 from opsd_rs.base import write_lines, write_table
 from opsd_rs.config import ExamplesConfig, config_names, load_context
-from opsd_rs.context_controls import corrupted
-from opsd_rs.context_examples import Bm25, Examples
-from opsd_rs.context_lint import lint
-from opsd_rs.context_preview import diff, made_up, of_run, preview
-from opsd_rs.context_sections import View
-from opsd_rs.context_templates import compile_context
+from opsd_rs.context import NoteCache, case_of_run, diff_previews, lint_context, made_up_case, preview_context
+from opsd_rs.context.controls import corrupted
+from opsd_rs.context.examples import Bm25, Examples
+from opsd_rs.context.sections import View
+from opsd_rs.context.templates import compile_context
 from opsd_rs.errors import BadInput
-from opsd_rs.note_cache import NoteCache
 from opsd_rs.records import Problem
 
 # --- Files -------------------------------------------------------------------------------------------------------
@@ -28,7 +26,7 @@ from opsd_rs.records import Problem
 def test_every_shipped_context_lints_clean_but_the_control() -> None:
     for name in config_names("contexts"):
         stem = name.removeprefix("contexts/")
-        assert [finding.level for finding in lint(stem)] == (["warning"] if stem == "none" else [])
+        assert [finding.level for finding in lint_context(stem)] == (["warning"] if stem == "none" else [])
 
 
 def test_the_text_of_a_preamble_and_its_version_change_together() -> None:
@@ -238,8 +236,8 @@ def test_a_function_is_a_context(qwen: Path, tmp_path: Path) -> None:
 
 def test_a_preview_counts_tokens_and_cuts(qwen: Path) -> None:
     assembler = room(qwen, "paper-2605.30070", max_context_tokens=400)
-    case = made_up(ADD, solution="import sys\n" + "x = 1\n" * 300 + "print(x)", feedback="wrong " * 60)
-    shown = preview(assembler, case, budget=400)
+    case = made_up_case(ADD, solution="import sys\n" + "x = 1\n" * 300 + "print(x)", feedback="wrong " * 60)
+    shown = preview_context(assembler, case, budget=400)
     counts = {row.section: row for row in shown.sections}
     assert shown.status == "peer+feedback"
     assert shown.flags == ("cut:solution", "cut:feedback")
@@ -248,9 +246,9 @@ def test_a_preview_counts_tokens_and_cuts(qwen: Path) -> None:
     for name, whole in (("solution", case.rollouts[1].text), ("feedback", case.grades[0].feedback)):
         assert f"[... {counts[name].cut_characters} characters cut ...]" in shown.teacher
         assert 0 < counts[name].cut_characters < len(whole)
-    other = preview(room(qwen, "sdpo", max_context_tokens=400), case, budget=400)
-    assert any(line.startswith("+The following is feedback") for line in diff(other, shown))
-    assert diff(shown, shown) == []
+    other = preview_context(room(qwen, "sdpo", max_context_tokens=400), case, budget=400)
+    assert any(line.startswith("+The following is feedback") for line in diff_previews(other, shown))
+    assert diff_previews(shown, shown) == []
 
 
 BOUNDED = """
@@ -268,11 +266,13 @@ def test_a_context_file_bounds_its_sections_and_a_preview_shows_what_was_cut(
 ) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(BOUNDED)
-    assert lint(str(path)) == []
+    assert lint_context(str(path)) == []
     assembler = room(qwen, Context.load(path))
     # The feedback itself holds what looks like a marker: the sandbox cuts long texts too.
     told = "first\n[... 7 characters cut ...]\n" + "wrong answer " * 60
-    shown = preview(assembler, made_up(ADD, solution="x = 1\n" * 200, feedback=told), budget=4096)
+    shown = preview_context(
+        assembler, made_up_case(ADD, solution="x = 1\n" * 200, feedback=told), budget=4096
+    )
     counts = {row.section: row for row in shown.sections}
     assert shown.flags == ("cut:solution", "cut:feedback")
     assert 50 <= counts["solution"].tokens <= 60
@@ -284,7 +284,7 @@ def test_a_context_file_bounds_its_sections_and_a_preview_shows_what_was_cut(
     assert batch.sections is not None
     assert (batch.sections["feedback"][:, 1] - batch.sections["feedback"][:, 0] <= 40).all()
     wider = room(qwen, Context.load(path), section_tokens={"feedback": 4000})
-    again = preview(wider, made_up(ADD, solution="x = 1\n" * 200, feedback=told), budget=4096)
+    again = preview_context(wider, made_up_case(ADD, solution="x = 1\n" * 200, feedback=told), budget=4096)
     assert again.flags == ("cut:solution",)
     for bounds in ({"feedback": 31}, {"feedback": 0}, {"hint": 40}):
         with pytest.raises(BadInput, match="section_tokens: "):
@@ -303,16 +303,16 @@ def test_a_preview_of_a_run_reads_its_rollouts_and_notes(qwen: Path, tmp_path: P
     write_table(tmp_path / "rollouts" / "step-000003.parquet", rows)
     note = {"problem_id": "add", "sample": 2, "kind": "reflection", "text": "I was odd."}
     NoteCache(tmp_path).add("erl", 3, [{"key": "k", **note}])
-    shown = preview(room(qwen, "erl"), of_run(tmp_path, 3, 2, ADD, "erl"), budget=4096)
+    shown = preview_context(room(qwen, "erl"), case_of_run(tmp_path, 3, 2, ADD, "erl"), budget=4096)
     assert shown.status == "attempt+reflection+feedback"
     assert "I was odd." in shown.teacher
     assert "odd add" in shown.teacher
     with pytest.raises(BadInput, match="no rollouts of problem mul"):
-        of_run(tmp_path, 2, 0, MUL, "erl")
+        case_of_run(tmp_path, 2, 0, MUL, "erl")
     NoteCache(tmp_path).remember("oel", 1, {"mul": "Learned of mul."})
     NoteCache(tmp_path).remember("oel", 3, {"add": "Learned of add.", "sub": "Learned of sub."})
     NoteCache(tmp_path).remember("oel", 4, {"mul": "Learned too late."})
-    shown = preview(room(qwen, "oel"), of_run(tmp_path, 3, 2, ADD, "oel"), budget=4096)
+    shown = preview_context(room(qwen, "oel"), case_of_run(tmp_path, 3, 2, ADD, "oel"), budget=4096)
     assert "wrong):\n\nLearned of mul.\n\nLearned of sub.\n\n---" in shown.teacher
     lines = [
         {"key": str(i), "problem_id": name, "sample": 0, "kind": kind, "text": f"{kind} of {name or 'all'}."}
@@ -320,8 +320,11 @@ def test_a_preview_of_a_run_reads_its_rollouts_and_notes(qwen: Path, tmp_path: P
     ]
     NoteCache(tmp_path).add("oel_merged", 3, lines)
     for problem, text in ((ADD, "merge of add."), (SUB, "merge of all.")):
-        case = of_run(tmp_path, 3, 0, problem, "oel_merged")
-        assert f"wrong):\n\n{text}\n\n---" in preview(room(qwen, "oel_merged"), case, budget=4096).teacher
+        case = case_of_run(tmp_path, 3, 0, problem, "oel_merged")
+        assert (
+            f"wrong):\n\n{text}\n\n---"
+            in preview_context(room(qwen, "oel_merged"), case, budget=4096).teacher
+        )
 
 
 @pytest.mark.parametrize(
@@ -352,4 +355,4 @@ def test_a_preview_of_a_run_reads_its_rollouts_and_notes(qwen: Path, tmp_path: P
 def test_lint_names_the_key(tmp_path: Path, text: str, level: str, key: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(f'[context]\nname = "mine"\n{text}\n')
-    assert [(found.level, found.key) for found in lint(str(path))] == [(level, key)]
+    assert [(found.level, found.key) for found in lint_context(str(path))] == [(level, key)]

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from context_cases import GRADES, PROBLEMS, ROLLOUTS, read, room
 from opsd_rs.config import load_context
-from opsd_rs.context_memory import Memory
-from opsd_rs.context_templates import compile_context
+from opsd_rs.context import Memory, NoteCache
+from opsd_rs.context.templates import compile_context
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.note_cache import NoteCache
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from opsd_rs.cli_options import format_option, path_type
 from opsd_rs.errors import BadInput
 
 if TYPE_CHECKING:
-    from opsd_rs.context_preview import Preview
+    from opsd_rs.context import Preview
     from opsd_rs.records import Problem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -82,8 +82,7 @@ def context_list(form: str) -> None:
 @click.option("--prompt", type=click.Choice(["plain", "sdpo"]), default="plain", show_default=True)
 def context_show(name: str, path: str, problem_id: str | None, prompt: Literal["plain", "sdpo"]) -> None:
     """What the teacher reads of a problem under the context NAME, stand-ins in the slots it would fill."""
-    from opsd_rs.context_api import Context
-    from opsd_rs.context_templates import render_message
+    from opsd_rs.context import Context, render_message
 
     config = Context.load(name).config
     click.echo(render_message(config, _problem(path, problem_id)[0], prompt))
@@ -123,10 +122,10 @@ def context_lint(names: tuple[str, ...], form: str) -> None:
     """What is wrong with contexts, or seldom meant; all built-in ones by default. A fault exits with 2."""
     from opsd_rs.base import print_result
     from opsd_rs.config import config_names
-    from opsd_rs.context_lint import lint
+    from opsd_rs.context import lint_context
 
     every = names or [name.removeprefix("contexts/") for name in config_names("contexts")]
-    rows = [{"context": name, **finding._asdict()} for name in every for finding in lint(name)]
+    rows = [{"context": name, **finding._asdict()} for name in every for finding in lint_context(name)]
     if rows or form == "json":
         print_result(rows, form)
     else:
@@ -143,10 +142,10 @@ def context_lint(names: tuple[str, ...], form: str) -> None:
 def context_diff(left: str, right: str, form: str, **case: Any) -> None:
     """How the teacher's prompt differs between two contexts on the same problem and rollout."""
     from opsd_rs.base import print_result
-    from opsd_rs.context_preview import diff
+    from opsd_rs.context import diff_previews
 
     pair = [_preview(name, case) for name in (left, right)]
-    lines = diff(*pair)
+    lines = diff_previews(*pair)
     if form == "json":
         sides = [{"context": p.context, "status": p.status, "teacher_tokens": p.teacher_tokens} for p in pair]
         print_result({"left": sides[0], "right": sides[1], "diff": lines}, form)
@@ -166,9 +165,7 @@ def _problem(path: str, problem_id: str | None) -> tuple[Problem, list[Problem]]
 
 
 def _preview(name: str, case: dict[str, Any]) -> Preview:
-    from opsd_rs import context_preview as room
-    from opsd_rs.context import Assembler
-    from opsd_rs.context_api import Context
+    from opsd_rs.context import Assembler, Context, case_of_run, made_up_case, preview_context
     from opsd_rs.model import resolve
 
     problem, pool = _problem(case["path"], case["problem_id"])
@@ -183,11 +180,11 @@ def _preview(name: str, case: dict[str, Any]) -> Preview:
     )
     assembler.assert_generation_header()
     if case["run_dir"] is not None:
-        chosen = room.of_run(case["run_dir"], case["step"], case["sample"], problem, loaded.name)
+        chosen = case_of_run(case["run_dir"], case["step"], case["sample"], problem, loaded.name)
     else:
         texts = {key: _text(case[key]) for key in ("attempt", "feedback", "solution", "note")}
-        chosen = room.made_up(problem, **texts, passed=case["passed"], peer=not case["no_peer"])
-    return room.preview(assembler, chosen, budget=case["budget"])
+        chosen = made_up_case(problem, **texts, passed=case["passed"], peer=not case["no_peer"])
+    return preview_context(assembler, chosen, budget=case["budget"])
 
 
 def _text(path: Path | None) -> str | None:

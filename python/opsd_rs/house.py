@@ -15,12 +15,9 @@ import torch
 
 from opsd_rs.base import Clock, Progress, Ranks
 from opsd_rs.config import Config, ContextConfig
-from opsd_rs.context import Assembler
-from opsd_rs.context_memory import Memory
-from opsd_rs.context_notes import NoteRequest, Notes
+from opsd_rs.context import Assembler, Memory, NoteCache, NoteRequest, Notes, note_key
 from opsd_rs.grading import Grader
 from opsd_rs.model import resolve
-from opsd_rs.note_cache import NoteCache, key
 from opsd_rs.problems import draw, from_config
 from opsd_rs.records import Ask, Grade, Problem, Rollout, Solution, TeacherContext
 from opsd_rs.rollout import Sampling, make_engine
@@ -151,7 +148,7 @@ class House:
         max_tokens = settings.merge_tokens if merging else settings.max_tokens
         initial = settings.generator == "initial"
         keys = [
-            key(
+            note_key(
                 prompt_ids=request.prompt_ids,
                 decoding=[settings.temperature, max_tokens],
                 seed=[self.config.seed, request.problem_id, request.sample],

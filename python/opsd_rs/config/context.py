@@ -136,7 +136,7 @@ class ContextConfig(Section):
     """Leave ``<think>`` blocks out of solutions and attempts that are shown."""
     function: str = ""
     """``file.py:name`` or ``module:name`` of a Python function that fills the sections instead of the rules above;
-    see ``opsd_rs.context_api``."""
+    see ``opsd_rs.context.source``."""
     notes: NotesConfig = NotesConfig()
     examples: ExamplesConfig = ExamplesConfig()
     section_tokens: SectionTokensConfig = SectionTokensConfig()

@@ -16,11 +16,11 @@ from unicodedata import normalize
 
 from opsd_rs.base import read_lines, read_table
 from opsd_rs.config import SECTIONS
-from opsd_rs.context import Assembler
-from opsd_rs.context_memory import WHOLE, Memory
-from opsd_rs.context_templates import STAND_INS
+from opsd_rs.context.assembler import Assembler
+from opsd_rs.context.notes.cache import NoteCache
+from opsd_rs.context.notes.memory import WHOLE, Memory
+from opsd_rs.context.templates import STAND_INS
 from opsd_rs.errors import BadInput
-from opsd_rs.note_cache import NoteCache
 from opsd_rs.records import Grade, Problem, Rollout
 
 _CUT = re.compile(r"\n\[\.\.\. (\d+) characters cut \.\.\.\]\n")
@@ -71,7 +71,7 @@ class Preview:
     teacher: str
 
 
-def preview(assembler: Assembler, case: Case, *, budget: int) -> Preview:
+def preview_context(assembler: Assembler, case: Case, *, budget: int) -> Preview:
     """Assemble ``case`` and take the result apart; ``budget`` is the assembler's ``max_context_tokens``."""
     problems = {case.problem.problem_id: case.problem}
     settings = assembler.context.notes
@@ -110,7 +110,7 @@ def preview(assembler: Assembler, case: Case, *, budget: int) -> Preview:
     )
 
 
-def diff(left: Preview, right: Preview) -> list[str]:
+def diff_previews(left: Preview, right: Preview) -> list[str]:
     """The teacher's two prompts as a unified diff, no line ends."""
     return list(
         unified_diff(
@@ -119,7 +119,7 @@ def diff(left: Preview, right: Preview) -> list[str]:
     )
 
 
-def made_up(
+def made_up_case(
     problem: Problem,
     *,
     attempt: str | None = None,
@@ -141,7 +141,7 @@ def made_up(
     return Case(problem, rollouts, grades, 0, {} if note is None else {0: note})
 
 
-def of_run(run_dir: Path, step: int, sample: int, problem: Problem, context: str) -> Case:
+def case_of_run(run_dir: Path, step: int, sample: int, problem: Problem, context: str) -> Case:
     """A rollout of a finished step, with its group and (where the run kept them) the model's notes.
 
     :raises BadInput: the run holds no such step or problem

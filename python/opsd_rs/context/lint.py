@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from opsd_rs.config import SECTIONS, ContextConfig, load_context
-from opsd_rs.context_api import Context
-from opsd_rs.context_notes import slots
-from opsd_rs.context_templates import compile_context, filled_slots
+from opsd_rs.context.notes.notes import slots
+from opsd_rs.context.source import Context
+from opsd_rs.context.templates import compile_context, filled_slots
 from opsd_rs.errors import BadInput
 
 _SPECIAL = re.compile(r"<\|[^|>\s]+\|>|\[/?INST\]|</?think>|<｜[^｜]+｜>")
@@ -28,7 +28,7 @@ class Finding(NamedTuple):
     text: str
 
 
-def lint(source: str) -> list[Finding]:
+def lint_context(source: str) -> list[Finding]:
     """Everything found in the context ``source``; empty when there is nothing to say."""
     try:
         context = load_context(source)

@@ -17,8 +17,8 @@ from string import Formatter
 from typing import NamedTuple
 
 from opsd_rs.config import ContextConfig, NotesConfig
-from opsd_rs.context_memory import NOTHING_YET, WHOLE, Memory, merged_for
-from opsd_rs.context_words import as_answer, check_note, without_thinking
+from opsd_rs.context.notes.memory import NOTHING_YET, WHOLE, Memory, merged_for
+from opsd_rs.context.text import as_answer, check_note, without_thinking
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.records import Grade, Problem, Rollout
 
@@ -104,7 +104,7 @@ def wanted(
         rows = [(r, g) for r, g in group if g.passed is not None]
         if not rows:
             continue
-        chosen = rows if settings.scope == "per_rollout" else [_spokesman(rows, needed)]
+        chosen = rows if settings.scope == "per_rollout" else [_representative(rows, needed)]
         for rollout, grade in chosen:
             texts = {
                 "solution": _solution(context, rollout, rows, problems[name]),
@@ -226,7 +226,7 @@ def first_success(group: Group, *, other_than: int | None = None) -> Rollout | N
     return next((r for r, g in group if g.passed and r.sample != other_than), None)
 
 
-def _spokesman(rows: Group, needed: frozenset[str]) -> tuple[Rollout, Grade]:
+def _representative(rows: Group, needed: frozenset[str]) -> tuple[Rollout, Grade]:
     """Which rollout a text about the whole problem is written from: a failed one where feedback is asked for,
     else the first success, else the first."""
     if "feedback" in needed:

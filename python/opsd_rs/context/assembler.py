@@ -13,22 +13,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from opsd_rs import context_notes
 from opsd_rs.config import SECTIONS, ContextConfig, TeacherConfig
-from opsd_rs.context_api import Context
-from opsd_rs.context_batch import Batch, pack_rows, student_batch
-from opsd_rs.context_chat import chat_template
-from opsd_rs.context_memory import NOTHING_YET, Memory, merges
-from opsd_rs.context_notes import NoteRequest, Notes
-from opsd_rs.context_sections import Filled, Rules, groups_of
-from opsd_rs.context_templates import (
+from opsd_rs.context.batch import Batch, pack_rows, student_batch
+from opsd_rs.context.chat import chat_template
+from opsd_rs.context.notes import notes as context_notes
+from opsd_rs.context.notes.memory import NOTHING_YET, Memory, merges
+from opsd_rs.context.notes.notes import NoteRequest, Notes
+from opsd_rs.context.sections import Filled, Rules, groups_of
+from opsd_rs.context.source import Context
+from opsd_rs.context.templates import (
     compile_context,
     compile_merge,
     compile_prompt,
     render_message,
     section_bounds,
 )
-from opsd_rs.context_words import PromptStyle, half_pair, statement
+from opsd_rs.context.text import PromptStyle, half_pair, statement
 from opsd_rs.errors import BadInput
 from opsd_rs.records import Case, Grade, Problem, Rollout, TeacherContext
 

@@ -26,7 +26,7 @@ class NoteCache:
         return {line["key"]: line["text"] for line in read_lines(self._path(context, step))}
 
     def add(self, context: str, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Append new texts: ``key``, ``text`` and whatever says what they are."""
+        """Append new texts: ``note_key``, ``text`` and whatever says what they are."""
         path = self._path(context, step)
         write_lines(path, [*read_lines(path), *lines])
 
@@ -53,10 +53,10 @@ class NoteCache:
         return self.folder / f"{context}-memory.jsonl"
 
 
-def key(**parts: Any) -> str:
+def note_key(**parts: Any) -> str:
     """The content hash of a text that is wanted: prompt ids, decoding, seed, and which weights write it.
 
-    >>> key(prompt_ids=(1, 2), weights="m@0") == key(weights="m@0", prompt_ids=(1, 2))
+    >>> note_key(prompt_ids=(1, 2), weights="m@0") == note_key(weights="m@0", prompt_ids=(1, 2))
     True
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))

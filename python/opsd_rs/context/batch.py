@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from opsd_rs.context_words import half_pair
+from opsd_rs.context.text import half_pair
 from opsd_rs.errors import OpsdError
 
 if TYPE_CHECKING:

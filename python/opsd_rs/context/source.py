@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from opsd_rs.config import ContextConfig, load_context
-from opsd_rs.context_sections import ContextFunction
+from opsd_rs.context.sections import ContextFunction
 from opsd_rs.errors import BadInput
 
 FUNCTION_TEMPLATES = {

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from opsd_rs import _core
 from opsd_rs.config import LEAST_SECTION, SECTIONS, ContextConfig
-from opsd_rs.context_notes import MERGE_SLOTS, PROMPT_SLOTS, slots
-from opsd_rs.context_words import PromptStyle, statement
+from opsd_rs.context.notes.notes import MERGE_SLOTS, PROMPT_SLOTS, slots
+from opsd_rs.context.text import PromptStyle, statement
 from opsd_rs.errors import BadInput
 from opsd_rs.records import Problem
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from opsd_rs.config import SECTIONS, ContextConfig
-from opsd_rs.context_controls import corrupted, stranger
-from opsd_rs.context_examples import Examples
-from opsd_rs.context_notes import Group, Note, Notes, first_success, shown
-from opsd_rs.context_words import as_answer
+from opsd_rs.context.controls import corrupted, stranger
+from opsd_rs.context.examples import Examples
+from opsd_rs.context.notes.notes import Group, Note, Notes, first_success, shown
+from opsd_rs.context.text import as_answer
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.records import Grade, Problem, Rollout
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 from opsd_rs.config import ExamplesConfig
-from opsd_rs.context_words import as_answer
+from opsd_rs.context.text import as_answer
 from opsd_rs.errors import BadInput
 from opsd_rs.records import Problem
 
