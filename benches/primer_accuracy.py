@@ -54,7 +54,8 @@ def measure(
     from opsd_rs.config import Config
     from opsd_rs.context import Assembler
     from opsd_rs.model import resolve
-    from opsd_rs.rollout import Request, Sampling, make_engine, request_seed
+    from opsd_rs.rollout import Request, Sampling, make_engine
+    from opsd_rs.rollout.engine import request_seed
 
     config = Config.model_validate(
         {

@@ -58,7 +58,7 @@ def ended_graders() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def left_ranks() -> Iterator[None]:
     """Afterwards leaves the process group that the students of a file joined."""
-    from opsd_rs.student import leave_ranks
+    from opsd_rs.policy import leave_ranks
 
     yield
     leave_ranks()

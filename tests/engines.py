@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from opsd_rs.student import CompletionLogits, Student, device_of_rank, join_ranks, load_model
-from opsd_rs.teacher import Teacher
+from opsd_rs.policy import CompletionLogits, Student, Teacher, device_of_rank, join_ranks, load_model
 
 if TYPE_CHECKING:
     from opsd_rs.config import Config

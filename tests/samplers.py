@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from opsd_rs.config import Config
-from opsd_rs.rollout import Completion, Request, Sampling, request_seed
+from opsd_rs.rollout import Completion, Request, Sampling
+from opsd_rs.rollout.engine import request_seed
 
 STOP = 2  # <|im_end|> of SmolLM2
 

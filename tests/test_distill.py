@@ -15,10 +15,11 @@ from opsd_rs.config.tree import ModelConfig, OptimConfig, TrainConfig
 from opsd_rs.context import Assembler
 from opsd_rs.distill import Row, distill
 from opsd_rs.errors import Stopped
+from opsd_rs.policy import Teacher
 from opsd_rs.problems import load
 from opsd_rs.records import Grade, Rollout, TeacherContext
-from opsd_rs.rollout import HFEngine, Request, Sampling, request_seed
-from opsd_rs.teacher import Teacher
+from opsd_rs.rollout import HFEngine, Request, Sampling
+from opsd_rs.rollout.engine import request_seed
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ import tiny_models
 from engines import CPU, pair
 from opsd_rs.config import Config
 from opsd_rs.config.tree import DeepSpeedConfig, ModelConfig
-from opsd_rs.student import Batch, join_ranks, leave_ranks
-from opsd_rs.vllm_engine import LAUNCHER_VARIABLES
+from opsd_rs.policy import Batch, join_ranks, leave_ranks
+from opsd_rs.rollout.vllm.options import LAUNCHER_VARIABLES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opsd_rs import loss as L
 from opsd_rs.config import LossConfig
 from opsd_rs.errors import BadInput
+from opsd_rs.loss import divergence, logprobs_at, opsd, opsd_loss, support
+from opsd_rs.loss.divergences import MAX_LOG_SUPPORT, with_tail
+from opsd_rs.loss.opsd import importance_weights, sampled_token_loss
+from opsd_rs.loss.reference import closed_form_gradient
 from torch import Tensor
 
 # T tokens, V vocabulary, K support.
@@ -47,8 +50,8 @@ def textbook(
 def ours(
     student_TV: Tensor, teacher_TV: Tensor, ids_TK: Tensor, kind: str, alpha: float, tail: bool
 ) -> Tensor:
-    student_TK, teacher_TK = L.logprobs_at(student_TV, ids_TK), L.logprobs_at(teacher_TV, ids_TK)
-    return L.divergence(student_TK, teacher_TK, kind=kind, jsd_alpha=alpha, tail=tail)  # type: ignore[arg-type]
+    student_TK, teacher_TK = logprobs_at(student_TV, ids_TK), logprobs_at(teacher_TV, ids_TK)
+    return divergence(student_TK, teacher_TK, kind=kind, jsd_alpha=alpha, tail=tail)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("tail", [True, False])
@@ -61,12 +64,12 @@ def test_value_and_gradient_agree_with_the_textbook_and_the_closed_form(shape, k
     teacher_TV = logits(tokens, vocabulary, seed=1)
     upstream_T = torch.linspace(-1.7, 2.3, tokens, dtype=torch.float64)
     student_TV = logits(tokens, vocabulary, seed=2).requires_grad_()
-    ids_TK = L.support(student_TV, topk)
+    ids_TK = support(student_TV, topk)
     loss_T = ours(student_TV, teacher_TV, ids_TK, kind, alpha, tail)
     (gradient_TV,) = torch.autograd.grad(loss_T, student_TV, upstream_T)
     plain_T = textbook(student_TV, teacher_TV, ids_TK, kind, alpha, tail)
     (plain_TV,) = torch.autograd.grad(plain_T, student_TV, upstream_T)
-    closed_TV = L.closed_form_gradient(
+    closed_TV = closed_form_gradient(
         student_TV, teacher_TV, ids_TK, kind=kind, jsd_alpha=alpha, tail=tail, upstream_T=upstream_T
     )
     torch.testing.assert_close(loss_T, plain_T, rtol=1e-10, atol=1e-12)
@@ -79,15 +82,15 @@ def test_value_and_gradient_agree_with_the_textbook_and_the_closed_form(shape, k
 def test_objective_formulas_are_the_closed_form() -> None:
     """dL/dz_v = p_v (r_b(v) - L) and p_v - q_b p_v / p_b, written out as in the paper."""
     student_TV, teacher_TV = logits(4, 37, seed=3), logits(4, 37, seed=4)
-    ids_TK = L.support(student_TV, 6)
-    P = L.with_tail(L.logprobs_at(student_TV, ids_TK))
-    Q = L.with_tail(L.logprobs_at(teacher_TV, ids_TK))
+    ids_TK = support(student_TV, 6)
+    P = with_tail(logprobs_at(student_TV, ids_TK))
+    Q = with_tail(logprobs_at(teacher_TV, ids_TK))
     bucket_TV = torch.full((4, 37), 6).scatter(-1, ids_TK, torch.arange(6).expand(4, 6))
     p_TV, r_TB = student_TV.softmax(-1), P - Q
     loss_T1 = (P.exp() * r_TB).sum(-1, keepdim=True)
-    reverse = L.closed_form_gradient(student_TV, teacher_TV, ids_TK, kind="reverse_kl")
+    reverse = closed_form_gradient(student_TV, teacher_TV, ids_TK, kind="reverse_kl")
     torch.testing.assert_close(reverse, p_TV * (r_TB.gather(-1, bucket_TV) - loss_T1), rtol=1e-10, atol=1e-13)
-    forward = L.closed_form_gradient(student_TV, teacher_TV, ids_TK, kind="forward_kl")
+    forward = closed_form_gradient(student_TV, teacher_TV, ids_TK, kind="forward_kl")
     expected = p_TV - (Q - P).exp().gather(-1, bucket_TV) * p_TV
     torch.testing.assert_close(forward, expected, rtol=1e-10, atol=1e-13)
 
@@ -99,7 +102,7 @@ def test_equal_student_and_teacher_give_exactly_nothing(dtype, kind, alpha, tail
     for scale in (0.1, 3.0, 40.0):  # at 40 the tail is clamped
         teacher_TV = logits(9, 203, seed=5, scale=scale).to(dtype)
         student_TV = teacher_TV.clone().requires_grad_()
-        loss_T = ours(student_TV, teacher_TV, L.support(student_TV, 20), kind, alpha, tail)
+        loss_T = ours(student_TV, teacher_TV, support(student_TV, 20), kind, alpha, tail)
         loss_T.sum().backward()
         assert torch.equal(loss_T, torch.zeros_like(loss_T))
         assert student_TV.grad is not None
@@ -118,9 +121,9 @@ def test_merging_the_rest_into_one_bucket_cannot_raise_the_divergence(
     vocabulary, topk, scale, seed, kind
 ) -> None:
     student_TV, teacher_TV = logits(3, vocabulary, seed, scale), logits(3, vocabulary, seed + 1, scale)
-    everything_TV = L.support(student_TV, None)
+    everything_TV = support(student_TV, None)
     full_T = ours(student_TV, teacher_TV, everything_TV, kind, 0.5, tail=False)
-    merged_T = ours(student_TV, teacher_TV, L.support(student_TV, topk), kind, 0.5, tail=True)
+    merged_T = ours(student_TV, teacher_TV, support(student_TV, topk), kind, 0.5, tail=True)
     slack = 1e-5  # the tail's floor of 1e-7 times a log-ratio of up to 100
     assert (merged_T >= -1e-12).all()
     assert (merged_T <= full_T + slack).all()
@@ -141,14 +144,14 @@ def test_tail_is_clamped_where_the_support_holds_all_mass(kind) -> None:
     student_TV[:, :3] += 60.0
     student_TV.requires_grad_()
     teacher_TV = logits(4, 50, seed=7)
-    ids_TK = L.support(student_TV, 3)
-    assert (L.logprobs_at(student_TV, ids_TK).logsumexp(-1) > L.MAX_LOG_SUPPORT).all()
-    tail_T = L.with_tail(L.logprobs_at(student_TV, ids_TK))[:, -1]
+    ids_TK = support(student_TV, 3)
+    assert (logprobs_at(student_TV, ids_TK).logsumexp(-1) > MAX_LOG_SUPPORT).all()
+    tail_T = with_tail(logprobs_at(student_TV, ids_TK))[:, -1]
     torch.testing.assert_close(tail_T.exp(), torch.full((4,), 1e-7, dtype=torch.float64), rtol=1e-6, atol=0)
     loss_T = ours(student_TV, teacher_TV, ids_TK, kind, 0.5, tail=True)
     (gradient_TV,) = torch.autograd.grad(loss_T.sum(), student_TV)
     assert torch.isfinite(gradient_TV).all()
-    closed_TV = L.closed_form_gradient(student_TV, teacher_TV, ids_TK, kind=kind)  # type: ignore[arg-type]
+    closed_TV = closed_form_gradient(student_TV, teacher_TV, ids_TK, kind=kind)  # type: ignore[arg-type]
     torch.testing.assert_close(gradient_TV, closed_TV, rtol=1e-9, atol=1e-15)
     off_support = torch.ones_like(gradient_TV).scatter(-1, ids_TK, 0.0).bool()
     assert gradient_TV[off_support].abs().max() < 1e-20
@@ -162,7 +165,7 @@ def test_tail_is_clamped_where_the_support_holds_all_mass(kind) -> None:
 
 def test_jsd_ends_are_the_divergences_not_the_limits() -> None:
     student_TV, teacher_TV = logits(5, 64, seed=8), logits(5, 64, seed=9)
-    ids_TK = L.support(student_TV, 10)
+    ids_TK = support(student_TV, 10)
     at = lambda kind, alpha: ours(student_TV, teacher_TV, ids_TK, kind, alpha, tail=True)  # noqa: E731
     assert torch.equal(at("jsd", 1.0), at("reverse_kl", 0.5))
     assert torch.equal(at("jsd", 0.0), at("forward_kl", 0.5))
@@ -182,7 +185,7 @@ def test_support_is_the_head_of_a_stable_sort(vocabulary, topk, levels, dtype, s
     generator = torch.Generator().manual_seed(seed)
     student_TV = torch.randint(levels, (6, vocabulary), generator=generator).to(dtype)
     expected = student_TV.sort(dim=-1, descending=True, stable=True).indices[:, :topk]
-    found = L.support(student_TV, topk)
+    found = support(student_TV, topk)
     if topk >= vocabulary:
         expected, found = expected.sort(-1).values, found.sort(-1).values
     assert torch.equal(found, expected)
@@ -190,28 +193,28 @@ def test_support_is_the_head_of_a_stable_sort(vocabulary, topk, levels, dtype, s
 
 def test_support_of_the_whole_vocabulary_and_of_nothing() -> None:
     student_TV = logits(3, 11, seed=1).requires_grad_()
-    assert torch.equal(L.support(student_TV, None), torch.arange(11).expand(3, 11))
-    assert L.support(student_TV[:0], 4).shape == (0, 4)
-    assert not L.support(student_TV, 4).requires_grad
+    assert torch.equal(support(student_TV, None), torch.arange(11).expand(3, 11))
+    assert support(student_TV[:0], 4).shape == (0, 4)
+    assert not support(student_TV, 4).requires_grad
 
 
 def test_logprobs_are_normalised_over_the_vocabulary_in_fp32() -> None:
     student_TV = (logits(6, 1000, seed=11) + 25.0).bfloat16()
-    ids_TK = L.support(student_TV, 20)
-    found = L.logprobs_at(student_TV, ids_TK)
+    ids_TK = support(student_TV, 20)
+    found = logprobs_at(student_TV, ids_TK)
     exact = student_TV.double().log_softmax(-1).gather(-1, ids_TK)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-6)
     assert (found.exp().sum(-1) < 1).all()
-    assert L.logprobs_at(student_TV.double(), ids_TK).dtype == torch.float64
+    assert logprobs_at(student_TV.double(), ids_TK).dtype == torch.float64
 
 
 def test_bf16_logits_train_with_a_bf16_gradient_close_to_fp64() -> None:
     student_TV = logits(6, 300, seed=12).bfloat16().requires_grad_()
     teacher_TV = logits(6, 300, seed=13).bfloat16()
-    ids_TK = L.support(student_TV, 20)
+    ids_TK = support(student_TV, 20)
     ours(student_TV, teacher_TV, ids_TK, "reverse_kl", 0.5, tail=True).sum().backward()
-    closed_TV = L.closed_form_gradient(student_TV.double(), teacher_TV.double(), ids_TK)
+    closed_TV = closed_form_gradient(student_TV.double(), teacher_TV.double(), ids_TK)
     assert student_TV.grad is not None
     assert student_TV.grad.dtype == torch.bfloat16
     torch.testing.assert_close(student_TV.grad.double(), closed_TV, rtol=2**-7, atol=1e-6)
@@ -224,7 +227,7 @@ def test_masked_vocabulary_and_broken_rows() -> None:
     student_TV[1, 0] = math.nan
     student_TV.requires_grad_()
     for topk, tail in ((8, True), (8, False), (None, False)):
-        loss_T = ours(student_TV, teacher_TV, L.support(student_TV, topk), "reverse_kl", 0.5, tail)
+        loss_T = ours(student_TV, teacher_TV, support(student_TV, topk), "reverse_kl", 0.5, tail)
         assert torch.isfinite(loss_T[[0, 2]]).all()
         assert torch.isnan(loss_T[1])
         (gradient_TV,) = torch.autograd.grad(loss_T[[0, 2]].sum(), student_TV)
@@ -235,14 +238,12 @@ def test_masked_vocabulary_and_broken_rows() -> None:
 def test_one_token_without_tail(kind) -> None:
     with pytest.raises(BadInput, match=r"loss\.topk = 1 with loss\.tail = false"):
         ours(logits(2, 9, 1), logits(2, 9, 2), torch.zeros(2, 1, dtype=torch.long), kind, 0.5, tail=False)
-    assert (
-        ours(logits(2, 9, 1), logits(2, 9, 2), L.support(logits(2, 9, 1), 1), kind, 0.5, tail=True).min() > 0
-    )
+    assert ours(logits(2, 9, 1), logits(2, 9, 2), support(logits(2, 9, 1), 1), kind, 0.5, tail=True).min() > 0
 
 
 def test_no_gradient_reaches_the_teacher() -> None:
     student_TV, teacher_TV = logits(2, 9, 1).requires_grad_(), logits(2, 9, 2).requires_grad_()
-    out = L.opsd_loss(student_TV, teacher_TV, torch.tensor([0, 1]), torch.ones(2), torch.zeros(2))
+    out = opsd_loss(student_TV, teacher_TV, torch.tensor([0, 1]), torch.ones(2), torch.zeros(2))
     out.loss.backward()
     assert student_TV.grad is not None
     assert teacher_TV.grad is None
@@ -252,9 +253,9 @@ def test_sampled_token_gradient_is_reverse_kl_in_expectation() -> None:
     """Summed over the vocabulary with weights p_v, its gradient is the full reverse KL's."""
     student_TV, teacher_TV = logits(1, 13, seed=16).requires_grad_(), logits(1, 13, seed=17)
     p_V, q_V = student_TV.log_softmax(-1)[0], teacher_TV.log_softmax(-1)[0]
-    expectation = (p_V.exp().detach() * L.sampled_token_loss(p_V, q_V)).sum()
+    expectation = (p_V.exp().detach() * sampled_token_loss(p_V, q_V)).sum()
     (sampled_TV,) = torch.autograd.grad(expectation, student_TV)
-    closed_TV = L.closed_form_gradient(student_TV, teacher_TV, L.support(student_TV, None), tail=False)
+    closed_TV = closed_form_gradient(student_TV, teacher_TV, support(student_TV, None), tail=False)
     torch.testing.assert_close(sampled_TV, closed_TV, rtol=1e-10, atol=1e-13)
 
 
@@ -262,7 +263,7 @@ def test_importance_weights_are_bounded_above_only_and_detached() -> None:
     now = torch.tensor([0.0, -1.0, -2.0, -30.0, -0.1], requires_grad=True)
     old = torch.tensor([-0.5, -5.0, -0.5, -1.0, -90.0])
     rollout = torch.tensor([-0.6, -5.0, -3.0, -1.0, 0.0])
-    weight = L.importance_weights(now, old, rollout, is_clip=2.0, rollout_is_clip=2.0)
+    weight = importance_weights(now, old, rollout, is_clip=2.0, rollout_is_clip=2.0)
     expected = [
         math.exp(0.5) * math.exp(0.1),
         2.0 * 1.0,  # e^4 cut to 2
@@ -272,9 +273,9 @@ def test_importance_weights_are_bounded_above_only_and_detached() -> None:
     ]
     torch.testing.assert_close(weight, torch.tensor(expected))
     assert not weight.requires_grad
-    on_policy = L.importance_weights(now, None, rollout, is_clip=2.0, rollout_is_clip=3.0)
+    on_policy = importance_weights(now, None, rollout, is_clip=2.0, rollout_is_clip=3.0)
     torch.testing.assert_close(on_policy, (now.detach() - rollout).clamp(-20, 20).exp().clamp(max=3.0))
-    none = L.importance_weights(now, old, None, is_clip=None, rollout_is_clip=2.0)
+    none = importance_weights(now, old, None, is_clip=None, rollout_is_clip=2.0)
     assert torch.equal(none, torch.ones(5))
 
 
@@ -291,11 +292,11 @@ def ragged_batch() -> tuple[Tensor, Tensor, Tensor]:
 def test_aggregation_on_ragged_rows_by_hand() -> None:
     loss_T, mask_T, row_T = ragged_batch()
     loss_T[4 + 1] = math.nan  # of the masked row: must not leak
-    token_mean = L.aggregate(loss_T, mask_T, row_T, mode="token_mean", num_tokens=11, num_rows=5)
+    token_mean = opsd.aggregate(loss_T, mask_T, row_T, mode="token_mean", num_tokens=11, num_rows=5)
     kept = [i for i in range(20) if mask_T[i]]
     assert len(kept) == 11
     assert token_mean.item() == pytest.approx(sum(loss_T[i].item() for i in kept) / 11)
-    sdpo = L.aggregate(loss_T, mask_T, row_T, mode="sdpo", num_tokens=11, num_rows=5)
+    sdpo = opsd.aggregate(loss_T, mask_T, row_T, mode="sdpo", num_tokens=11, num_rows=5)
     rows = [[loss_T[i].item() for i in kept if row_T[i] == row] for row in range(5)]
     by_hand = sum(sum(row) / len(row) for row in rows if row) / 5  # the masked row counts in the five
     assert sdpo.item() == pytest.approx(by_hand)
@@ -305,12 +306,12 @@ def test_aggregation_on_ragged_rows_by_hand() -> None:
 @pytest.mark.parametrize("micro_batches", [[[0, 1, 2, 3, 4]], [[0], [1], [2], [3], [4]], [[3, 0], [4, 2, 1]]])
 def test_loss_does_not_depend_on_the_micro_batches(mode, micro_batches) -> None:
     loss_T, mask_T, row_T = ragged_batch()
-    whole = L.aggregate(loss_T, mask_T, row_T, mode=mode, num_tokens=11, num_rows=5)
+    whole = opsd.aggregate(loss_T, mask_T, row_T, mode=mode, num_tokens=11, num_rows=5)
     shares = []
     for rows in micro_batches:
         where = torch.cat([(row_T == row).nonzero().flatten() for row in rows])
         shares.append(
-            L.aggregate(
+            opsd.aggregate(
                 loss_T[where], mask_T[where], row_T[where] + 100, mode=mode, num_tokens=11, num_rows=5
             )
         )
@@ -321,7 +322,7 @@ def test_a_mini_batch_without_any_trained_token_is_zero_and_still_backpropagates
     student_TV = logits(3, 9, 1).requires_grad_()
     for aggregate in ("token_mean", "sdpo"):
         config = LossConfig(aggregate=aggregate, topk=4)
-        out = L.opsd_loss(
+        out = opsd_loss(
             student_TV,
             logits(3, 9, 2),
             torch.tensor([0, 1, 2]),
@@ -343,15 +344,13 @@ def test_opsd_loss_is_its_parts_and_micro_batch_invariant(kind, topk) -> None:
     rollout_T = logits(tokens, 31, seed=22).log_softmax(-1)[range(tokens), ids_T]
     config = LossConfig(kind=kind, topk=topk)
     student_TV = logits(tokens, 31, seed=20).requires_grad_()
-    whole = L.opsd_loss(
-        student_TV, teacher_TV, ids_T, mask_T, row_T, rollout_T, config=config, temperature=0.7
-    )
+    whole = opsd_loss(student_TV, teacher_TV, ids_T, mask_T, row_T, rollout_T, config=config, temperature=0.7)
     (gradient_TV,) = torch.autograd.grad(whole.loss, student_TV)
     by_parts = torch.zeros_like(gradient_TV)
     total = 0.0
     for row in range(5):
         at = row_T == row
-        part = L.opsd_loss(
+        part = opsd_loss(
             student_TV[at],
             teacher_TV[at],
             ids_T[at],
@@ -384,7 +383,7 @@ def test_following_the_gradient_lowers_the_divergence() -> None:
     teacher_TV = logits(8, 60, seed=31).float()
     first = None
     for _ in range(100):
-        out = L.opsd_loss(
+        out = opsd_loss(
             student_TV, teacher_TV, torch.zeros(8, dtype=torch.long), torch.ones(8), torch.arange(8)
         )
         first = first or out.kl_T.mean().item()
@@ -397,4 +396,4 @@ def test_unknown_words_are_refused() -> None:
     with pytest.raises(BadInput, match="kind"):
         ours(logits(1, 4, 1), logits(1, 4, 2), torch.tensor([[0, 1]]), "sampled_token", 0.5, tail=True)
     with pytest.raises(BadInput, match="aggregate"):
-        L.aggregate(torch.ones(1), torch.ones(1), torch.zeros(1), mode="mean", num_tokens=1, num_rows=1)  # type: ignore[arg-type]
+        opsd.aggregate(torch.ones(1), torch.ones(1), torch.zeros(1), mode="mean", num_tokens=1, num_rows=1)  # type: ignore[arg-type]

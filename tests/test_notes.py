@@ -13,8 +13,7 @@ from opsd_rs.config import Config, load_context
 from opsd_rs.context import Assembler
 from opsd_rs.house import House
 from opsd_rs.records import Grade, Problem, Rollout
-from opsd_rs.rollout import HFEngine
-from opsd_rs.sampler import Sampler
+from opsd_rs.rollout import HFEngine, Sampler
 
 PROBLEMS = {name: Problem(name, f"Write {name}.", (), solution=f"{name} = 1") for name in ("add", "sub")}
 ROLLOUTS = [Rollout(name, 0, (1,), (5, 2), (0.0, 0.0), f"try {name}", False, 0) for name in PROBLEMS]

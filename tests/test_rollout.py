@@ -13,8 +13,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from opsd_rs.errors import BadInput, Stopped
-from opsd_rs.rollout import Completion, Engine, Request, Sampling, make_engine, next_tokens, request_seed
-from opsd_rs.vllm_engine import VllmEngine, engine_environment
+from opsd_rs.rollout import Completion, Request, Sampling, make_engine
+from opsd_rs.rollout.engine import Engine, request_seed
+from opsd_rs.rollout.hf import next_tokens
+from opsd_rs.rollout.vllm.client import VllmEngine
+from opsd_rs.rollout.vllm.options import engine_environment
 from samplers import config, largest_gap, requests_of
 
 # ---- seeds and one step of sampling ----------------------------------------------------------------------
@@ -177,7 +180,9 @@ def test_a_process_that_dies_at_start_is_one_line(
 def test_a_silent_process_is_given_up(
     tiny_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("opsd_rs.vllm_engine", fromlist=["x"]).SILENCE_SECONDS, "start", 0.5)
+    monkeypatch.setitem(
+        __import__("opsd_rs.rollout.vllm.client", fromlist=["x"]).SILENCE_SECONDS, "start", 0.5
+    )
     with pytest.raises(Stopped, match="gave no sign of life"):
         VllmEngine(
             tiny_dir, config().rollout, dtype="float32", vocab_size=400, tied=False, max_model_len=512,

@@ -15,7 +15,7 @@ import pytest
 import torch
 from opsd_rs.errors import BadInput, Stopped
 from opsd_rs.rollout import HFEngine, Sampling, make_engine
-from opsd_rs.vllm_engine import VllmEngine
+from opsd_rs.rollout.vllm.client import VllmEngine
 from samplers import STOP, config, gone, largest_gap, prompts, requests_of
 
 if TYPE_CHECKING:

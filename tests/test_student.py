@@ -10,8 +10,7 @@ import torch
 from engines import CPU, pair
 from opsd_rs.config import Config, TeacherConfig
 from opsd_rs.config.tree import DeepSpeedConfig, ModelConfig, OptimConfig
-from opsd_rs.student import Batch, CompletionLogits, Student, load_model
-from opsd_rs.teacher import Teacher
+from opsd_rs.policy import Batch, CompletionLogits, Student, Teacher, load_model
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,22 +11,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from opsd_rs import weight_sync
 from opsd_rs.config import Config
 from opsd_rs.errors import OpsdError, Stopped
-from opsd_rs.rollout import Request, Sampling, make_engine
-from opsd_rs.vllm_engine import VllmEngine
-from opsd_rs.weight_sync import (
-    TOLERANCE,
-    Parcel,
-    ProbeScore,
-    fingerprint,
-    pack,
-    probe_prompt,
-    unpack,
-    verify_against,
-    verify_fingerprints,
-)
+from opsd_rs.rollout import TOLERANCE, Request, Sampling, make_engine, verify_against
+from opsd_rs.rollout.vllm.client import VllmEngine
+from opsd_rs.rollout.weights import parcel as weight_sync
+from opsd_rs.rollout.weights.parcel import Parcel, fingerprint, pack, unpack, verify_fingerprints
+from opsd_rs.rollout.weights.probe import ProbeScore, probe_prompt
 from tiny_models import FAMILIES, Family, tiny
 
 if TYPE_CHECKING:
@@ -280,7 +271,7 @@ def test_bits_changed_on_the_way_are_found(
         os.pwrite(parcel.fds[0], b"\x3f", size - 1)
         return parcel
 
-    monkeypatch.setattr("opsd_rs.vllm_engine.pack", careless)
+    monkeypatch.setattr("opsd_rs.rollout.vllm.client.pack", careless)
     with pytest.raises(Stopped, match="1 of 272 tensors changed on the way"):
         engine.load(policy.named_parameters(), 1)
 

@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from opsd_rs import evaluate, run_table
+from opsd_rs import run_table
 from opsd_rs.base import read_table
 from opsd_rs.law import figure2
+from opsd_rs.measure import eval_accuracy
 
 CLI = str(Path(sys.executable).parent / "opsd-rs")
 RUNS = {
@@ -53,7 +54,7 @@ def curve(name: str, folder: Path) -> list[dict[str, Any]]:
     keys = dict.fromkeys((row.step, row.arm) for row in found)
     rows = []
     for step, arm in keys:
-        accuracy = evaluate.accuracy(run_table.at(found, step, arm))
+        accuracy = eval_accuracy(run_table.at(found, step, arm))
         rows.append(
             {"run": name, "step": step, "arm": arm, "accuracy": accuracy.mean, "se": accuracy.se_conditional}
         )

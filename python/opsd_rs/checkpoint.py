@@ -18,8 +18,7 @@ import torch
 
 from opsd_rs.base import MIB, Ranks, write_whole, writing
 from opsd_rs.errors import BadInput
-from opsd_rs.student import Student
-from opsd_rs.teacher import Teacher
+from opsd_rs.policy import Student, Teacher
 
 
 @dataclass(frozen=True)

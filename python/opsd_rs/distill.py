@@ -19,9 +19,8 @@ from opsd_rs.base import Ranks
 from opsd_rs.config import Config
 from opsd_rs.errors import Stopped
 from opsd_rs.loss import logprobs_at, opsd_loss
+from opsd_rs.policy import Batch, Student, Teacher
 from opsd_rs.records import Rollout, TeacherContext
-from opsd_rs.student import Batch, Student
-from opsd_rs.teacher import Teacher
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,10 @@ from opsd_rs.config import Config, ContextConfig
 from opsd_rs.context import Assembler, Memory, NoteCache, NoteRequest, Notes, note_key
 from opsd_rs.grading import Grader
 from opsd_rs.model import resolve
+from opsd_rs.policy import device_of_rank, initial_weights, join_ranks, leave_ranks
 from opsd_rs.problems import draw, from_config
 from opsd_rs.records import Ask, Grade, Problem, Rollout, Solution, TeacherContext
-from opsd_rs.rollout import Sampling, make_engine
-from opsd_rs.sampler import Sampler
-from opsd_rs.student import device_of_rank, initial_weights, join_ranks, leave_ranks
+from opsd_rs.rollout import Sampler, Sampling, make_engine
 
 Problems = Mapping[str, Problem]
 

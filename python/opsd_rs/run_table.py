@@ -8,11 +8,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from opsd_rs import __version__, evaluate
+from opsd_rs import __version__
 from opsd_rs.base import read_lines, read_table
 from opsd_rs.config import Config
 from opsd_rs.errors import BadInput
-from opsd_rs.gap import GapRow
+from opsd_rs.measure import EvalRow, GapRow, eval_accuracy, paired_improvement
 from opsd_rs.records import Grade, Rollout, TeacherContext
 
 
@@ -43,16 +43,13 @@ def rollout_rows(
     ]
 
 
-def eval_rows(run_dir: Path) -> list[evaluate.EvalRow]:
+def eval_rows(run_dir: Path) -> list[EvalRow]:
     """The validations of a run."""
-    names = [field.name for field in fields(evaluate.EvalRow)]
-    return [
-        evaluate.EvalRow(**{name: row[name] for name in names})
-        for row in read_table(run_dir / "eval.parquet")
-    ]
+    names = [field.name for field in fields(EvalRow)]
+    return [EvalRow(**{name: row[name] for name in names}) for row in read_table(run_dir / "eval.parquet")]
 
 
-def at(rows: Sequence[evaluate.EvalRow], step: int, arm: str) -> list[evaluate.EvalRow]:
+def at(rows: Sequence[EvalRow], step: int, arm: str) -> list[EvalRow]:
     """One arm of one validation."""
     return [row for row in rows if row.step == step and row.arm == arm]
 
@@ -62,7 +59,7 @@ def run_row(config: Config, run_dir: Path, model_dir: str) -> dict[str, Any]:
     rows = eval_rows(run_dir)
     last = config.train.num_steps
     before, after = at(rows, 0, "student"), at(rows, last, "student")
-    improvement, se_cond, se_super = evaluate.paired(before, after)
+    improvement, se_cond, se_super = paired_improvement(before, after)
     measured = {row["context"]: row for row in read_table(run_dir / "gap.parquet")}
     gap = measured.get(config.context.name, {})
     metrics = read_lines(run_dir / "metrics.jsonl")
@@ -95,8 +92,8 @@ def run_row(config: Config, run_dir: Path, model_dir: str) -> dict[str, Any]:
         "gap_se_cond": gap.get("gap_se_cond"),
         "gap_se_super": gap.get("gap_se_super"),
         "coverage": gap.get("coverage"),
-        "acc_val0": evaluate.accuracy(before).mean,
-        "acc_val1": evaluate.accuracy(after).mean,
+        "acc_val0": eval_accuracy(before).mean,
+        "acc_val1": eval_accuracy(after).mean,
         "improvement": improvement,
         "improvement_se_cond": se_cond,
         "improvement_se_super": se_super,
@@ -132,9 +129,9 @@ def baseline_from(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def accuracy_table(rows: Sequence[evaluate.EvalRow], k: int) -> list[dict[str, Any]]:
+def accuracy_table(rows: Sequence[EvalRow], k: int) -> list[dict[str, Any]]:
     """One row for people: mean@k with its errors."""
-    found = evaluate.accuracy(rows)
+    found = eval_accuracy(rows)
     return [
         {
             f"mean@{k}": found.mean,
@@ -166,11 +163,11 @@ def gap_line(row: GapRow) -> str:
     )
 
 
-def eval_line(rows: Sequence[evaluate.EvalRow], step: int, k: int) -> str:
+def eval_line(rows: Sequence[EvalRow], step: int, k: int) -> str:
     """A validation in one line."""
     parts = []
     for arm in dict.fromkeys(row.arm for row in rows):
-        found = evaluate.accuracy([row for row in rows if row.arm == arm])
+        found = eval_accuracy([row for row in rows if row.arm == arm])
         nulls = f", {found.num_nulls} infrastructure errors left out" if found.num_nulls else ""
         parts.append(f"{arm} mean@{k} {found.mean:.3f} (SE {found.se_conditional:.3f}{nulls})")
     return f"validation at step {step}: " + "; ".join(parts)

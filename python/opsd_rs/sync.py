@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from opsd_rs.student import Batch, Student
-from opsd_rs.weight_sync import TOLERANCE, verify_against
+from opsd_rs.policy import Batch, Student
+from opsd_rs.rollout import TOLERANCE, verify_against
 
 if TYPE_CHECKING:
     from opsd_rs.house import House
-    from opsd_rs.teacher import Teacher
+    from opsd_rs.policy import Teacher
 
 
 def sync(house: House, source: Student | Teacher, step: int) -> float:

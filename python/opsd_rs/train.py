@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from opsd_rs import checkpoint, evaluate, gap, run_table
+from opsd_rs import checkpoint, run_table
 from opsd_rs.base import add_rows, append_line, cut_lines, every, read_table, write_table, write_whole
 from opsd_rs.checkpoint import State
 from opsd_rs.config import Config, ContextConfig
@@ -25,10 +25,10 @@ from opsd_rs.distill import Row, distill
 from opsd_rs.errors import BadInput, DiskFull, Stopped
 from opsd_rs.house import House, open_house
 from opsd_rs.law import append_run_row
+from opsd_rs.measure import EvalRow, GapRow, eval_rows, eval_table, gap_table, measure_gaps
+from opsd_rs.policy import CompletionLogits, Student, Teacher, load_model
 from opsd_rs.records import Ask, Grade, Rollout, TeacherContext
-from opsd_rs.student import CompletionLogits, Student, load_model
 from opsd_rs.sync import sync
-from opsd_rs.teacher import Teacher
 
 
 def train(config: Config, *, resume: Path | None = None) -> Path:
@@ -106,12 +106,12 @@ def measure_gap(house: House, contexts: Sequence[ContextConfig]) -> list[dict[st
     if missing:
         train_problems = {problem.problem_id: problem for problem in house.train_problems}
 
-        def report(row: gap.GapRow) -> None:
+        def report(row: GapRow) -> None:
             if house.ranks.first:
-                add_rows(path, gap.table([row]))
+                add_rows(path, gap_table([row]))
             house.progress.say(run_table.gap_line(row))
 
-        gap.measure(
+        measure_gaps(
             {context.name: house.assembler_of(context) for context in missing},
             train_problems,
             house.full_problems,
@@ -156,7 +156,7 @@ def evaluate_from_config(config: Config, *, run_dir: Path | None = None) -> list
         asks = house.asks(problems, config.eval.n)
         rollouts = house.sample(asks, house.eval_sampling(), purpose="eval", step=step)
         grades = house.grade(rollouts, house.full_problems, step=step)
-        rows = evaluate.rows(step, "student", config.context.name, rollouts, grades)
+        rows = eval_rows(step, "student", config.context.name, rollouts, grades)
         return run_table.accuracy_table(rows, config.eval.n)
 
 
@@ -180,14 +180,14 @@ def validate(house: House, student: Student, teacher: Teacher, step: int) -> Non
         rows += _answer(house, asks, "teacher", step, "eval-T")
         sync(house, student, step)
     if house.ranks.first:
-        add_rows(house.run_dir / "eval.parquet", evaluate.table(rows))
+        add_rows(house.run_dir / "eval.parquet", eval_table(rows))
     house.progress.say(run_table.eval_line(rows, step, config.eval.n))
 
 
-def _answer(house: House, asks: list[Ask], arm: str, step: int, purpose: str) -> list[evaluate.EvalRow]:
+def _answer(house: House, asks: list[Ask], arm: str, step: int, purpose: str) -> list[EvalRow]:
     rollouts = house.sample(asks, house.eval_sampling(), purpose=purpose, step=step, phase="eval rollout")
     grades = house.grade(rollouts, house.full_problems, step=step, phase="eval grade")
-    return evaluate.rows(step, arm, house.config.context.name, rollouts, grades)
+    return eval_rows(step, arm, house.config.context.name, rollouts, grades)
 
 
 def _validate_if_due(house: House, student: Student, teacher: Teacher, step: int) -> None:

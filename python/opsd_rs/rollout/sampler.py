@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from opsd_rs.base import Ranks
 from opsd_rs.records import Ask, Rollout
-from opsd_rs.rollout import Engine, Request, Sampling, request_seed
+from opsd_rs.rollout.engine import Engine, Request, Sampling, request_seed
 
 
 class Sampler:

@@ -11,13 +11,9 @@ What it does not do: sequence or tensor parallelism, LoRA, fp16.
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,139 +21,9 @@ from torch import Tensor, nn
 from opsd_rs.base import MIB, writing
 from opsd_rs.config import Config
 from opsd_rs.errors import BadInput, DiskFull
-
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows of ``prompt + completion``, padded on the right; ``index_T`` names the positions that predict.
-
-    >>> Batch.of([(5, 6)], [(7, 8)], "cpu").index_T.tolist()  # logits at 6 and 7 predict 7 and 8
-    [1, 2]
-    """
-
-    input_ids_BL: Tensor
-    attention_mask_BL: Tensor
-    index_T: Tensor
-    """Flat positions ``b * L + t`` whose logits predict a completion token."""
-    target_T: Tensor
-    """The completion tokens themselves, verbatim."""
-    row_T: Tensor
-    """Which row of the micro-batch each completion token belongs to."""
-
-    @classmethod
-    def of(
-        cls,
-        prompts: Sequence[Sequence[int]],
-        completions: Sequence[Sequence[int]],
-        device: torch.device | str,
-    ) -> Batch:
-        """Lay out one micro-batch. Prompts must not be empty: the first completion token needs a predictor."""
-        rows = [(*prompt, *completion) for prompt, completion in zip(prompts, completions, strict=True)]
-        length = max(len(row) for row in rows)
-        input_ids = torch.zeros(len(rows), length, dtype=torch.long)
-        mask = torch.zeros(len(rows), length, dtype=torch.long)
-        index: list[int] = []
-        target: list[int] = []
-        which: list[int] = []
-        for b, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
-            # Masks come from lengths, never from ids: the end-of-turn token may equal the padding token.
-            input_ids[b, : len(row)] = torch.tensor(row)
-            mask[b, : len(row)] = 1
-            first = len(prompt)
-            index.extend(range(b * length + first - 1, b * length + len(row) - 1))
-            target.extend(row[first:])
-            which.extend([b] * (len(row) - first))
-        tensors = (input_ids, mask, torch.tensor(index), torch.tensor(target), torch.tensor(which))
-        return cls(*(tensor.to(device) for tensor in tensors))
-
-
-class CompletionLogits(nn.Module):
-    """The language model, with its head applied at chosen positions only: prompts never meet the vocabulary."""
-
-    def __init__(self, lm: nn.Module) -> None:
-        super().__init__()
-        self.lm = lm
-
-    def forward(self, input_ids_BL: Tensor, attention_mask_BL: Tensor, index_T: Tensor) -> Tensor:
-        """Logits_TV at ``index_T``, in the compute type."""
-        lm: Any = self.lm
-        hidden_BLD = lm.model(input_ids=input_ids_BL, attention_mask=attention_mask_BL, use_cache=False)[0]
-        logits: Tensor = lm.lm_head(hidden_BLD.flatten(0, 1)[index_T])
-        return logits
-
-
-def load_model(model_dir: str, dtype: str) -> nn.Module:
-    """A Hugging Face causal LM in the compute type, in evaluation mode (no dropout: OPSD is deterministic)."""
-    from transformers import AutoModelForCausalLM
-
-    model: nn.Module = AutoModelForCausalLM.from_pretrained(model_dir, dtype=DTYPES[dtype])
-    if not hasattr(model, "lm_head") or not hasattr(model, "model"):
-        raise BadInput(
-            f"model.path = {model_dir}: {type(model).__name__} has no `model` and `lm_head`;"
-            " use a Llama-like decoder (Qwen3, Olmo 3, Llama, SmolLM2)"
-        )
-    return model.eval()
-
-
-def initial_weights(model_dir: str, dtype: str) -> Iterator[tuple[str, Tensor]]:
-    """The weights on disk by name, in the compute type, for a sampler that answers as the model did at first."""
-    yield from (
-        (name, parameter.detach()) for name, parameter in load_model(model_dir, dtype).named_parameters()
-    )
-
-
-def device_of_rank() -> torch.device:
-    """This rank's GPU, or the CPU where there is none."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
-
-
-_lent: list[str] = []
-"""What ``join_ranks`` added to the environment, which is the whole process's; ``leave_ranks`` takes it back."""
-
-
-def join_ranks(device: torch.device) -> tuple[int, int]:
-    """Join the process group (torchrun's, or one of our own with a single rank): (rank, world size)."""
-    from datetime import timedelta
-
-    import torch.distributed as dist
-
-    if not dist.is_initialized():
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        # Rollouts and grading keep ranks waiting for long: NCCL's default of 10 minutes is too short.
-        patience = timedelta(hours=2)
-        if "WORLD_SIZE" in os.environ and "MASTER_ADDR" in os.environ:  # torchrun
-            dist.init_process_group(backend, timeout=patience)
-        else:
-            alone = torch._C._distributed_c10d.HashStore()  # no port to collide on
-            dist.init_process_group(backend, store=alone, rank=0, world_size=1, timeout=patience)
-            # DeepSpeed looks this one up when it starts and, under ZeRO-3, in the middle of a step (zero/utils.py
-            # of 0.19.8). It needs neither RANK nor WORLD_SIZE once there is a group, and a library that meets them
-            # takes this process for one of a launcher's.
-            if "LOCAL_RANK" not in os.environ:
-                os.environ["LOCAL_RANK"] = "0"
-                _lent.append("LOCAL_RANK")
-    return dist.get_rank(), dist.get_world_size()
-
-
-def leave_ranks() -> None:
-    """Undo ``join_ranks``: a group left to the interpreter's exit can crash there, a variable left misleads."""
-    import torch.distributed as dist
-
-    if dist.is_initialized():
-        deepspeed = sys.modules.get("deepspeed")
-        if deepspeed is not None and deepspeed.comm.is_initialized():
-            # It keeps a copy of the group, which the next student of this process would take for a living one.
-            deepspeed.comm.destroy_process_group()
-        else:
-            dist.destroy_process_group()
-    while _lent:
-        os.environ.pop(_lent.pop(), None)
+from opsd_rs.policy.batch import Batch
+from opsd_rs.policy.lm import CompletionLogits, load_model
+from opsd_rs.policy.zero import deepspeed_settings
 
 
 class Student:
@@ -175,7 +41,7 @@ class Student:
         if device.type == "cpu":
             # One rank has nothing to share, and building this op needs a compiler and a minute.
             deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        settings = _deepspeed_settings(config)
+        settings = deepspeed_settings(config)
         zero3 = None
         if self.stage == 3:
             from transformers.integrations.deepspeed import HfDeepSpeedConfig
@@ -308,23 +174,3 @@ class Student:
         except DiskFull:
             partial.unlink(missing_ok=True)
             raise
-
-
-def _deepspeed_settings(config: Config) -> dict[str, Any]:
-    """DeepSpeed's own configuration. Accumulation stays 1: the boundary is set by hand."""
-    settings: dict[str, Any] = {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": config.optim.clip,
-        "zero_optimization": {
-            "stage": config.deepspeed.stage,
-            "stage3_gather_16bit_weights_on_model_save": True,
-        },
-        "zero_allow_untested_optimizer": True,
-        "wall_clock_breakdown": False,
-        "steps_per_print": 10**9,
-    }
-    if config.model.dtype == "bfloat16":
-        settings["bf16"] = {"enabled": True}
-        settings["data_types"] = {"grad_accum_dtype": "fp32"}
-    return settings

@@ -53,7 +53,7 @@ class Accuracy:
     num_nulls: int
 
 
-def rows(
+def eval_rows(
     step: int, arm: str, context: str, rollouts: Sequence[Rollout], grades: Sequence[Grade]
 ) -> list[EvalRow]:
     """Group graded rollouts by problem, in order of first appearance."""
@@ -76,7 +76,7 @@ def rows(
     ]
 
 
-def accuracy(group: Iterable[EvalRow]) -> Accuracy:
+def eval_accuracy(group: Iterable[EvalRow]) -> Accuracy:
     """mean@k of one arm at one step. Problems with no countable answer leave the mean."""
     group = list(group)
     mean = mean_accuracy([row.passed for row in group], [row.n for row in group])
@@ -89,7 +89,7 @@ def accuracy(group: Iterable[EvalRow]) -> Accuracy:
     )
 
 
-def paired(before: Iterable[EvalRow], after: Iterable[EvalRow]) -> tuple[float, float, float]:
+def paired_improvement(before: Iterable[EvalRow], after: Iterable[EvalRow]) -> tuple[float, float, float]:
     """(mean difference after - before, conditional SE, clustered SE) over the problems both arms counted."""
     first = {row.problem_id: row for row in before}
     both = [(first[row.problem_id], row) for row in after if row.problem_id in first]
@@ -107,6 +107,6 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def table(group: Iterable[EvalRow]) -> list[dict[str, Any]]:
+def eval_table(group: Iterable[EvalRow]) -> list[dict[str, Any]]:
     """Rows as plain dictionaries, for parquet."""
     return [asdict(row) for row in group]

@@ -1,7 +1,7 @@
 """The sampler by vLLM, seen from the trainer: starts the process that holds it, talks to it, watches it.
 
-In: requests (prompt ids and a seed each) and weights; out: completions. The process runs ``opsd_rs.vllm_server``;
-requests and answers cross a Unix socket pair, weights cross shared memory (``opsd_rs.weight_sync``). Every wait
+In: requests (prompt ids and a seed each) and weights; out: completions. The process runs ``rollout.vllm.server``;
+requests and answers cross a Unix socket pair, weights cross shared memory (``rollout.weights.parcel``). Every wait
 polls the process: a dead one raises ``Stopped`` within a fraction of a second, a silent one after
 ``SILENCE_SECONDS``. The engine's own output goes to a log file, whose last lines the error quotes.
 
@@ -27,28 +27,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-import opsd_rs
 from opsd_rs.errors import BadInput, OpsdError, Stopped
-from opsd_rs.vllm_server import Channel
-from opsd_rs.weight_sync import (
-    PROBE_TOP,
-    ProbeScore,
-    checkpoint_names,
-    pack,
-    probe_prompt,
-    verify_fingerprints,
-    verify_names,
-)
+from opsd_rs.rollout.vllm.server import Channel
+from opsd_rs.rollout.weights.parcel import checkpoint_names, pack, verify_fingerprints, verify_names
+from opsd_rs.rollout.weights.probe import PROBE_TOP, ProbeScore, probe_prompt
 
 if TYPE_CHECKING:
     from opsd_rs.config import RolloutConfig
-    from opsd_rs.rollout import Completion, Request, Sampling
+    from opsd_rs.rollout.engine import Completion, Request, Sampling
+from opsd_rs.rollout.vllm.options import engine_environment, llm_options
 
 SILENCE_SECONDS = {"start": 3600.0, "generate": 900.0, "load": 1800.0, "score": 900.0}
 """Longest time without a word from a living engine; a running generation reports every half second."""
 CLOSE_SECONDS = 5.0
-LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "GROUP_", "ROLE_", "LOCAL_", "MASTER_", "TORCHELASTIC_", "CROSS_")
-"""Prefixes of what a distributed launcher set for the trainer; the engine is a world of its own."""
 
 
 class VllmEngine:
@@ -68,8 +59,8 @@ class VllmEngine:
         max_model_len: int,
         device_index: int | None,
         log_path: Path | None = None,
-        command: Sequence[str] = (sys.executable, "-m", "opsd_rs.vllm_server"),
-        extension: str = "opsd_rs.weight_sync.WorkerExtension",
+        command: Sequence[str] = (sys.executable, "-m", "opsd_rs.rollout.vllm.server"),
+        extension: str = "opsd_rs.rollout.vllm.worker.WorkerExtension",
     ) -> None:
         """``command`` and ``extension`` are for tests of the verification, which break the engine on purpose."""
         if importlib.util.find_spec("vllm") is None:
@@ -122,7 +113,7 @@ class VllmEngine:
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Completion]:
         """See ``Engine.generate``."""
-        from opsd_rs.rollout import Completion, check_prompts
+        from opsd_rs.rollout.engine import Completion, check_prompts
 
         check_prompts(requests, self.max_model_len)
         rows = self._call(
@@ -274,76 +265,3 @@ def _end(process: subprocess.Popen[bytes], sock: socket.socket, owner_pid: int) 
     process.wait()
     # Intel's OpenMP registers itself under the process's id and cannot clean up after a kill.
     Path(f"/dev/shm/__KMP_REGISTERED_LIB_{process.pid}_{os.getuid()}").unlink(missing_ok=True)
-
-
-def llm_options(
-    model_dir: Path,
-    rollout: RolloutConfig,
-    dtype: str,
-    max_model_len: int,
-    device_index: int | None,
-    extension: str,
-) -> dict[str, Any]:
-    """Arguments of ``vllm.LLM``, valid for vLLM 0.24 to 0.33."""
-    options: dict[str, Any] = {
-        "model": str(model_dir),
-        "dtype": dtype,
-        "skip_tokenizer_init": True,  # ids in, ids out
-        "seed": 0,
-        "max_model_len": max_model_len,
-        "max_num_seqs": rollout.max_num_seqs,
-        "enable_prefix_caching": True,
-        "logprobs_mode": "processed_logprobs",  # of the distribution sampled from
-        "generation_config": "vllm",  # the model's own file must not change our decoding
-        "worker_extension_cls": extension,
-    }
-    if device_index is None:
-        # The CPU build cannot seed a request whose prompt is split over batches ("CPU Generator does not use
-        # offset"), so a whole prompt must fit one batch.
-        options |= {
-            "enforce_eager": True,
-            "enable_chunked_prefill": False,
-            "max_num_batched_tokens": max(max_model_len, 4096),
-        }
-    else:
-        options |= {
-            "enforce_eager": rollout.enforce_eager,
-            "gpu_memory_utilization": rollout.gpu_memory_utilization,
-        }
-    return options
-
-
-def engine_environment(
-    parent: Mapping[str, str], rollout: RolloutConfig, device_index: int | None
-) -> dict[str, str]:
-    """The engine's environment: the trainer's, less its launcher's variables, plus what vLLM needs."""
-    environment = {key: value for key, value in parent.items() if not key.startswith(LAUNCHER_VARIABLES)}
-    package_parent = str(Path(opsd_rs.__file__).parents[1])
-    environment |= {
-        "PYTHONPATH": os.pathsep.join(filter(None, [package_parent, parent.get("PYTHONPATH", "")])),
-        "PYTHONHASHSEED": "0",
-        "PYTHONUNBUFFERED": "1",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process, this one
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    if device_index is not None:
-        visible = [entry for entry in parent.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry]
-        if visible and device_index >= len(visible):
-            raise BadInput(f"GPU {device_index} was asked for, but CUDA_VISIBLE_DEVICES lists {len(visible)}")
-        environment["CUDA_VISIBLE_DEVICES"] = visible[device_index] if visible else str(device_index)
-        return environment
-    cores = sorted(os.sched_getaffinity(0))
-    environment |= {
-        "OMP_NUM_THREADS": str(len(cores)),
-        "KMP_BLOCKTIME": "1",  # milliseconds of spinning before a thread sleeps: the trainer needs these cores too
-        "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
-        "VLLM_CPU_KVCACHE_SPACE": str(rollout.kv_cache_gib),  # GiB
-    }
-    # GNU's OpenMP waits by spinning, which is 10-20 times slower as soon as one core is taken.
-    library = Path(sys.prefix) / "lib" / "libiomp5.so"
-    preloaded = parent.get("LD_PRELOAD", "")
-    if library.exists() and "libiomp5" not in preloaded:
-        environment["LD_PRELOAD"] = os.pathsep.join(filter(None, [str(library), preloaded]))
-    return environment

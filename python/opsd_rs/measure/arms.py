@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from opsd_rs import evaluate
 from opsd_rs.config import ContextConfig
+from opsd_rs.measure import validation
 from opsd_rs.records import Ask, Grade, Problem, Rollout, TeacherContext
 
 
@@ -92,7 +92,7 @@ class GapRow:
         return ""
 
 
-def measure(
+def measure_gaps(
     assemblers: Mapping[str, Assembles],
     train_problems: Mapping[str, Problem],
     full_problems: Mapping[str, Problem],
@@ -117,7 +117,7 @@ def measure(
     built_from = draw(asks, "gap-A")
     grades = grade(built_from, train_problems)
     scored = built_from if baseline == "paper" else draw(asks, "gap-B")
-    student = evaluate.rows(0, "student", "", scored, grade(scored, full_problems))
+    student = validation.eval_rows(0, "student", "", scored, grade(scored, full_problems))
     found = []
     for name, assembler in assemblers.items():
         started = time.monotonic()
@@ -136,16 +136,16 @@ def measure(
 def _row(
     name: str,
     n: int,
-    student: list[evaluate.EvalRow],
+    student: list[validation.EvalRow],
     contexts: list[TeacherContext],
     answers: list[Rollout],
     grades: list[Grade],
     context_sha256: str,
     seconds: float,
 ) -> GapRow:
-    teacher = evaluate.rows(0, "teacher", name, answers, grades)
-    s, t = evaluate.accuracy(student), evaluate.accuracy(teacher)
-    gap, se_conditional, se_super = evaluate.paired(student, teacher)
+    teacher = validation.eval_rows(0, "teacher", name, answers, grades)
+    s, t = validation.eval_accuracy(student), validation.eval_accuracy(teacher)
+    gap, se_conditional, se_super = validation.paired_improvement(student, teacher)
     helped = [c.status not in ("bare", "dropped") for c in contexts]
     counted = [g.passed for g, h in zip(grades, helped, strict=True) if h and g.passed is not None]
     return GapRow(
@@ -171,6 +171,6 @@ def _row(
     )
 
 
-def table(found: Sequence[GapRow]) -> list[dict[str, Any]]:
+def gap_table(found: Sequence[GapRow]) -> list[dict[str, Any]]:
     """Rows as plain dictionaries, for parquet."""
     return [asdict(row) for row in found]

@@ -1,6 +1,6 @@
-"""The process that holds vLLM: ``python -m opsd_rs.vllm_server FD PARENT_PID WATCH``. Not for use by hand.
+"""The process that holds vLLM: ``python -m opsd_rs.rollout.vllm.server FD PARENT_PID WATCH``. Not for use by hand.
 
-It is started by ``opsd_rs.vllm_engine`` with one end of a Unix socket pair as FD, and answers one request at a
+It is started by ``opsd_rs.rollout.vllm.client`` with one end of a Unix socket pair as FD, and answers one request at a
 time. vLLM runs inside this very process (``VLLM_ENABLE_V1_MULTIPROCESSING=0``), so there is exactly one process to
 watch. It ends with its trainer, however that ends: the kernel kills it when the thread that started it exits
 (PR_SET_PDEATHSIG, prctl(2); WATCH=thread leaves that out, for trainers that start it from a passing thread), and a
