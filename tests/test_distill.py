@@ -13,13 +13,13 @@ from opsd_rs.base import Ranks
 from opsd_rs.config import Config, LossConfig, TeacherConfig, load_context
 from opsd_rs.config.tree import ModelConfig, OptimConfig, TrainConfig
 from opsd_rs.context import Assembler
-from opsd_rs.distill import Row, distill
 from opsd_rs.errors import Stopped
 from opsd_rs.policy import Teacher
 from opsd_rs.problems import load
 from opsd_rs.records import Grade, Rollout, TeacherContext
 from opsd_rs.rollout import HFEngine, Request, Sampling
 from opsd_rs.rollout.engine import request_seed
+from opsd_rs.training.update import Row, distill
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from graded import ADD, RIGHT, one, verdicts
 from opsd_rs import Case, Grader, Problem, Solution, _core
-from opsd_rs.doctor_sandbox import levels, mend, read_machine
+from opsd_rs.doctor.sandbox import levels, mend, read_machine
 from opsd_rs.errors import BadInput, OpsdError
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")]

@@ -11,9 +11,9 @@ import torch
 from opsd_rs.base import Clock, Progress, Ranks, read_lines
 from opsd_rs.config import Config, load_context
 from opsd_rs.context import Assembler
-from opsd_rs.house import House
 from opsd_rs.records import Grade, Problem, Rollout
 from opsd_rs.rollout import HFEngine, Sampler
+from opsd_rs.training import Session
 
 PROBLEMS = {name: Problem(name, f"Write {name}.", (), solution=f"{name} = 1") for name in ("add", "sub")}
 ROLLOUTS = [Rollout(name, 0, (1,), (5, 2), (0.0, 0.0), f"try {name}", False, 0) for name in PROBLEMS]
@@ -25,7 +25,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.tiny(tmp_path_factory.mktemp("tiny"), "llama")
 
 
-def open_house(model_dir: Path, run_dir: Path, name: str, **notes: Any) -> House:
+def open_house(model_dir: Path, run_dir: Path, name: str, **notes: Any) -> Session:
     """A house with a real sampler; nothing here trains or grades."""
     context = load_context(name)
     context = context.model_copy(
@@ -36,7 +36,7 @@ def open_house(model_dir: Path, run_dir: Path, name: str, **notes: Any) -> House
     engine = HFEngine(model_dir, dtype="float32", device=cpu, max_model_len=1024, max_num_seqs=8)
     assembler = Assembler(model_dir, context, max_context_tokens=900)
     clock = Clock()
-    return House(
+    return Session(
         config=config, run_dir=run_dir, model_dir=str(model_dir), device=cpu, ranks=Ranks(), clock=clock,
         progress=Progress(run_dir, clock, speak=False), train_problems=list(PROBLEMS.values()),
         full_problems=PROBLEMS, validation_ids=[], assembler=assembler,
@@ -44,7 +44,7 @@ def open_house(model_dir: Path, run_dir: Path, name: str, **notes: Any) -> House
     )  # fmt: skip
 
 
-def texts(house: House, step: int, **options: Any) -> dict[tuple[str, int], str]:
+def texts(house: Session, step: int, **options: Any) -> dict[tuple[str, int], str]:
     notes = house.notes(house.assembler, ROLLOUTS, GRADES, PROBLEMS, step, **options)
     assert notes is not None
     return {row: note.text for row, note in notes.by_row.items()}

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from opsd_rs import run_table
 from opsd_rs.base import read_table
+from opsd_rs.training.lines import distinguishable
 from rich.console import Console
 from rich.table import Table
 
@@ -103,7 +103,7 @@ def report(folder: Path, trained: Sequence[str], law: Path, figure: Path, second
         gains.add_column(column, justify="left" if column == "context" else "right")
     for name in trained:
         (row,) = read_table(folder / name / "runs.parquet")
-        clear = run_table.distinguishable(row["improvement"], row["improvement_se_cond"])
+        clear = distinguishable(row["improvement"], row["improvement_se_cond"])
         gains.add_row(
             name,
             f"{row['acc_val0']:.3f}",

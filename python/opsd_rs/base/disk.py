@@ -47,7 +47,7 @@ def _means_no_room(error: Exception, folder: Path) -> bool:
 
 
 def _has_room(folder: Path) -> bool:
-    """Ask the kernel: ``statvfs`` would not tell of a quota."""
+    """SampleRequest the kernel: ``statvfs`` would not tell of a quota."""
     try:
         with tempfile.TemporaryFile(dir=_existing(folder), buffering=0) as file:
             left = PROBE_BYTES

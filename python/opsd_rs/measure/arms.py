@@ -18,11 +18,11 @@ from typing import Any, Protocol
 
 from opsd_rs.config import ContextConfig
 from opsd_rs.measure import validation
-from opsd_rs.records import Ask, Grade, Problem, Rollout, TeacherContext
+from opsd_rs.records import Grade, Problem, Rollout, SampleRequest, TeacherContext
 
 
 class Assembles(Protocol):
-    """What the gap asks of a context assembler."""
+    """What the gap requests of a context assembler."""
 
     context: ContextConfig
 
@@ -37,8 +37,8 @@ class Assembles(Protocol):
     ) -> list[TeacherContext]: ...
 
 
-Draw = Callable[[Sequence[Ask], str], list[Rollout]]
-"""(asks, purpose) -> rollouts, with the training decoding."""
+Draw = Callable[[Sequence[SampleRequest], str], list[Rollout]]
+"""(requests, purpose) -> rollouts, with the training decoding."""
 GradeAll = Callable[[Sequence[Rollout], Mapping[str, Problem]], list[Grade]]
 Write = Callable[[Any, Sequence[Rollout], Sequence[Grade], Mapping[str, Problem]], Any]
 """(assembler, rollouts, grades, problems) -> what the model wrote for its teacher, None for contexts without notes."""
@@ -109,14 +109,14 @@ def measure_gaps(
     ``train_problems`` hold the tests that may reach a context, ``full_problems`` those that score.
     """
     some = next(iter(assemblers.values()))
-    asks = [
-        Ask(problem_id, sample, some.student_prompt(problem))
+    requests = [
+        SampleRequest(problem_id, sample, some.student_prompt(problem))
         for problem_id, problem in train_problems.items()
         for sample in range(n)
     ]
-    built_from = draw(asks, "gap-A")
+    built_from = draw(requests, "gap-A")
     grades = grade(built_from, train_problems)
-    scored = built_from if baseline == "paper" else draw(asks, "gap-B")
+    scored = built_from if baseline == "paper" else draw(requests, "gap-B")
     student = validation.eval_rows(0, "student", "", scored, grade(scored, full_problems))
     found = []
     for name, assembler in assemblers.items():
@@ -124,7 +124,9 @@ def measure_gaps(
         contexts = assembler.teacher_contexts(
             built_from, grades, train_problems, write(assembler, built_from, grades, train_problems)
         )
-        answers = draw([Ask(c.problem_id, c.sample, c.prompt_ids) for c in contexts], f"gap-T-{name}")
+        answers = draw(
+            [SampleRequest(c.problem_id, c.sample, c.prompt_ids) for c in contexts], f"gap-T-{name}"
+        )
         graded = grade(answers, full_problems)
         seconds = time.monotonic() - started
         row = _row(name, n, student, contexts, answers, graded, assembler.context.sha256, seconds)

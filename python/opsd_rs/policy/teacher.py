@@ -18,8 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from opsd_rs.config import TeacherConfig
+from opsd_rs.config import Config, TeacherConfig
 from opsd_rs.errors import BadInput
+from opsd_rs.policy.lm import CompletionLogits, load_model
+from opsd_rs.policy.student import Student
 
 
 class Teacher:
@@ -127,3 +129,17 @@ def _gather(part: Tensor) -> Tensor:
     whole = part.new_empty(part.numel() * dist.get_world_size())
     dist.all_gather_into_tensor(whole, part.contiguous())
     return whole
+
+
+def make_teacher(config: Config, model_dir: str, student: Student) -> Teacher:
+    """The self-teacher: a frozen copy of the model and an fp32 average on the student's shards."""
+    module = CompletionLogits(load_model(model_dir, config.model.dtype)).to(student.device)
+    names = {parameter: name for name, parameter in student.parameters_by_name().items()}
+    return Teacher(
+        config.teacher,
+        module,
+        student.fp32_parts(),
+        student.part_parameters(),
+        names,
+        sharded_parameters=student.stage == 3,
+    )

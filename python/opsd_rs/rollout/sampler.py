@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from opsd_rs.base import Ranks
-from opsd_rs.records import Ask, Rollout
+from opsd_rs.records import Rollout, SampleRequest
 from opsd_rs.rollout.engine import Engine, Request, Sampling, request_seed
 
 
@@ -26,34 +26,34 @@ class Sampler:
 
     def sample(
         self,
-        asks: Sequence[Ask],
+        requests: Sequence[SampleRequest],
         sampling: Sampling,
         *,
         purpose: str,
         step: int,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Rollout]:
-        """One rollout per ask, in order; each rank draws its share and all ranks get all.
+        """One rollout per request, in order; each rank draws its share and all ranks get all.
 
         ``purpose`` keeps draws apart that must be independent (``train``, ``gap-A``, ``eval``...).
         """
-        mine = self._ranks.share(asks)
-        requests = [
-            Request(a.prompt_ids, request_seed(self._run_seed, purpose, step, a.problem_id, a.sample))
-            for a in mine
+        mine = self._ranks.share(requests)
+        seeded = [
+            Request(r.prompt_ids, request_seed(self._run_seed, purpose, step, r.problem_id, r.sample))
+            for r in mine
         ]
-        completions = self.engine.generate(requests, sampling, progress) if requests else []
+        completions = self.engine.generate(seeded, sampling, progress) if seeded else []
         rollouts = [
             Rollout(
-                problem_id=ask.problem_id,
-                sample=ask.sample,
-                prompt_ids=ask.prompt_ids,
+                problem_id=request.problem_id,
+                sample=request.sample,
+                prompt_ids=request.prompt_ids,
                 completion_ids=completion.completion_ids,
                 logprobs=completion.logprobs,
                 text=self._decode(completion.completion_ids),
                 truncated=completion.truncated,
                 policy_version=self.engine.version,
             )
-            for ask, completion in zip(mine, completions, strict=True)
+            for request, completion in zip(mine, completions, strict=True)
         ]
         return self._ranks.gather(rollouts)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from opsd_rs.cli_options import format_option, path_type
+from opsd_rs.cli.options import format_option, path_type
 from opsd_rs.errors import OpsdError
 
 _profiles = click.Choice(["strict", "lcb-2025-05", "lcb-2025-01"])

@@ -15,21 +15,21 @@ from opsd_rs.policy import Batch, Student
 from opsd_rs.rollout import TOLERANCE, verify_against
 
 if TYPE_CHECKING:
-    from opsd_rs.house import House
     from opsd_rs.policy import Teacher
+    from opsd_rs.training.session import Session
 
 
-def sync(house: House, source: Student | Teacher, step: int) -> float:
+def sync(session: Session, source: Student | Teacher, step: int) -> float:
     """Load ``source``'s weights into this rank's engine; returns the largest log-prob difference on the probe.
 
     Raises Stopped where the engine does not answer as the trainer does. All ranks call it.
     """
-    engine = house.sampler.engine
-    with house.progress.phase("sync", step):
+    engine = session.sampler.engine
+    with session.progress.phase("sync", step):
         engine.load(source.weights(), engine.version + 1)
-        logprobs_V = _next_logprobs(source, engine.probe_ids, house.device)
+        logprobs_V = _next_logprobs(source, engine.probe_ids, session.device)
         return verify_against(
-            engine.check(engine.probe_ids), logprobs_V, TOLERANCE[house.config.model.dtype], step=step
+            engine.check(engine.probe_ids), logprobs_V, TOLERANCE[session.config.model.dtype], step=step
         )
 
 

@@ -41,7 +41,9 @@ def folders(run_dir: Path) -> list[Path]:
     return sorted(path.parent for path in found)
 
 
-def save(run_dir: Path, step: int, student: Student, teacher: Teacher, ranks: Ranks, *, keep: int) -> Path:
+def save_state(
+    run_dir: Path, step: int, student: Student, teacher: Teacher, ranks: Ranks, *, keep: int
+) -> Path:
     """Write the checkpoint of the boundary before ``step``; all ranks call it. Keeps the newest ``keep``.
 
     :raises DiskFull: no room; older checkpoints stay as they are and nothing of this one does
@@ -87,7 +89,7 @@ def _save(partial: Path, final: Path, step: int, student: Student, teacher: Teac
         _sync_folder(final.parent)
 
 
-def restore(folder: Path, student: Student, teacher: Teacher, ranks: Ranks) -> State:
+def restore_state(folder: Path, student: Student, teacher: Teacher, ranks: Ranks) -> State:
     """Bring student, optimizer and teacher back to the bit; all ranks call it."""
     state = State(**json.loads((folder / "state.json").read_text()))
     if state.world_size != ranks.world_size:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from opsd_rs import __version__
 from opsd_rs.base import has_cuda, usable_cores
-from opsd_rs.doctor_sandbox import levels, machine
+from opsd_rs.doctor.sandbox import levels, machine
 from opsd_rs.errors import OpsdError
 
 if TYPE_CHECKING:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from opsd_rs import __version__
 from opsd_rs.base import read_lines, read_table
 from opsd_rs.config import Config
 from opsd_rs.errors import BadInput
-from opsd_rs.measure import EvalRow, GapRow, eval_accuracy, paired_improvement
+from opsd_rs.measure import EvalRow, eval_accuracy, paired_improvement
 from opsd_rs.records import Grade, Rollout, TeacherContext
 
 
@@ -43,7 +42,7 @@ def rollout_rows(
     ]
 
 
-def eval_rows(run_dir: Path) -> list[EvalRow]:
+def read_eval_rows(run_dir: Path) -> list[EvalRow]:
     """The validations of a run."""
     names = [field.name for field in fields(EvalRow)]
     return [EvalRow(**{name: row[name] for name in names}) for row in read_table(run_dir / "eval.parquet")]
@@ -56,7 +55,7 @@ def at(rows: Sequence[EvalRow], step: int, arm: str) -> list[EvalRow]:
 
 def run_row(config: Config, run_dir: Path, model_dir: str) -> dict[str, Any]:
     """The run's row of the law's table: gap before, improvement after, and the domain they hold in."""
-    rows = eval_rows(run_dir)
+    rows = read_eval_rows(run_dir)
     last = config.train.num_steps
     before, after = at(rows, 0, "student"), at(rows, last, "student")
     improvement, se_cond, se_super = paired_improvement(before, after)
@@ -127,59 +126,3 @@ def baseline_from(path: Path) -> list[dict[str, Any]]:
     if not rows:
         raise BadInput(f"eval.from = {path} holds no student rows of step 0")
     return rows
-
-
-def accuracy_table(rows: Sequence[EvalRow], k: int) -> list[dict[str, Any]]:
-    """One row for people: mean@k with its errors."""
-    found = eval_accuracy(rows)
-    return [
-        {
-            f"mean@{k}": found.mean,
-            "se_conditional": found.se_conditional,
-            "se_super": found.se_super,
-            "problems": found.num_problems,
-            "nulls": found.num_nulls,
-        }
-    ]
-
-
-def step_line(line: Mapping[str, Any], num_steps: int) -> str:
-    """A step in one line."""
-    loss = "none trained" if line["loss"] is None else f"loss {line['loss']:.4f} kl {line['kl']:.4f}"
-    accuracy = "-" if line["student_accuracy"] is None else f"{line['student_accuracy']:.3f}"
-    seconds = sum(line["seconds"].values())
-    return (
-        f"step {line['step'] + 1}/{num_steps}: {loss} accuracy {accuracy} coverage {line['coverage']:.2f}"
-        f" ({seconds:.0f} s)"
-    )
-
-
-def gap_line(row: GapRow) -> str:
-    """A context's gap in one line, with what must be told about it."""
-    note = row.note()
-    return (
-        f"gap {row.context}: student {row.acc_student:.3f}, self-teacher {row.acc_teacher:.3f}, gap {row.gap:+.3f}"
-        f" (SE {row.gap_se_cond:.3f}), coverage {row.coverage:.2f}{'; ' + note if note else ''}"
-    )
-
-
-def eval_line(rows: Sequence[EvalRow], step: int, k: int) -> str:
-    """A validation in one line."""
-    parts = []
-    for arm in dict.fromkeys(row.arm for row in rows):
-        found = eval_accuracy([row for row in rows if row.arm == arm])
-        nulls = f", {found.num_nulls} infrastructure errors left out" if found.num_nulls else ""
-        parts.append(f"{arm} mean@{k} {found.mean:.3f} (SE {found.se_conditional:.3f}{nulls})")
-    return f"validation at step {step}: " + "; ".join(parts)
-
-
-def distinguishable(value: float, se: float) -> bool:
-    """Whether a difference lies outside 2 standard errors of 0."""
-    return math.isfinite(value) and math.isfinite(se) and abs(value) > 2 * se
-
-
-def improvement_line(row: Mapping[str, Any]) -> str:
-    """The run's result in one line."""
-    value, se = row["improvement"], row["improvement_se_cond"]
-    verdict = "" if distinguishable(value, se) else ", not distinguishable from 0"
-    return f"improvement {value:+.3f} (SE {se:.3f}{verdict}) with context {row['context']}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from opsd_rs.cli_options import format_option, path_type
+from opsd_rs.cli.options import format_option, path_type
 from opsd_rs.errors import BadInput
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """A run's rooms, opened together and closed together, with the few errands that cross several of them.
 
-A corridor: it imports rooms so that they need not import each other. ``open_house`` starts the sampler and the
+A corridor: it imports rooms so that they need not import each other. ``open_session`` starts the sampler and the
 grader before anything touches a GPU for training, and closes them on the way out whatever happens.
 """
 
@@ -20,14 +20,14 @@ from opsd_rs.grading import Grader
 from opsd_rs.model import resolve
 from opsd_rs.policy import device_of_rank, initial_weights, join_ranks, leave_ranks
 from opsd_rs.problems import draw, from_config
-from opsd_rs.records import Ask, Grade, Problem, Rollout, Solution, TeacherContext
+from opsd_rs.records import Grade, Problem, Rollout, SampleRequest, Solution, TeacherContext
 from opsd_rs.rollout import Sampler, Sampling, make_engine
 
 Problems = Mapping[str, Problem]
 
 
 @dataclass
-class House:
+class Session:
     """Everything a step needs but the student and the teacher."""
 
     config: Config
@@ -66,20 +66,26 @@ class House:
         c = self.config.eval
         return Sampling(c.temperature, c.top_p, self.config.rollout.max_tokens, tuple(self.assembler.eos_ids))
 
-    def asks(self, problems: Sequence[Problem], n: int) -> list[Ask]:
+    def sample_requests(self, problems: Sequence[Problem], n: int) -> list[SampleRequest]:
         """``n`` student answers to each problem."""
         return [
-            Ask(problem.problem_id, sample, self.assembler.student_prompt(problem))
+            SampleRequest(problem.problem_id, sample, self.assembler.student_prompt(problem))
             for problem in problems
             for sample in range(n)
         ]
 
     def sample(
-        self, asks: Sequence[Ask], sampling: Sampling, *, purpose: str, step: int, phase: str = "rollout"
+        self,
+        requests: Sequence[SampleRequest],
+        sampling: Sampling,
+        *,
+        purpose: str,
+        step: int,
+        phase: str = "rollout",
     ) -> list[Rollout]:
-        """Rollouts in the order of ``asks``; every rank draws its share and gets all."""
+        """Rollouts in the order of ``requests``; every rank draws its share and gets all."""
         with self.progress.phase(phase, step) as tick:
-            return self.sampler.sample(asks, sampling, purpose=purpose, step=step, progress=tick)
+            return self.sampler.sample(requests, sampling, purpose=purpose, step=step, progress=tick)
 
     def grade(
         self, rollouts: Sequence[Rollout], problems: Problems, *, step: int, phase: str = "grade"
@@ -163,7 +169,7 @@ class House:
                 engine = self.sampler.engine
                 engine.load(initial_weights(self.model_dir, self.config.model.dtype), engine.version + 1)
             answers = self.sample(
-                [Ask(r.problem_id, r.sample, r.prompt_ids) for r in new.values()],
+                [SampleRequest(r.problem_id, r.sample, r.prompt_ids) for r in new.values()],
                 Sampling(settings.temperature, 1.0, max_tokens, tuple(self.assembler.eos_ids)),
                 purpose=f"{'merge' if merging else 'notes'}-{context.name}",
                 step=step,
@@ -193,7 +199,7 @@ class House:
 
 
 @contextmanager
-def open_house(config: Config, run_dir: Path) -> Iterator[House]:
+def open_session(config: Config, run_dir: Path) -> Iterator[Session]:
     """Open the rooms of ``config``; ``run_dir`` must exist."""
     device = device_of_rank()
     model_dir = resolve(config.model.path)
@@ -221,7 +227,7 @@ def open_house(config: Config, run_dir: Path) -> Iterator[House]:
         progress = Progress(run_dir, clock, speak=ranks.first)
         for note in problem_set.notes:
             progress.say(note)
-        yield House(
+        yield Session(
             config=config,
             run_dir=run_dir,
             model_dir=model_dir,
