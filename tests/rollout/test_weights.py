@@ -99,12 +99,13 @@ def test_the_probe_is_longer_than_two_blocks() -> None:
 
 SABOTEUR = """
 import os, pathlib
-from opsd_rs import vllm_server, weight_sync
+from opsd_rs.rollout.vllm import server as vllm_server
+from opsd_rs.rollout.vllm.worker import WorkerExtension
 
 def faults():
     return pathlib.Path(os.environ["OPSD_FAULTS"]).read_text().split()
 
-refresh = weight_sync.WorkerExtension.opsd_refresh_head
+refresh = WorkerExtension.opsd_refresh_head
 reset = vllm_server.Server.reset_cache
 load = vllm_server.Server.load
 
@@ -118,7 +119,7 @@ def blind(self, fds, version):
     report = load(self, fds, version)
     return report | {"stale_head": 0, "cached_tokens": 0} if "blind" in faults() else report
 
-weight_sync.WorkerExtension.opsd_refresh_head = no_refresh
+WorkerExtension.opsd_refresh_head = no_refresh
 vllm_server.Server.reset_cache = no_reset
 vllm_server.Server.load = blind
 vllm_server.main()

@@ -396,4 +396,4 @@ def test_settings_that_do_not_go_together(settings: dict[str, Any], words: str) 
 def test_the_rows_are_all_there() -> None:
     assert len(ROWS) == 253
     assert NOT_REPRODUCED.keys() <= ROWS.keys()
-    assert Path(__file__).with_name("lcb_edge_cases.jsonl").exists()
+    assert (Path(__file__).parents[2] / "data/lcb_edge_cases.jsonl").exists()

@@ -13,7 +13,7 @@ from opsd_rs import Case, Grader, Problem, Solution
 from opsd_rs.errors import BadInput
 from opsd_rs.grading import grade_files
 
-REAL = Path(__file__).parents[2] / "shared" / "cases" / "grader" / "real" / "lcb_o1_submissions.jsonl.gz"
+REAL = Path(__file__).parents[4] / "shared" / "cases" / "grader" / "real" / "lcb_o1_submissions.jsonl.gz"
 
 
 @pytest.fixture(scope="module")

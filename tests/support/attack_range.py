@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterable
 
-ATTACKS = Path(__file__).parent / "attacks"
+ATTACKS = Path(__file__).parents[1] / "attacks"
 NAMES = sorted(path.stem for path in ATTACKS.glob("*.py"))
 PORT = 47123  # the programs know it
 CANARY = Path("/tmp/opsd_canary/canary.txt")  # and this path

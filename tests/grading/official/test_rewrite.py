@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opsd_rs._core import as_official_function
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 PRIMER = ROOT / "python/opsd_rs/data/primer.jsonl"
 FUTURE = "from __future__ import annotations\n"  # no such import compiles there
 EXAMPLES = 20_000 if os.environ.get("OPSD_RS_LONG_TESTS") else 300
@@ -74,7 +74,7 @@ def check(source: str) -> bool:
 def test_programs_at_hand() -> None:
     """Hostile ones, the profiles' edge cases, this package's own files as odd but real code, problems' solutions."""
     hostile = [path.read_text() for path in sorted((ROOT / "tests/attacks").glob("*.py"))]
-    rows = [json.loads(row) for row in (ROOT / "tests/lcb_edge_cases.jsonl").read_text().splitlines()]
+    rows = [json.loads(row) for row in (ROOT / "tests/data/lcb_edge_cases.jsonl").read_text().splitlines()]
     problems = [json.loads(row) for row in PRIMER.read_text().splitlines()]
     solutions = [problem["solution"] for problem in problems if problem.get("solution")]
     quick = {

@@ -17,7 +17,7 @@ from lcb_runs import run_all, same
 from opsd_rs import Grader
 from opsd_rs.grading import Profile
 
-FILE = Path(__file__).parent / "lcb_more_cases.jsonl"
+FILE = Path(__file__).parents[2] / "data" / "lcb_more_cases.jsonl"
 """As ``lcb_edge_cases.jsonl``: recorded at 28fef95 and with the ``testing_util`` of 15808c7; CPython 3.11."""
 
 

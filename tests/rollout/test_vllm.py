@@ -21,7 +21,7 @@ from samplers import STOP, config, gone, largest_gap, prompts, requests_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1] / "support"
 
 
 @pytest.fixture(scope="module")

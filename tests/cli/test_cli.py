@@ -28,7 +28,7 @@ from opsd_rs.doctor.machine import EXTRAS
 from opsd_rs.errors import BadInput, OpsdError, Stopped
 
 PACKAGE = Path(opsd_rs.__file__).parent
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def run(*words: str) -> Result:
@@ -339,7 +339,7 @@ def test_cuda_is_seen_and_can_be_hidden(tmp_path: Path) -> None:
 RESTARTED = """
 import os, sys
 sys.path.insert(0, {path!r})
-from opsd_rs import launch
+from opsd_rs.base import launch
 print(os.getpid(), flush=True)
 launch.restart_on_cpu()
 print(os.environ.get("OMP_NUM_THREADS"), launch.GUARD in os.environ, sys.argv[1:])

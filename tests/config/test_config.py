@@ -24,7 +24,7 @@ from opsd_rs.config.text import explain_key, values
 from opsd_rs.config.tree import keys
 from opsd_rs.errors import BadInput
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CONTROL = "control.mask=one"  # the default context is the control; this keeps its warning out of the way
 
 

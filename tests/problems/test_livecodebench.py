@@ -21,7 +21,7 @@ from opsd_rs.problems.livecodebench import RELEASES, decode_tests, expand_releas
 from opsd_rs.problems.sets import dump
 from opsd_rs.records import Case, Problem
 
-REAL = Path(__file__).parents[2] / "shared" / "cases" / "grader" / "real"
+REAL = Path(__file__).parents[3] / "shared" / "cases" / "grader" / "real"
 
 
 @given(st.text(st.characters(codec=None)), st.integers(1, pickle.HIGHEST_PROTOCOL))

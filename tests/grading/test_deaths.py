@@ -259,7 +259,7 @@ def test_a_killed_caller_goes_on_where_it_was(tmp_path: Path) -> None:
             [sys.executable, "-c", CALLER, str(book)],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parent,
+            cwd=Path(__file__).parents[1] / "support",
         )
         assert caller.stdout is not None
         with caller.stdout, Watcher(int(caller.stdout.readline())) as watcher:

@@ -53,7 +53,7 @@ print(json.dumps({
 
 def parent(touched_mib: int) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-c", PARENT, str(touched_mib), str(Path(__file__).parent)],
+        [sys.executable, "-c", PARENT, str(touched_mib), str(Path(__file__).parents[1] / "support")],
         capture_output=True,
         text=True,
         check=True,

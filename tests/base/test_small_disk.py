@@ -21,25 +21,24 @@ import json, sys
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from opsd_rs import journal
-from opsd_rs.disk import writing
+from opsd_rs.base import append_line, read_lines, write_whole, writing
 from opsd_rs.errors import DiskFull
 
 here = Path("kept")
-journal.write_whole(here / "table", b"old")
-journal.append_line(here / "lines", {"line": 0})
+write_whole(here / "table", b"old")
+append_line(here / "lines", {"line": 0})
 for number in range(1000):  # lines of 3,000 bytes: pages of 4,096 do not end where lines do
     try:
-        journal.append_line(here / "lines", {"line": number + 1, "text": "x" * 2980})
+        append_line(here / "lines", {"line": number + 1, "text": "x" * 2980})
     except DiskFull as error:
         said = [str(error)]
         break
-kept = journal.read_lines(here / "lines")
+kept = read_lines(here / "lines")
 assert [line["line"] for line in kept] == list(range(number + 1)), "a whole line was lost, or a part was kept"
 assert (here / "lines").read_bytes().endswith(b"}\\n"), "a part of a line was left"
 weights = {"a": torch.zeros(1 << 20)}
 for write in (
-    lambda: journal.write_whole(here / "table", bytes(4 << 20)),
+    lambda: write_whole(here / "table", bytes(4 << 20)),
     lambda: torch.save(weights, here / "torch"),
     lambda: save_file(weights, here / "safetensors"),
 ):
@@ -65,17 +64,18 @@ CHECKPOINTS = """
 import json, shutil, sys
 from pathlib import Path
 import torch
-from opsd_rs import checkpoint
-from opsd_rs.config import Config, DeepSpeedConfig, ModelConfig
+from opsd_rs.base import Ranks
+from opsd_rs.config import Config
+from opsd_rs.config.tree import DeepSpeedConfig, ModelConfig
 from opsd_rs.errors import DiskFull
-from opsd_rs.ranks import Ranks
+from opsd_rs.training import checkpoint
 
 sys.path.insert(0, sys.argv[1])
 from engines import pair
 
 config = Config(deepspeed=DeepSpeedConfig(stage=1), model=ModelConfig(dtype="float32"))
 student, teacher = pair(config, sys.argv[2])
-good = checkpoint.save(Path("run"), 1, student, teacher, Ranks(), keep=2)
+good = checkpoint.save_state(Path("run"), 1, student, teacher, Ranks(), keep=2)
 average = [part.clone() for part in teacher.average]
 size = sum(path.stat().st_size for path in good.rglob("*") if path.is_file())
 ballast = Path("ballast")
@@ -83,14 +83,14 @@ ballast.write_bytes(bytes(shutil.disk_usage(".").free - size // 2))  # half of w
 for part in teacher.average:
     part.zero_()
 try:
-    checkpoint.save(Path("run"), 2, student, teacher, Ranks(), keep=2)
+    checkpoint.save_state(Path("run"), 2, student, teacher, Ranks(), keep=2)
 except DiskFull as error:
     said = str(error)
 assert [path.name for path in Path("run/checkpoints").iterdir()] == ["step-000001"], "half a checkpoint was left"
-assert checkpoint.restore(good, student, teacher, Ranks()).step == 1
+assert checkpoint.restore_state(good, student, teacher, Ranks()).step == 1
 assert all(map(torch.equal, teacher.average, average))
 ballast.unlink()
-assert checkpoint.save(Path("run"), 2, student, teacher, Ranks(), keep=1).is_dir()
+assert checkpoint.save_state(Path("run"), 2, student, teacher, Ranks(), keep=1).is_dir()
 assert [path.name for path in Path("run/checkpoints").iterdir()] == ["step-000002"]
 print(json.dumps(said), file=sys.stderr)
 """
@@ -131,7 +131,7 @@ def test_files_are_whole_or_as_they_were(disk: Path, tmp_path: Path) -> None:
 
 def test_checkpoint_that_does_not_fit_leaves_the_last_one(disk: Path, tmp_path: Path) -> None:
     model = tiny_models.tiny(tmp_path / "tiny", "qwen3")
-    words = f"{shlex.quote(str(Path(__file__).parent))} {shlex.quote(str(model))}"
+    words = f"{shlex.quote(str(Path(__file__).parents[1] / 'support'))} {shlex.quote(str(model))}"
     (stderr,) = run_on(disk, 200, f"{script(tmp_path, CHECKPOINTS)} {words}", codes=(0,))
     said = json.loads(last_line(stderr))
     assert said.startswith("run/checkpoints: no space left for the checkpoint of step 2 (the last one has ")

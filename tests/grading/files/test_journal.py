@@ -105,7 +105,7 @@ def test_a_cache_keeps_and_distrusts_what_is_broken(tmp_path: Path) -> None:
 MANY = """
 import sys
 from pathlib import Path
-from opsd_rs.grade_journal import Cache
+from opsd_rs.grading.files.cache import Cache
 cache = Cache(Path(sys.argv[1]))
 RESULT = {"passed": True, "text": "x" * 5000, "metadata": {}}
 for turn in range(300):

@@ -20,7 +20,7 @@ from unittest import mock
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILE = ROOT / "python/opsd_rs/data/primer.jsonl"
 LINES = FILE.read_text(encoding="utf-8").splitlines()
 PROBLEMS: list[dict[str, Any]] = [json.loads(line) for line in LINES]

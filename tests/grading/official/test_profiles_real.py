@@ -16,7 +16,7 @@ import pytest
 from lcb_runs import call, run_all, same
 from opsd_rs import Grader
 
-ROWS = Path(__file__).parents[2] / "shared/cases/grader/real/lcb_o1_submissions.jsonl.gz"
+ROWS = Path(__file__).parents[4] / "shared/cases/grader/real/lcb_o1_submissions.jsonl.gz"
 pytestmark = pytest.mark.skipif(not ROWS.exists(), reason=f"no published programs at {ROWS}")
 
 LONG = os.environ.get("OPSD_RS_LONG_TESTS") == "1"

@@ -12,7 +12,7 @@ from opsd_rs import Grade, Grader, Solution
 from opsd_rs.compat.lcb import read_sample, solved
 from opsd_rs.grading import Profile, Sample
 
-EDGE_CASES = Path(__file__).parent / "lcb_edge_cases.jsonl"
+EDGE_CASES = Path(__file__).parents[1] / "data" / "lcb_edge_cases.jsonl"
 """Programs, tests, and what the official runner said: at HEAD 28fef95 (``official``) and, where it differs, with the
 ``testing_util`` of 15808c7 (``official_2025_01``); CPython 3.11."""
 

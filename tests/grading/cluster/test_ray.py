@@ -169,7 +169,7 @@ def test_nothing_outlives_a_killed_driver(cluster: Any) -> None:
         [sys.executable, "-c", script, cluster.address],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[2] / "support",
     )
     assert driver.stdout is not None
     with driver.stdout:

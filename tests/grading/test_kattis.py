@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from opsd_rs import Case, Grader, Problem, Solution
 
-FILE = Path(__file__).parents[2] / "shared/cases/grader/real/kattis_submissions.jsonl.gz"
+FILE = Path(__file__).parents[3] / "shared/cases/grader/real/kattis_submissions.jsonl.gz"
 WANTED = {
     "accepted": {"accepted"},
     "wrong_answer": {"wrong_answer"},
