@@ -14,6 +14,7 @@ from graded import RIGHT
 from small_disk import run_on
 
 PYTHON = shlex.quote(sys.executable)
+SUPPORT = Path(__file__).parents[1] / "support"
 CLI = f"{PYTHON} -m opsd_rs.cli"
 
 WRITERS = """

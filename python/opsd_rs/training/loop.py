@@ -1,7 +1,7 @@
 """On-policy self-distillation, as the paper's algorithm box (arXiv 2605.30070): measure the gap, then train.
 
 ``train`` is the clock: it samples, grades, assembles, distils, follows and syncs, validates and saves. The
-mathematics of a step is in ``update``; what the teacher sees is in ``context``; what a run needs is opened in ``session``.
+mathematics of a step is in ``update``, what the teacher sees in ``context``, what a run needs in ``session``.
 
 Everything a step draws depends on (seed, step) alone, so a run that was killed goes on from its last checkpoint as
 if nothing had happened: the same ``metrics.jsonl`` but for ``seconds``, the same weights to the bit on CPU.
