@@ -305,3 +305,14 @@ def test_a_closed_grader_says_so() -> None:
     grader.close()
     with pytest.raises(OpsdError, match="was closed"):
         one(grader, ADD, RIGHT)
+
+
+def test_a_problem_that_the_supervisor_dropped_is_sent_again() -> None:
+    with Grader(workers=1) as grader:
+        assert grader._backend is not None
+        sent = grader._backend._sent
+        sent.limit = 40
+        problems = [Problem("add", "", (Case(f"{n} 2\n", f"{n + 2}\n"),)) for n in range(20)]
+        for problem in [*problems, *problems[:3]]:
+            assert one(grader, problem, RIGHT).passed
+        assert (len(sent), sent.total_size <= 40) == (5, True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from opsd_rs.base import Ticker
+from opsd_rs.base import MOST_TEST_CHARS, SizedLru, Ticker, num_test_chars
 from opsd_rs.errors import DiskFull
 from opsd_rs.grading.cluster.grader import RayGrader
 from opsd_rs.grading.files.cache import Cache
@@ -26,10 +26,6 @@ from opsd_rs.grading.files.results import Results
 from opsd_rs.grading.files.solutions import read_solutions
 from opsd_rs.grading.grader import Grader
 from opsd_rs.records import CaseResult, Grade, Problem, Solution
-
-KEPT_CHARS = 1 << 28
-"""Tests held in memory between the check of all problems and their grading; the rest are read again."""
-
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Grade))
 _CASE_FIELDS = tuple(field.name for field in dataclasses.fields(CaseResult))
@@ -130,7 +126,7 @@ class _Run:
         self._tally = Tally()
         self._num_done = 0
         self._num_cached = 0
-        self._kept: dict[str, Problem] = {}
+        self._kept = SizedLru[str, Problem](MOST_TEST_CHARS, num_test_chars)
         self._outcomes: dict[int, Outcome] = {}
 
     def __call__(
@@ -191,12 +187,11 @@ class _Run:
         for index, solution in enumerate(self._solutions):
             by_problem.setdefault(solution.problem_id, []).append(index)
         by_key: dict[str, list[int]] = {}
-        num_chars = 0
         for name, places in by_problem.items():
             problem = self._entries[name].open()
-            num_chars += sum(len(test.input) + len(test.output) for test in problem.tests)
-            if num_chars <= KEPT_CHARS:
-                self._kept[name] = problem
+            # Kept for grading are the first problems, not the last: those are graded first.
+            if self._kept.total_size + num_test_chars(problem) <= self._kept.limit:
+                self._kept.put(name, problem)
             theirs = problem_digest(problem)
             for index in places:
                 key = program_key(ours, theirs, self._solutions[index], rule)
@@ -204,15 +199,12 @@ class _Run:
         return by_key
 
     def _open(self, name: str) -> Problem:
-        """The problem; the same object as long as its programs follow each other: the supervisor keeps it so."""
-        if name not in self._kept:
-            self._kept[name] = self._entries[name].open()
-            if self._latest is not None:
-                del self._kept[self._latest]
-            self._latest = name
-        return self._kept[name]
-
-    _latest: str | None = None
+        """The problem; the same object for programs that follow each other, so that it is sent to the grader once."""
+        problem = self._kept.get(name)
+        if problem is None:
+            problem = self._entries[name].open()
+            self._kept.put(name, problem)
+        return problem
 
     def _copies(self, places: Sequence[int], result: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """The result under each of its solutions' names; each is counted when drawn."""
