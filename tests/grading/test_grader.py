@@ -289,7 +289,7 @@ def test_bad_input_is_named(grader: Grader) -> None:
 
 
 def test_levels_that_cannot_be_are_refused() -> None:
-    with pytest.raises(BadInput, match="level = 'S1' is below require = 'S2'"):
+    with pytest.raises(BadInput, match="level = 'S1': is below require = 'S2'"):
         Grader(workers=1, level="S1", require="S2")
     with pytest.raises(BadInput, match="allow_unsandboxed"):
         Grader(workers=1, level="S0")

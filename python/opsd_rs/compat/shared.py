@@ -16,35 +16,33 @@ from typing import Any
 
 from opsd_rs.base import MOST_TEST_CHARS, SizedLru, num_test_chars
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.grading import Grader
+from opsd_rs.grading import Grader, GraderSettings
 from opsd_rs.problems import pairs_cases, pairs_head
 from opsd_rs.records import Grade, Problem
 
 _lock = threading.Lock()
-_graders: dict[str, Grader] = {}
+_graders: dict[GraderSettings, Grader] = {}
 _problems = SizedLru[str, Problem](MOST_TEST_CHARS // 2, num_test_chars)
 """By the text of their row, so that the grader gets the same object for all rollouts of a problem. Half the bound: the
 text of a row is as long as its tests."""
 
 
 def grader(settings: Mapping[str, Any] | None) -> Grader:
-    """This process's grader with these keywords of ``Grader``; training's ``stop`` unless they say otherwise.
+    """This process's grader with these options of ``Grader``; ``stop`` is training's unless given.
 
-    :raises BadInput: a keyword that ``Grader`` does not know, or a value it refuses
+    :raises BadInput: an option that ``Grader`` does not know, or a value it refuses
     """
-    wanted = {"stop": "first-timeout", **(settings or {})}
-    key = json.dumps(wanted, sort_keys=True, default=str)
+    try:
+        wanted = GraderSettings(**{"stop": "first-timeout", **(settings or {})})
+    except TypeError as error:
+        raise BadInput(f"grader settings: {error}") from None
     with _lock:
-        found = _graders.get(key)
+        found = _graders.get(wanted)
         if found is not None and not found.usable:
             found.close()
             found = None
         if found is None:
-            try:
-                found = Grader(**wanted)
-            except TypeError as error:
-                raise BadInput(f"grader settings: {error}") from None
-            _graders[key] = found
+            found = _graders[wanted] = Grader(wanted)
         return found
 
 
@@ -111,6 +109,6 @@ def _forget() -> None:
     _graders = {}
 
 
-_left_alone: list[dict[str, Grader]] = []
+_left_alone: list[dict[GraderSettings, Grader]] = []
 """Kept, so that no finaliser of a forked copy touches what its parent still uses."""
 os.register_at_fork(after_in_child=_forget)

@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from opsd_rs.grading.files.run import grade_files
     from opsd_rs.grading.grader import Grader
     from opsd_rs.grading.official import Profile, Sample, defect, odd_tests
+    from opsd_rs.grading.settings import GraderSettings
 
 __all__ = [
-    "Grader", "Profile", "Sample", "defect", "grade_files", "odd_tests", "report_counts", "report_rows",
+    "Grader", "GraderSettings", "Profile", "Sample", "defect", "grade_files", "odd_tests", "report_counts",
+    "report_rows",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
     "files.report": ["report_counts", "report_rows"],
     "files.run": ["grade_files"],
     "grader": ["Grader"],
     "official": ["Profile", "Sample", "defect", "odd_tests"],
+    "settings": ["GraderSettings"],
 })  # fmt: skip

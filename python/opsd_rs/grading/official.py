@@ -11,13 +11,11 @@ import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from opsd_rs import _core
+from opsd_rs.config import Profile as Profile
 from opsd_rs.records import Problem
-
-Profile = Literal["strict", "lcb-2025-05", "lcb-2025-01"]
-PROFILES: tuple[Profile, ...] = ("strict", "lcb-2025-05", "lcb-2025-01")
 
 MOST_DIGITS = 50_000
 """Longest integer that the official runner reads or writes."""

@@ -168,7 +168,7 @@ class Supervisor:
         texts = [(_utf8(test.input), _utf8(test.output)) for test in problem.tests]
         sizes = [(len(given), len(wanted)) for given, wanted in texts]
         sent = _Sent(problem, next(self._keys), sum(map(sum, sizes)))
-        own = problem.compare and comparator(problem.compare, f"problem {problem.problem_id}: ")
+        own = problem.compare and comparator(problem.compare, f"problem {problem.problem_id}: compare")
         record = {
             "problem_id": problem.problem_id,
             "entry_point": problem.entry_point,

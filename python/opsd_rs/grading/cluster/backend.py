@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from opsd_rs.base import MOST_TEST_CHARS, SizedLru, num_test_chars
+from opsd_rs.config import GraderSettings
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.grading.backend import Mailbox
 from opsd_rs.grading.cluster.node import NodeGrader
@@ -80,10 +81,9 @@ class _Job:
 class Cluster:
     """The backend of ``RayGrader``. Its own thread runs all but ``check``, ``submit``, ``forget`` and ``close``."""
 
-    def __init__(self, ray: Any, address: str, workers: int | None, settings: dict[str, Any]) -> None:
+    def __init__(self, ray: Any, address: str, settings: GraderSettings) -> None:
         self._ray = ray
         self._owner = os.getpid()
-        self._per_node = workers
         self._settings = settings
         self._failure: str | None = None
         self._numbers = itertools.count()
@@ -211,7 +211,7 @@ class Cluster:
                 max_concurrency=1000,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node.name, soft=False),
             )
-            .remote(self._settings, self._per_node, node.cpus)
+            .remote(self._settings, node.cpus)
         )
         self._when_done(node.actor.start.remote(), "started", node.name, node.starts)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 from opsd_rs.base import MOST_TEST_CHARS, SizedLru, num_test_chars, usable_cores
+from opsd_rs.config import GraderSettings
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.grading.grader import Grader
 from opsd_rs.records import Grade, Problem, Solution
@@ -24,9 +26,9 @@ KEPT_NUMBERS = 10_000
 class NodeGrader:
     """The actor's class; ``cluster.backend`` makes an actor of it on every node."""
 
-    def __init__(self, settings: dict[str, Any], workers: int | None, cpus: int) -> None:
-        self._settings = {**settings, "workers": workers or min(cpus, usable_cores())}
-        self._grader = Grader(**self._settings)
+    def __init__(self, settings: GraderSettings, cpus: int) -> None:
+        self._settings = replace(settings, workers=settings.workers or min(cpus, usable_cores()))
+        self._grader = Grader(self._settings)
         self._problems = SizedLru[int, Problem](MOST_TEST_CHARS, num_test_chars)
         self._running: dict[int, asyncio.Task[dict[str, Any]]] = {}
         self._cancelled: OrderedDict[int, None] = OrderedDict()
@@ -78,7 +80,7 @@ class NodeGrader:
             except OpsdError as error:
                 failure = str(error)
                 if grader is self._grader:  # else another job has replaced it already
-                    self._grader = Grader(**self._settings)
+                    self._grader = Grader(self._settings)
                     grader.close()
         metadata = {"message": failure}
         return {

@@ -12,9 +12,10 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from opsd_rs.base import MOST_TEST_CHARS, SizedLru, Ticker, num_test_chars
+from opsd_rs.config import GraderOptions, GraderSettings
 from opsd_rs.errors import DiskFull
 from opsd_rs.grading.cluster.grader import RayGrader
 from opsd_rs.grading.files.cache import Cache
@@ -70,7 +71,8 @@ def grade_files(
     cache: Path | None = None,
     progress: bool = False,
     ray: str | None = None,
-    **settings: Any,
+    settings: GraderSettings | None = None,
+    **options: Unpack[GraderOptions],
 ) -> dict[str, Any]:
     """Grade a solutions file; one result per solution in ``out``, written whole as each finishes.
 
@@ -79,7 +81,7 @@ def grade_files(
     :param resume: go on with the journal of a run that was cut short, or add solutions to a finished one
     :param cache: folder of verdicts shared between runs
     :param ray: address of a Ray cluster that does the work, see :class:`RayGrader`; None: this machine
-    :param settings: keyword arguments of :class:`Grader`
+    :param settings: as for :class:`Grader`, as are the options
     :returns: see ``grade_report.summarise``; also ``num_run`` (programs run now), ``num_resumed``, ``num_cached``,
         ``num_repeated`` (solutions that copy a program's result) and ``files``
     :raises BadInput: a corrupt problem or solution, an unknown problem, an ``out`` that exists without ``resume``
@@ -96,9 +98,9 @@ def grade_files(
         journal = stack.enter_context(Journal(out.with_name(f"{out.name}.journal"), resume=resume))
         grader: Grader | RayGrader
         if ray is None:
-            grader = stack.enter_context(Grader(**settings))
+            grader = stack.enter_context(Grader(settings, **options))
         else:
-            grader = stack.enter_context(RayGrader(ray, **settings))
+            grader = stack.enter_context(RayGrader(ray, settings, **options))
         return run(grader, results, journal, Cache(cache) if cache is not None else None)
 
 
