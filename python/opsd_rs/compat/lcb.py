@@ -73,11 +73,11 @@ def codegen_metrics(
         for _, grade in grader.stream(todo):
             place, number = int(grade.problem_id), grade.sample
             if grade.passed is None:
-                raise OpsdError(
-                    f"sample {place}, generation {number}: could not be graded: {grade.metadata['message']}"
-                )
-            results[place][number] = grade.metadata["official_results"]
-            metadata[place][number] = grade.metadata["official_metadata"]
+                raise OpsdError(f"sample {place}, generation {number}: could not be graded: {grade.message}")
+            assert grade.official_results is not None, "an official profile gives official results"
+            assert grade.official_metadata is not None
+            results[place][number] = list(grade.official_results)
+            metadata[place][number] = dict(grade.official_metadata)
             if debug:
                 print(f"sample {place}, generation {number}: {results[place][number]}")
     texts = [[json.dumps(entry) for entry in metadata[index]] for index in sorted(metadata)]

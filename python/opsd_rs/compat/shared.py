@@ -98,7 +98,7 @@ def share_accepted(grade: Grade) -> float:
 
 def infra_error(grade: Grade) -> OpsdError:
     """The exception for a grade that says nothing about its program."""
-    return OpsdError(f"a program could not be graded, which is no fault of it: {grade.metadata['message']}")
+    return OpsdError(f"a program could not be graded, which is no fault of it: {grade.message}")
 
 
 def _forget() -> None:

@@ -13,15 +13,16 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Unpack
 
 from opsd_rs import __version__
 from opsd_rs.config import GraderOptions, GraderSettings
-from opsd_rs.grading.official import grade_metadata
+from opsd_rs.grading.official import official_fields
 from opsd_rs.grading.settings import wire_settings
 from opsd_rs.grading.stream import Flow
 from opsd_rs.grading.supervisor import Supervisor
-from opsd_rs.records import CaseResult, Grade, Solution
+from opsd_rs.records import CaseResult, Grade, GraderIdentity, Reason, Solution
 
 
 class Grader(Flow[Supervisor]):
@@ -76,8 +77,7 @@ class Grader(Flow[Supervisor]):
         return _core.extract_code(solution.completion, self.settings.extract) or ""
 
     def _grade(self, solution: Solution, found: Mapping[str, Any]) -> Grade:
-        supervisor = self._backend
-        assert supervisor is not None, "a reply without a supervisor"
+        given = solution.code is not None
         return Grade(
             problem_id=solution.problem_id,
             sample=solution.sample,
@@ -85,22 +85,32 @@ class Grader(Flow[Supervisor]):
             verdict=found["verdict"],
             tests=tuple(CaseResult(**test) for test in found["tests"]),
             feedback=found["feedback"],
-            metadata={
-                "sandbox": supervisor.sandbox,
-                "python_version": platform.python_version(),
-                "stop": self.settings.stop,
-                "compare": self.settings.compare,
-                "extract": None if solution.code is not None else self.settings.extract,
-                "message": found["message"],
-                "reason": found["reason"],
-                **grade_metadata(found),
-            },
+            message=found["message"],
+            reason=None if found["reason"] is None else Reason(**found["reason"]),
+            flags=tuple(found["flags"]),
+            **official_fields(found),
+            grader=self._facts_without_extract if given else self._facts,
+        )
+
+    @cached_property
+    def _facts(self) -> GraderIdentity:
+        supervisor = self._backend
+        assert supervisor is not None, "a reply without a supervisor"
+        return GraderIdentity(
+            sandbox=supervisor.sandbox,
+            python_version=platform.python_version(),
+            stop=self.settings.stop,
+            compare=self.settings.compare,
+            extract=self.settings.extract,
             profile=self.settings.profile,
             isolation=self.settings.isolation,
             sandbox_level=supervisor.sandbox_level,
             policy_hash=supervisor.policy_hash,
-            flags=tuple(found["flags"]),
         )
+
+    @cached_property
+    def _facts_without_extract(self) -> GraderIdentity:
+        return replace(self._facts, extract=None)
 
     def _start(self) -> Supervisor:
         from opsd_rs import _core

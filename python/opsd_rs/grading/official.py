@@ -15,7 +15,7 @@ from typing import Any
 
 from opsd_rs import _core
 from opsd_rs.config import Profile as Profile
-from opsd_rs.records import Problem
+from opsd_rs.records import Problem, SecondVerdict
 
 MOST_DIGITS = 50_000
 """Longest integer that the official runner reads or writes."""
@@ -128,33 +128,24 @@ def spelled(text: str) -> str:
         return cut(json.loads(text, parse_int=_Digits))
 
 
-def grade_metadata(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of ``Grade.metadata`` that a reply's official half fills: results, metadata, second profile."""
-    entries: dict[str, Any] = {}
-    if found["official"] is not None:
-        entries["official_results"] = found["official"]["results"]
-        entries["official_metadata"] = metadata(found["official"])
-    if found["also"] is not None:
-        entries["also"] = _also(found["also"])
-    return entries
+def official_fields(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a ``Grade`` that the official part of a reply fills: results, metadata, second profile."""
+    official, also = reply["official"], reply["also"]
+    return {**_official(official), "also": None if also is None else _second(also["profile"], also["grade"])}
 
 
-def _also(also: Mapping[str, Any]) -> dict[str, Any]:
-    """A second profile's verdict. ``passed`` is None where it has none, and then ``message`` says why."""
-    graded = also["grade"]
+def _official(official: Mapping[str, Any] | None) -> dict[str, Any]:
+    if official is None:
+        return {}
+    return {"official_results": tuple(official["results"]), "official_metadata": metadata(official)}
+
+
+def _second(profile: str, graded: Mapping[str, Any]) -> SecondVerdict:
     if "Err" in graded:
-        refusal = {"verdict": None, "passed": None, "message": graded["Err"]}
-        return {"profile": also["profile"], **refusal, "official_results": None, "official_metadata": None}
+        return SecondVerdict(profile, None, None, message=graded["Err"])
     second = graded["Ok"]
-    official = second["official"]
-    return {
-        "profile": also["profile"],
-        "verdict": second["verdict"],
-        "passed": second["passed"],
-        "message": second["message"],
-        "official_results": None if official is None else official["results"],
-        "official_metadata": None if official is None else metadata(official),
-    }
+    official = _official(second["official"])
+    return SecondVerdict(profile, second["verdict"], second["passed"], second["message"], **official)
 
 
 def odd_tests(inputs: Sequence[Any], outputs: Sequence[Any]) -> list[dict[str, Any]]:

@@ -355,14 +355,7 @@ class Cluster:
 def _lost(job: _Job, error: object) -> Grade:
     tests = tuple(CaseResult(index, "not_run") for index in range(len(job.problem.tests)))
     message = f"lost {job.losses} times, last by: {_one_line(error)}"
-    return Grade(
-        job.solution.problem_id,
-        job.solution.sample,
-        None,
-        "infra_error",
-        tests,
-        metadata={"message": message},
-    )
+    return Grade(job.solution.problem_id, job.solution.sample, None, "infra_error", tests, message=message)
 
 
 def check_reachable(address: str) -> None:

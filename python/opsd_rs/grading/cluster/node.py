@@ -82,11 +82,8 @@ class NodeGrader:
                 if grader is self._grader:  # else another job has replaced it already
                     self._grader = Grader(self._settings)
                     grader.close()
-        metadata = {"message": failure}
-        return {
-            "kind": "done",
-            "grade": Grade(problem.problem_id, solution.sample, None, "infra_error", (), metadata=metadata),
-        }
+        lost = Grade(problem.problem_id, solution.sample, None, "infra_error", (), message=failure)
+        return {"kind": "done", "grade": lost}
 
     async def _problem(self, key: int, holder: list[Any]) -> Problem:
         """The problem, kept here so that its grader gets the same object for all its jobs."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from opsd_rs.base import pass_at_k, tally_passed, write_whole
-from opsd_rs.records import Solution
+from opsd_rs.records import Grade, Solution
 
 K_LIST = (1, 5, 10, 20, 40, 50, 75, 100, 125, 150, 200, 500, 1000)
 """The official runner's k, as far as every problem has so many samples."""
@@ -31,30 +31,27 @@ Outcome = tuple[list[Any] | None, str]
 """The result list of a solution, None where it could not be graded, and its metadata as JSON text."""
 
 
-def outcome(result: Mapping[str, Any]) -> Outcome:
-    """What the official runner would list for a result line.
+def outcome(grade: Grade) -> Outcome:
+    """What the official runner would list for a solution.
 
-    >>> outcome({"passed": True, "verdict": "accepted", "metadata": {},
-    ...     "tests": [{"verdict": "accepted", "cpu_seconds": 0.5}]})
+    >>> from opsd_rs.records import CaseResult
+    >>> outcome(Grade("add", 0, True, "accepted", (CaseResult(0, "accepted", cpu_seconds=0.5),)))
     ([True], '{"execution time": 0.5}')
     """
-    if result["passed"] is None:
-        return None, json.dumps(
-            {"error": result["metadata"].get("message", ""), "error_message": "infra_error"}
-        )
-    official = result["metadata"].get("official_results")
-    if official is not None:
-        return list(official), json.dumps(result["metadata"].get("official_metadata", {}))
-    if result["passed"]:
-        seconds = sum(test.get("cpu_seconds") or 0.0 for test in result["tests"])
-        return [True] * len(result["tests"]), json.dumps({"execution time": seconds})
-    code, message = CODES.get(result["verdict"], (-4, "Runtime Error"))
-    about = {"error": result["metadata"].get("message", ""), "error_code": code, "error_message": message}
-    verdicts = [test["verdict"] for test in result["tests"]]
+    if grade.passed is None:
+        return None, json.dumps({"error": grade.message, "error_message": "infra_error"})
+    if grade.official_results is not None:
+        return list(grade.official_results), json.dumps(grade.official_metadata)
+    if grade.passed:
+        seconds = sum(test.cpu_seconds or 0.0 for test in grade.tests)
+        return [True] * len(grade.tests), json.dumps({"execution time": seconds})
+    code, message = CODES.get(grade.verdict, (-4, "Runtime Error"))
+    about = {"error": grade.message, "error_code": code, "error_message": message}
+    verdicts = [test.verdict for test in grade.tests]
     passes = next((n for n, verdict in enumerate(verdicts) if verdict != "accepted"), len(verdicts))
     if message == "Error during testing":
         return [code], json.dumps(about)
-    first = next((verdict for verdict in verdicts[passes:] if verdict != "not_run"), result["verdict"])
+    first = next((verdict for verdict in verdicts[passes:] if verdict != "not_run"), grade.verdict)
     return [True] * passes + [CODES.get(first, (-4, ""))[0]], json.dumps(about)
 
 
