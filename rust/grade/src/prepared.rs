@@ -9,7 +9,7 @@ use opsd_sandbox::{Entry, Input, Limits};
 use crate::compare::Comparator;
 use crate::compare::value::Value;
 use crate::feedback::Shown;
-use crate::types::case::Profile;
+use crate::types::choices::Profile;
 use crate::types::official::OfficialTask;
 use crate::types::verdict::{Outcome, Verdict};
 

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use crate::extract::Rule;
 use crate::feedback::Feedback;
-use crate::types::case::{CompareSpec, Isolation, Profile, Stop};
+use crate::types::case::CompareSpec;
+use crate::types::choices::{Isolation, Profile, Stop};
 
 /// Limits given for all problems; each one that is set takes the place of the problem's own or of the default.
 #[derive(Debug, Clone, Default, Deserialize)]

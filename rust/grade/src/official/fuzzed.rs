@@ -12,7 +12,8 @@ use super::value::{Equal, Typed};
 use crate::compare::value::Value;
 use crate::feedback::{Feedback, Style};
 use crate::prepared::Prepared;
-use crate::types::case::{Case, Problem, Profile};
+use crate::types::case::{Case, Problem};
+use crate::types::choices::Profile;
 use crate::types::official::{OfficialTask, Quirks};
 use crate::types::verdict::Verdict;
 

@@ -21,7 +21,7 @@ use crate::compare::checker::CheckerSandbox;
 use crate::feedback::Feedback;
 use crate::prepared::Prepared;
 use crate::settings::Settings;
-use crate::types::case::{Isolation, Stop};
+use crate::types::choices::{Isolation, Stop};
 use crate::types::ends::SIGKILL;
 use crate::types::verdict::{Judged, Outcome, Verdict};
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::types::case::Profile;
+use crate::types::choices::Profile;
 use crate::types::official::Official;
 use crate::types::reason::Reason;
 use crate::types::verdict::{Outcome, Verdict};

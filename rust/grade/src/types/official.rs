@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::types::case::Profile;
+use crate::types::choices::Profile;
 
 /// What the official runner's form of a problem can hold and ours cannot. All of it is worked out by the caller, which
 /// has Python's own words for what is wrong.
