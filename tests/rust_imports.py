@@ -125,7 +125,7 @@ class Crate:
             end = item_end(code, found.start())
             body = re.sub(r"\bsuper::", "self::", code[found.start() : end])
             code = code[: found.start()] + body.ljust(end - found.start()) + code[end:]
-        source = Source(USE.sub(" ", code))
+        source = Source(re.sub(r"\bmod\s+\w+;", "", USE.sub(" ", code)))
         for found in USE.finditer(code):
             for path, name in expanded(found["tree"]):
                 source.uses.append((path, name, found["public"] is not None))
