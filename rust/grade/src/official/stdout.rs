@@ -1,6 +1,6 @@
-//! The official comparison of standard output, with the words that go into the metadata.
+//! The official comparison of standard output, with the message that goes into the metadata.
 //!
-//! The same rules as `compare`, and one more: a signalling NaN that is compared with a number ends the whole program.
+//! The same rules as `compare::official`, and one more: comparing a signalling NaN with a number ends the whole program.
 
 use super::text::cut;
 use crate::compare::decimal::Decimal;
@@ -10,7 +10,7 @@ use crate::compare::official::{Tokens, strip};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Compared {
     Same,
-    /// The runner's words.
+    /// The runner's message.
     Differs(Vec<u8>),
     /// Comparing raised.
     Raises,
@@ -19,7 +19,7 @@ pub(super) enum Compared {
 pub(super) fn compare(actual: &[u8], expected: &[u8]) -> Compared {
     let (actual, expected) = (strip(actual), strip(expected));
     if actual == expected {
-        return Compared::Same; // `nan` equals `nan` as text, too
+        return Compared::Same; // `nan` equals `nan` as text too
     }
     let end = |byte: &u8| *byte == b'\n';
     if actual.split(end).count() != expected.split(end).count() {
@@ -51,7 +51,7 @@ fn is_signalling(token: &[u8]) -> bool {
 }
 
 /// Whether both lines are made of Decimals and Python's `==`, which stops at the first difference, holds for the two
-/// lists. None: it raises. Nothing is kept, and the actual line is followed no further than the expected one goes: it
+/// lists. None: it raises. Nothing is stored, and the actual line is read no further than the expected one: it
 /// may have millions of tokens.
 fn same_numbers(left: &[u8], right: &[u8]) -> Option<bool> {
     let count = Tokens(right).count();
@@ -59,7 +59,7 @@ fn same_numbers(left: &[u8], right: &[u8]) -> Option<bool> {
         return Some(false);
     }
     let signals = |value: &Decimal, token| matches!(value, Decimal::Nan) && is_signalling(token);
-    let mut found = None; // at the first pair that is not equal; what follows must be numbers all the same
+    let mut found = None; // at the first pair that is not equal; what follows must still be numbers
     for (left, right) in Tokens(left).zip(Tokens(right)) {
         let (Some(one), Some(other)) = (Decimal::parse(left), Decimal::parse(right)) else {
             return Some(false);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_runners_words() {
+    fn the_runners_messages() {
         for (actual, expected, want) in [
             ("6\n\n", "6", "Same"),
             ("1.0 2\nx", "1 2.0\nx", "Same"),
