@@ -33,74 +33,50 @@
 //! by other means than solving the problem. Run as root with an interpreter under root's home, programs stay user 0
 //! without capabilities: the filters hold, a second line of defence is missing. Machines without Landlock are refused.
 //!
-//! Where to read: `child` (the isolation, in order), `policy` (which calls), `run` (one test), `harness.py` (a
-//! program's world).
+//! Where to read: `zygote/seal` and `zygote/child` (the isolation, in order), `isolation/seccomp/policy` (which calls),
+//! `driver/run` (one test), `python/harness.py` (a program's world).
 
-mod arguments;
-mod bpf;
-mod calls;
-mod child;
-mod clocks;
-mod converse;
-mod delegation;
 mod driver;
-mod fingerprint;
-mod flavours;
-mod governor;
-mod group;
-mod handle;
-mod huge;
-mod input;
-mod jail;
-mod ladder;
-mod landlock;
-mod level;
+mod error;
+mod isolation;
+mod levels;
 mod limits;
-mod lists;
-mod namespaces;
-mod output;
-mod plan;
-mod policy;
-mod probe;
-mod proof;
-mod readable;
-mod rehearsal;
-mod report;
-mod run;
-mod spawn;
 mod sys;
+mod types;
 mod wire;
 mod zygote;
 
-pub use child::{Step as ChildStep, next_step, next_test};
-pub use converse::{OfficialProgram, Step};
-pub use driver::Sandbox;
-pub use flavours::Sandboxes;
-pub use governor::Governor;
-pub use input::Input;
-pub use ladder::{Rung, choose, climb};
-pub use level::Level;
-pub use limits::Limits;
-pub use plan::{
-    End, Entry, Error, Facts, Flavour, Frame, Go, Layer, Limit, Options, Program, TestRun,
-};
-pub use probe::{LayerStatus, probe};
-pub use readable::Readable;
+pub use driver::input::Input;
+pub use driver::memory::Governor;
+pub use driver::options::{Facts, Flavour, Options};
+pub use driver::pool::Sandboxes;
 #[cfg(fuzzing)]
-pub use report::check as check_any_report;
-pub use zygote::Zygote;
+pub use driver::report::check as check_any_report;
+pub use driver::sandbox::Sandbox;
+pub use driver::steps::{OfficialProgram, Step};
+pub use error::Error;
+pub use levels::ladder::{Rung, choose, climb};
+pub use levels::probe::{LayerStatus, probe};
+pub use limits::Limits;
+pub use types::layer::Layer;
+pub use types::level::Level;
+pub use types::outcome::{End, Frame, Go, Limit, TestRun};
+pub use types::program::{Entry, Program};
+pub use zygote::child::{Step as ChildStep, next_step, next_test};
+pub use zygote::readable::Readable;
+pub use zygote::serve::Zygote;
 
 /// The Python half, run by the zygote's interpreter and inherited by every child; `serve(zygote, site_packages)` is
 /// the zygote's life.
-pub const HARNESS: &str = include_str!("harness.py");
+pub const HARNESS: &str = include_str!("../python/harness.py");
 /// What the harness imports, in this order: what comes first of all, imports that go another way than through folders,
 /// what the zygote runs before anything else, the plain spelling of a value, what is reset between tests.
 pub const MODULES: [(&str, &str); 5] = [
-    ("opsd_start", include_str!("start.py")),
-    ("opsd_importing", include_str!("importing.py")),
-    ("opsd_rehearse", include_str!("rehearse.py")),
-    ("opsd_spell", include_str!("spell.py")),
-    ("opsd_world", include_str!("world.py")),
+    ("opsd_start", include_str!("../python/start.py")),
+    ("opsd_importing", include_str!("../python/importing.py")),
+    ("opsd_rehearse", include_str!("../python/rehearse.py")),
+    ("opsd_spell", include_str!("../python/spell.py")),
+    ("opsd_world", include_str!("../python/world.py")),
 ];
 /// What a zygote of an official flavour has besides, in this order.
 pub const OFFICIAL_MODULES: [(&str, &str); 4] = [

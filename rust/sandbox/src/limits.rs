@@ -1,5 +1,8 @@
 //! What one test may use. Every limit here is enforced from outside the program's process.
 
+/// Bytes of earlier tests' output that may stay in an output file; one that has grown beyond this starts again.
+pub(crate) const LONGEST_PAST: u64 = 64 << 10;
+
 /// Limits of one test of one program.
 ///
 /// Time is CPU time of the program's process: unlike wall time it does not depend on who else uses the machine.

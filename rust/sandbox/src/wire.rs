@@ -63,6 +63,9 @@ pub(crate) const LONGEST_HERE: usize = 8 << 10;
 /// Exit code of a child whose set-up failed: an infrastructure fault.
 pub(crate) const SETUP_FAILED: i32 = 97;
 
+/// What the text in the report file of such a child begins with: no program's text does.
+pub(crate) const FAILED: char = '\u{1}';
+
 /// Exit code of a child that could not write its report: its program has seen to that.
 pub(crate) const NO_REPORT: i32 = 98;
 

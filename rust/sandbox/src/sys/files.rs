@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, c_long};
 
-use super::{Sys, call, check, owned};
+use super::result::{Sys, call, check, owned};
 
 /// An anonymous file in memory, close-on-exec.
 pub(crate) fn memfd(name: &std::ffi::CStr) -> Sys<OwnedFd> {

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::ptr::{copy_nonoverlapping, null_mut};
 
-use super::Sys;
+use super::result::Sys;
 
 /// What one entry of a page table can map where the kernel has huge pages of that size.
 pub(crate) const HUGE: usize = 2 << 20;

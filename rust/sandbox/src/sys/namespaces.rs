@@ -7,7 +7,8 @@ use std::ptr::{null, null_mut};
 
 use libc::{c_int, c_long, c_ulong};
 
-use super::{Sys, check};
+use super::result::{Sys, check};
+use super::sockets;
 
 /// Leaves the given namespaces for new ones (`CLONE_NEW*`). Needs a process with one thread for a user namespace.
 pub(crate) fn unshare(kinds: c_int) -> Sys<()> {
@@ -73,7 +74,7 @@ pub(crate) fn fork_init((ours, theirs): (OwnedFd, OwnedFd)) -> Sys<()> {
     }
     drop(theirs);
     let mut byte = [0; 1];
-    match super::receive(ours.as_raw_fd(), &mut byte, &mut [-1; super::MAX_FDS])? {
+    match sockets::receive(ours.as_raw_fd(), &mut byte, &mut [-1; sockets::MAX_FDS])? {
         (1, _) => Ok(()),
         _ => Err(io::Error::other("the init of the pid namespace died")),
     }
@@ -92,7 +93,7 @@ unsafe fn reap_until_killed(parents: RawFd, own: RawFd) -> ! {
         libc::sigprocmask(libc::SIG_BLOCK, &raw const signals, null_mut());
         // Whoever died before the line above cannot hear this any more; getppid() is 0 here, dead or not.
         libc::close(parents);
-        if super::send(own, b"1", &[]).is_err() {
+        if sockets::send(own, b"1", &[]).is_err() {
             libc::_exit(0);
         }
         libc::syscall(libc::SYS_close_range, 0u32, u32::MAX, 0u32);

@@ -7,7 +7,7 @@ use std::ptr::null;
 
 use libc::{c_int, c_long};
 
-use super::{Sys, check, owned};
+use super::result::{Sys, check, owned};
 
 /// A handle that cannot come to mean another process. The pid must not have been reaped yet.
 pub(crate) fn pidfd(pid: i32) -> Sys<OwnedFd> {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libc::{c_int, c_long, sock_filter};
 
-use super::{Sys, check, owned};
+use super::result::{Sys, check, owned};
 
 /// Sets one resource limit of this process, soft and hard.
 pub(crate) fn rlimit(resource: u32, soft: u64, hard: u64) -> Sys<()> {
@@ -62,12 +62,6 @@ pub(crate) fn knows_action(action: u32) -> bool {
             &raw const action,
         ) == 0
     }
-}
-
-/// Raw system call with integer arguments, for the few that need no pointers.
-pub(crate) fn call(number: c_long, a: u64, b: u64, c: u64) -> Sys<c_long> {
-    // SAFETY: callers pass integers only.
-    check(unsafe { libc::syscall(number, a, b, c) })
 }
 
 /// `landlock_create_ruleset`: the ABI version, or a new rule set.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libc::{c_long, pollfd};
 
-use super::{Sys, check};
+use super::result::{Sys, check};
 
 /// A pair of connected sockets that keep message borders, close-on-exec.
 pub(crate) fn socket_pair() -> Sys<(OwnedFd, OwnedFd)> {
