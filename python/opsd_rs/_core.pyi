@@ -13,9 +13,9 @@ __all__ = [
     "Sandbox",
     "all_plain_json",
     "as_official_function",
-    "climb",
     "extract_code",
     "probe",
+    "probe_levels",
     "same_output",
     "same_value",
     "sandbox_zygote",
@@ -116,7 +116,7 @@ class Sandbox:
     def pid(self) -> int: ...
     def describe(self) -> str: ...
 
-def climb(python: str | Path, core: str | Path) -> list[tuple[str, bool, str, str]]:
+def probe_levels(python: str | Path, core: str | Path) -> list[tuple[str, bool, str, str]]:
     """Every level of isolation tried on this machine, best first: (level, holds, detail, policy)."""
 
 def probe() -> list[tuple[str, bool, bool, str]]:

@@ -1,6 +1,6 @@
 //! Which level of isolation this grader works at: chosen and proved before the first program.
 
-use opsd_sandbox::{Flavour, Governor, Level, Options, Rung, Sandbox, choose};
+use opsd_sandbox::{Flavour, Governor, Level, LevelReport, Options, Sandbox, choose};
 
 use crate::case::Settings;
 use crate::error::Error;
@@ -9,7 +9,7 @@ use crate::error::Error;
 ///
 /// # Errors
 /// The level asked for does not hold here, in the sandbox's words, or is none.
-pub(crate) fn ready(settings: &Settings) -> Result<(Options, Rung, Sandbox), Error> {
+pub(crate) fn ready(settings: &Settings) -> Result<(Options, LevelReport, Sandbox), Error> {
     let named = |name: &str| Level::parse(name).ok_or_else(|| Error::Level(name.to_owned()));
     let wanted = settings.level.as_deref().map(named).transpose()?;
     let require = named(&settings.require)?;

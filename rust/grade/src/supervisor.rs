@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use opsd_sandbox::{Options, Rung, Sandbox, Sandboxes};
+use opsd_sandbox::{LevelReport, Options, Sandbox, Sandboxes};
 
 use crate::case::{Settings, Solution};
 use crate::comparator::Comparator;
@@ -81,7 +81,7 @@ fn serve(
 
 fn attend(
     settings: &Settings,
-    (options, rung, first): (Options, Rung, Sandbox),
+    (options, rung, first): (Options, LevelReport, Sandbox),
     comparator: &Comparator,
     mut stream: UnixStream,
     replies: &Arc<Mutex<UnixStream>>,

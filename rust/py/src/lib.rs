@@ -1,4 +1,4 @@
-//! `opsd_rs._core`: the door between Python and the Rust crates. Extract, detach, call, convert; no logic.
+//! `opsd_rs._core`: the bindings between Python and the Rust crates. Extract, detach, call, convert; no logic.
 
 mod assemble;
 mod crossing;
@@ -16,5 +16,5 @@ mod _core {
         all_plain_json, as_official_function, extract_code, same_output, same_value, supervise,
     };
     #[pymodule_export]
-    use crate::sandbox::{PySandbox, climb, probe, sandbox_zygote};
+    use crate::sandbox::{PySandbox, probe, probe_levels, sandbox_zygote};
 }

@@ -1,4 +1,4 @@
-//! The sandbox across the door: the zygote's half, which its own interpreter calls, and one warm sandbox to drive.
+//! Bindings of the sandbox: the zygote's half, which its own interpreter calls, and one warm sandbox.
 #![expect(clippy::needless_pass_by_value)] // arguments arrive owned
 
 use std::ffi::CString;
@@ -24,7 +24,7 @@ impl From<Error> for Crossed {
     }
 }
 
-/// What the harness calls. One per zygote process; a child inherits it.
+/// What the harness calls. One for each zygote process, inherited by its children.
 #[pyclass(unsendable, name = "Zygote")]
 struct PyZygote(opsd_sandbox::Zygote);
 
@@ -51,14 +51,14 @@ impl PyZygote {
         sealed.map_err(PyRuntimeError::new_err)
     }
 
-    /// Returns in a process of a program's own, with the interpreter lock held as before: it has one thread. The
-    /// program's text, and the bytes that a file of its own may have.
+    /// Returns in a new process for each program, with the interpreter lock held as before: it has one thread. The
+    /// program's text, and the largest size of a file that it may write.
     fn next_program(&mut self) -> (String, u64) {
         let (text, file_bytes) = self.0.next_program();
         (String::from_utf8_lossy(&text).into_owned(), file_bytes)
     }
 
-    /// Programs start threads: they go on while their main thread waits here.
+    /// Detaches: threads that the program has started continue while the main thread waits here.
     #[staticmethod]
     fn next_test(py: Python<'_>, done: Option<u64>, report: &[u8]) -> u64 {
         py.detach(|| opsd_sandbox::next_test(done, report))
@@ -76,7 +76,7 @@ impl PyZygote {
     }
 }
 
-/// Become a zygote: for the interpreter that `Sandbox` starts, and nobody else. Does not return.
+/// Become a zygote: only for the interpreter that `Sandbox` starts. Does not return.
 #[pyfunction]
 pub(crate) fn sandbox_zygote(
     py: Python<'_>,
@@ -228,9 +228,9 @@ fn named(level: &str) -> Result<Level, Crossed> {
         .ok_or_else(|| Crossed::Bad(format!("no level {level:?}; there are {known}")))
 }
 
-/// Every level tried on this machine, best first: a list of (level, holds, detail, policy).
+/// Tries every level on this machine, best first: a list of (level, holds, detail, policy).
 #[pyfunction]
-pub(crate) fn climb(
+pub(crate) fn probe_levels(
     py: Python<'_>,
     python: PathBuf,
     core: PathBuf,
@@ -245,9 +245,18 @@ pub(crate) fn climb(
         governor: None,
         without: Vec::new(),
     };
-    let rungs = crossing(py, || Ok::<_, Crossed>(opsd_sandbox::climb(&options)))?;
-    let row = |rung: opsd_sandbox::Rung| (rung.level.name(), rung.holds, rung.detail, rung.policy);
-    Ok(rungs.into_iter().map(row).collect())
+    let reports = crossing(py, || {
+        Ok::<_, Crossed>(opsd_sandbox::probe_levels(&options))
+    })?;
+    let row = |report: opsd_sandbox::LevelReport| {
+        (
+            report.level.name(),
+            report.holds,
+            report.detail,
+            report.policy,
+        )
+    };
+    Ok(reports.into_iter().map(row).collect())
 }
 
 /// What this machine offers: a list of (name, required, available, detail).

@@ -1,8 +1,8 @@
 """The Python half of the sandbox: warms the zygote up, then, after each fork, runs one program test by test.
 
 Nothing here holds an expected output. Once a program has started, nothing in its process is trusted, this code
-included; a report only ever says how the program itself ended. What the code below does is keep *honest* programs
-apart from each other's leavings, and give them the same world in every run.
+included; a report only says how the program itself ended. The code below keeps *honest* programs free from
+what earlier ones left behind, and gives them the same state in every run.
 
 ``core`` (the Rust half) offers ``seal`` and ``next_program`` in the zygote, ``next_test`` in the child.
 """
@@ -28,8 +28,8 @@ from opsd_spell import NoForm, TooLarge, encode
 from opsd_start import register_at_fork as _register_at_fork
 from opsd_world import SOURCE, World
 
-# Programs get these for nothing: imported once, inherited by every fork. Rarer ones with a shared object of their own
-# (hashlib has three) are left to the programs: its mappings would make every fork dearer.
+# Imported once and inherited by every fork, so that they cost programs nothing. Programs import rarer modules with
+# shared objects (hashlib has three) themselves: the mappings would make every fork more expensive.
 # fmt: off
 WARM = [
     "__future__", "abc", "ast", "bisect", "calendar", "collections", "collections.abc", "copy", "dataclasses",
@@ -41,7 +41,7 @@ STARRED = [
     "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics", "itertools",
     "functools", "operator", "io", "sys", "json", "builtins", "typing",
 ]
-# A source that uses none of these can only see the names of the prelude that it spells out.
+# A source that uses none of these can only see the names of the prelude that it contains.
 LOOKS_AROUND = {
     "__dict__", "__globals__", "__import__", "_getframe", "compile", "dir", "eval", "exec", "f_globals", "f_locals",
     "get_type_hints", "globals", "import_module", "inspect", "locals", "modules", "solution", "vars",
@@ -52,16 +52,16 @@ PRELUDE = {}
 LONGEST_MESSAGE = 4000  # characters; the Rust half cuts at 4096 bytes
 FUNCTION_RECURSION_LIMIT = 50_000  # LiveCodeBench's, for function calls
 
-# Taken now: a program may replace what these names mean later.
+# Saved now: a program may replace what these names mean later.
 _type, _len, _dumps, _loads, _words = type, len, json.dumps, json.loads, re.compile(r"\w+").findall
 _pread, _exit, _print = os.pread, os._exit, print
 
 
-# Address space to report in after a MemoryError, never touched. Not a shared mapping: all children would share it.
+# Address space to use for the report after a MemoryError, never written. Not shared: all children would share it.
 RESERVE = [bytes(1 << 20)]
 FINISHED = b'{"end":"finished"}'
 OUT_OF_MEMORY = {"end": "raised", "kind": "MemoryError", "message": "", "frames": []}
-OUT_OF_MEMORY_EXIT = 96  # not even the report fitted
+OUT_OF_MEMORY_EXIT = 96  # not even the report fits
 
 
 # --- one test -------------------------------------------------------------------------------------------------
@@ -91,12 +91,12 @@ def show(error):
     tb = error.__traceback__
     while tb is not None and tb.tb_frame.f_code.co_filename != SOURCE:
         tb = tb.tb_next
-    with contextlib.suppress(BaseException):  # a broken __str__ or sys.stderr is the program's own loss
+    with contextlib.suppress(BaseException):  # a broken __str__ or sys.stderr is the program's own fault
         traceback.print_exception(_type(error), error, tb)
 
 
 def exit_report(error):
-    """What ``sys.exit`` asked for, as the interpreter reads it."""
+    """The report for a ``sys.exit``, with the code that the interpreter would use."""
     code = error.code
     if code is None:
         return {"end": "finished"}
@@ -108,7 +108,7 @@ def exit_report(error):
 
 
 def guarded(step):
-    """Runs a step of the program and turns however it ends into a report."""
+    """Runs a step of the program and turns its end, normal or not, into a report."""
     try:
         return step()
     except SystemExit as error:
@@ -122,8 +122,8 @@ def guarded(step):
         return {"end": "blocked", "module": module} if module else describe(error)
 
 
-def wind_up():
-    """What the interpreter does at its end: waits for threads, runs atexit functions."""
+def run_exit_handlers():
+    """What the interpreter does at exit: waits for threads, runs atexit functions."""
     if _len(threading._active) > 1 or threading._limbo or threading._threading_atexits:
         join_threads()
     atexit._run_exitfuncs()
@@ -140,7 +140,7 @@ def join_threads():
         for thread in rest:
             thread.join()
     if "concurrent.futures.thread" in sys.modules:
-        sys.modules["concurrent.futures.thread"]._shutdown = False  # its atexit callback closed it for good
+        sys.modules["concurrent.futures.thread"]._shutdown = False  # its atexit callback closed it
 
 
 def flush(streams):
@@ -162,7 +162,7 @@ class Program:
 
     def compile(self):
         if self.entry:
-            # All 600 names would cost more than most programs: each one's reference count is a write.
+            # All 600 names would cost more than most programs do: each reference count is a write.
             words = set(_words(self.source))
             narrow = self.source.isascii() and words.isdisjoint(LOOKS_AROUND)
             self.prelude = {w: PRELUDE[w] for w in words if w in PRELUDE} if narrow else PRELUDE
@@ -187,7 +187,7 @@ class Program:
         if self.entry:
             try:
                 arguments = read_arguments()
-            except Exception as error:  # whether it is the problem's fault is not said here
+            except Exception as error:  # the driver decides whether the problem is at fault
                 return describe(error), None
         if self.code is None and self.compile_error is None:
             failure = guarded(self.compile)
@@ -209,10 +209,10 @@ class Program:
             report = guarded(lambda: exec(self.code, module.__dict__))
         if report is OUT_OF_MEMORY:
             module.__dict__.clear()
-        ending = guarded(wind_up)
-        sys.setrecursionlimit(FUNCTION_RECURSION_LIMIT)  # a program may have left a tiny one
+        ending = guarded(run_exit_handlers)
+        sys.setrecursionlimit(FUNCTION_RECURSION_LIMIT)  # the program may have set a tiny one
         if report is None or report["end"] == "finished":
-            exited = {"end": "exited", "code": 0}  # a function that leaves by sys.exit(0) has given no answer
+            exited = {"end": "exited", "code": 0}  # a function that calls sys.exit(0) has returned no answer
             report = ending or (exited if self.entry and not result else {"end": "finished"})
         value, report = self.spell(result, report)
         result.clear()
@@ -241,7 +241,7 @@ class Program:
         if not result or report["end"] != "finished":
             return None, report
         try:
-            sys.set_int_max_str_digits(0)  # the program's own limit on digits does not bind our spelling
+            sys.set_int_max_str_digits(0)  # the program's own limit on digits does not apply here
             return encode(result[0], self.most_bytes), {"end": "finished", "value": True}
         except NoForm as error:
             note = f"the returned value has no JSON form: {error}"
@@ -253,7 +253,7 @@ class Program:
 
 
 def read_arguments():
-    """A test's arguments: one JSON value a line. Python's own spelling limit does not apply to the problem's data."""
+    """A test's arguments: one JSON value a line. Python's limit on digits does not apply to the problem's data."""
     text = _pread(0, os.fstat(0).st_size, 0).decode()
     os.lseek(0, 0, os.SEEK_END)
     digits = sys.get_int_max_str_digits()
@@ -268,7 +268,7 @@ def read_arguments():
 
 
 def run(core, world, text, file_bytes):
-    """The life of a program's process: one test after the other until nobody asks for more."""
+    """The main loop of a program's process: one test after the other. Never returns; the driver kills it."""
     most_bytes = file_bytes - (64 << 10)
     program = Program(core, text, most_bytes if most_bytes > 0 else 16 << 20)
     world.watch(text)
@@ -283,22 +283,22 @@ def written(report, value):
     return header + b"\n" + value.encode() if value else header + b"\n"
 
 
-KEPT = []  # what fills the pools
+KEPT = []  # the objects that fill the pools
 
 
-def fill_up():
-    """Fills the interpreter's half-used pools of small blocks, so that children take theirs from fresh ones, in a row:
-    a few free blocks here and there would each cost a page. A pool is 16 KiB, its first block lies behind 48 bytes."""
+def fill_pools():
+    """Fills the interpreter's partly used pools of small blocks, so that children allocate from new, adjacent pools:
+    free blocks in scattered pools would each cost a page. A pool is 16 KiB; its first block is at byte 48."""
     for size in range(16, 513, 16):
         for number in range(20_000):
             block = object() if size == 16 else complex(1, number) if size == 32 else bytes(size - 33)
             if id(block) & 0x3FFF == 48:
-                break  # a fresh one, given back by and by
+                break  # a new pool; the block is freed again
             KEPT.append(block)
 
 
 def serve(core, site_packages, packages, with_numpy):
-    """The zygote's life: warm up, seal, fork on request. A child never returns from here."""
+    """The zygote's main function: warm up, seal, fork on request. A child never returns from here."""
     sys.path[:] = [p for p in sys.path if os.path.isdir(p)] + site_packages  # noqa: PTH112
     library = os.path.dirname(os.__file__)  # noqa: PTH120
     opsd_importing.install(packages)
@@ -317,7 +317,7 @@ def serve(core, site_packages, packages, with_numpy):
         opsd_importing.block(site_packages)
     official = sys.modules.get("opsd_official")
     for name in [name for name in sys.modules if name.startswith("opsd_")]:
-        del sys.modules[name]  # no program's business
+        del sys.modules[name]  # programs must not find it
     if official:
         module = official.prepare(PRELUDE)
         begin = lambda text, _: official.child(core, text, module)  # noqa: E731
@@ -326,10 +326,10 @@ def serve(core, site_packages, packages, with_numpy):
         opsd_rehearse.rehearse(Program, written, core, world)
         begin = lambda text, file_bytes: run(core, world, text, file_bytes)  # noqa: E731
     gc.collect()
-    fill_up()
+    fill_pools()
     core.seal(library, sys.base_prefix, site_packages, packages)
     gc.freeze()  # a collection in a child would copy every page
-    bytes(1 << 16)  # glibc joins its small free chunks at the first large request: now, not in every child
+    bytes(1 << 16)  # makes glibc merge its small free chunks now, not in every child
     text, file_bytes = core.next_program()  # from here on in a process of its own
     try:
         if "native_id" in text:

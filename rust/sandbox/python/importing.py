@@ -1,14 +1,14 @@
 """Imports that do not go through the folders of ``sys.path``: single packages, and modules that cannot be loaded.
 
-In: folders of packages that programs may use. Out: finders on ``sys.meta_path``. A package found this way brings none
-of its neighbours along: what else is installed beside numpy stays unreadable.
+Takes folders of packages that programs may use and puts finders on ``sys.meta_path``. Only the package itself can be
+imported: what else is installed beside numpy stays unreadable.
 """
 
 import importlib.util
 import os
 import sys
 
-# Where nothing can be opened later, these are imported beforehand besides the usual ones.
+# Imported in advance too if nothing can be opened later.
 # fmt: off
 EARLY = [
     "array", "asyncio", "base64", "binascii", "bz2", "cProfile", "cmath", "cmd", "codecs", "colorsys",
@@ -43,11 +43,11 @@ class Packages:
 
 
 class ImportBlocked(ImportError):
-    """The module exists; at this level nothing can be loaded any more."""
+    """The module exists, but nothing can be loaded any more at this level."""
 
 
 class Blocker:
-    """Stands before the finders that read files. What they would have found is named, the rest left to them."""
+    """Comes before the finders that read files, and raises for every module that they could find."""
 
     def __init__(self, folders):
         self.names = set(sys.stdlib_module_names)
@@ -65,15 +65,15 @@ def install(packages):
 
 
 def block(site_packages):
-    """From now on an import that would have to open a file says so. The last step before the zygote seals itself."""
+    """From now on an import that would open a file raises. The last step before the zygote seals itself."""
     blocker = Blocker(site_packages)
     blocker.names |= sys.meta_path[-1].inits.keys()
-    # After the finders of built-in and frozen modules, which open nothing.
+    # After the finders of built-in and frozen modules, which open no file.
     sys.meta_path.insert(2, blocker)
 
 
 def blocked(error):
-    """Name of the module whose import was blocked, if that is how the exception came about."""
+    """Name of the module whose blocked import caused the exception, if that is the cause."""
     for _ in range(20):
         if error is None:
             return None

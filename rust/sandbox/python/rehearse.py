@@ -1,5 +1,7 @@
-"""Programs of our own, run in the zygote before anything else: what the interpreter learns on the way (code made
-special, methods found, symbols bound) every child then has. Else each would learn it anew and copy a page each time.
+"""What the zygote runs before it seals itself: programs of the usual kinds, each several times.
+
+What the interpreter learns on the way (specialised code, method caches, bound symbols) all children then share.
+Otherwise each child would learn it itself and copy a page each time.
 """
 
 import json
@@ -7,7 +9,7 @@ import linecache
 import os
 import sys
 
-ROUNDS = 2  # more make the children hardly any quicker
+ROUNDS = 2  # more rounds hardly make children faster
 STDIN = """\
 import sys
 from collections import defaultdict, deque
@@ -45,7 +47,7 @@ BROKEN = "def f(x):\n    return y\nif __name__ == '__main__':\n    f(int(input()
 
 
 def rehearse(program_class, written, core, world):
-    """Runs each program on two tests, several times over; standard output is the null device here. Leaves no trace."""
+    """Runs each program on two tests, several times; standard output is the null device here. Leaves no trace."""
     main, null = sys.modules["__main__"], os.dup(0)
     for entry, source, text in TESTS * ROUNDS:
         program = program_class(core, f"{entry}\n{source}", 1 << 20)

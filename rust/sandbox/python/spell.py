@@ -1,7 +1,6 @@
-"""A returned value as JSON text, for the program's process: exact types, budgets on nodes, depth and bytes.
+"""Serialises a returned value as JSON text in the program's process: exact types, limits on nodes, depth and bytes.
 
-It is a guard against running away, not a border of trust: it runs beside the program, which can do with its own
-answer what it likes.
+The limits stop honest mistakes; they are not a security boundary: a program can do anything to its own answer.
 """
 
 import itertools
@@ -11,7 +10,7 @@ import sys
 MOST_NODES = 4_000_000
 DEEPEST = 1000
 
-# Taken now: a program may replace what these names mean later.
+# Saved now: a program may replace what these names mean later.
 _type, _mro, _len = type, type.__dict__["__mro__"].__get__, len
 _quote, _dumps, _chain = json.encoder.encode_basestring_ascii, json.dumps, itertools.chain.from_iterable
 _set, _map, _list, _sum, _max = set, map, list, sum, max
@@ -22,11 +21,11 @@ class NoForm(Exception):
 
 
 class TooLarge(Exception):
-    """A value over the budget of nodes or bytes."""
+    """A value above the limit of nodes or bytes."""
 
 
 class Text:
-    """A piece of JSON text, and by how much it changes the nesting."""
+    """A piece of JSON text, and its change of the nesting depth."""
 
     __slots__ = ("deeper", "text")
 
@@ -41,7 +40,7 @@ INF = float("inf")
 
 
 def number(x):
-    """A float as Python's json spells it."""
+    """A float as Python's json writes it."""
     if x != x:
         return "NaN"
     if x in (INF, -INF):
@@ -50,7 +49,7 @@ def number(x):
 
 
 def joined(pieces, end):
-    """Work for a container: its pieces, each followed by a comma but the last; in the order of popping."""
+    """The pieces of a container for the stack, last first, each but the last followed by a comma."""
     if pieces:
         pieces[-1] = end
     else:
@@ -61,7 +60,7 @@ def joined(pieces, end):
 
 def plain(value, most_bytes):
     """JSON text of nested lists and tuples of plain numbers, strings and None, all at one depth: the common case, done
-    by the interpreter's own C code. None for anything else, or where a budget may be reached: `encode` decides."""
+    by the interpreter's C code. None for anything else, or if a limit may be reached: then `encode` decides."""
     level, nodes, depth = [value], 1, 0
     while True:
         kinds = _set(_map(_type, level))
@@ -79,7 +78,7 @@ def plain(value, most_bytes):
     if int in kinds:
         bits = _max(int.bit_length(x) for x in level if _type(x) is int)
         if bits > 14_000:
-            return None  # Python refuses to spell more than 4300 digits
+            return None  # Python refuses to write more than 4300 digits
         size += 0 if bits <= 64 else bits // 3 * _len(level)
     return _dumps(value, separators=(",", ":")) if size <= 4 * most_bytes else None
 
@@ -88,7 +87,7 @@ def encode(value, most_bytes):
     """JSON text of a value. No method of a program's own class runs. Tuples are lists; instances of subclasses of
     int, float, str, list, tuple and dict are what they contain; numpy's scalars and arrays are what `tolist` gives.
 
-    Raises NoForm for anything else, TooLarge over the budgets.
+    Raises NoForm for anything else, TooLarge above a limit.
     """
     quick = plain(value, most_bytes)
     if quick is not None:
@@ -96,7 +95,7 @@ def encode(value, most_bytes):
             raise TooLarge
         return quick
     out, size, nodes, depth = [], 0, 0, 0
-    stack = [value]  # work still to do, last first; a Text among it is written as it is
+    stack = [value]  # what is left to write, last first; a Text is written as it is
     while stack:
         x = stack.pop()
         t = _type(x)
@@ -113,7 +112,7 @@ def encode(value, most_bytes):
             elif int in kinds:
                 if (
                     int.bit_length(x) > 3 * most_bytes
-                ):  # a digit is 3.3 bits; spelling takes time with its square
+                ):  # a digit is 3.3 bits; the time to write it is quadratic
                     raise TooLarge
                 piece = int.__repr__(x)
             elif float in kinds:
@@ -149,7 +148,7 @@ def encode(value, most_bytes):
 
 
 def member(key, item):
-    """Work for one item of a dict."""
+    """The pieces of one item of a dict."""
     if _type(key) is not str:
         raise NoForm("dict with keys that are not strings")
     return Text(_quote(key) + ":"), item, COMMA

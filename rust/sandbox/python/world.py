@@ -1,7 +1,7 @@
-"""A test's world: what a program may change in its process and the next test must find as it was.
+"""The state of the interpreter that a program may change and the next test must find unchanged.
 
-It keeps honest programs apart from their own leavings; one that means to keep state finds a way, which is why failures
-are confirmed in a fresh process.
+Resetting it protects honest programs from what their earlier tests left behind. A program that wants to keep state
+finds a way; that is why failures are confirmed in a fresh process.
 """
 
 import _signal
@@ -17,8 +17,8 @@ from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 SOURCE = "solution.py"
 RECURSION_LIMIT = sys.getrecursionlimit()
 
-# What a program names before it changes it; what runs other texts than its own may name anything. Whoever changes the
-# world otherwise means to keep state.
+# A program that contains none of these words changes nothing by accident; `eval` and `exec` may run any text. Whatever
+# changes the state in other ways does so on purpose.
 # fmt: off
 CHANGES = (
     "argv", "builtins", "context", "ecimal", "digits", "environ", "eval", "exec", "gc.", "from gc", "import gc",
@@ -28,18 +28,18 @@ CHANGES = (
 CHANGES_STREAMS = ("TextIOWrapper", "buffering", "detach", "reconfigure", "seek", "tell", "truncate", "write_through")
 # fmt: on
 
-# Taken now: a program may replace what these names mean later.
+# Saved now: a program may replace what these names mean later.
 _seed, _any, _len = random.seed, any, len
 
 
 class World:
-    """As it was when the zygote was warm."""
+    """The state when the zygote was warm, and how to restore it."""
 
     def __init__(self):
         self.builtins = dict(vars(builtins))
         self.environment = dict(os.environ._data)
         self.path, self.argv = list(sys.path), [SOURCE]
-        # The module `signal` would turn each answer into an enum's member, at ten times the cost.
+        # The module `signal` would turn each result into an enum member, at ten times the cost.
         fixed = (_signal.SIGKILL, _signal.SIGSTOP)
         self.handlers = {s: _signal.getsignal(s) for s in sorted(_signal.valid_signals()) if s not in fixed}
         self.hooks = sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook
@@ -49,20 +49,20 @@ class World:
         self.reset()
 
     def prepare(self):
-        """For the first test after the fork: its streams are made before it, on descriptors that are seekable files at
-        their start now as then. Making them in each child would copy a hundred pages."""
+        """Prepares the first test after the fork: creates its streams now, on descriptors that are seekable files at
+        their start, as they will be then. Creating them in each child would copy a hundred pages."""
         self.reset()
         self.fresh = self.streams()
         self.num_modules = self.count_modules()
 
     def watch(self, source):
-        """Says which program is to run. Putting everything back would cost a small test as much as the test itself, and
-        counting a reference to each builtin copies 74 pages in a new process."""
+        """Notes which program will run. Restoring everything costs as much as a small test itself, and a reference
+        count for each builtin copies 74 pages in a new process."""
         self.is_plain = not _any(word in source for word in CHANGES)
         self.keeps_streams = not _any(word in source for word in CHANGES_STREAMS)
 
     def open(self):
-        """Standard streams in a world as it was; returns those to be flushed in the end."""
+        """Restores the state and the standard streams; returns the streams to flush at the end."""
         if self.fresh:
             streams, self.fresh = self.fresh, None
             return streams
@@ -80,7 +80,7 @@ class World:
         return _len(sys.modules) - ("solution" in sys.modules)
 
     def has_streams(self):
-        """Whether the last test has left standard output and standard error as it found them: open, and its own."""
+        """Whether the last test has left standard output and standard error unchanged and open."""
         out, err, find = self.stdout, self.stderr, vars(sys).get
         return (
             (find("stdout") is find("__stdout__") is out and find("stderr") is find("__stderr__") is err)
@@ -103,14 +103,14 @@ class World:
         return stdout, stderr
 
     def reset_always(self):
-        """What many programs change, and this package's own code."""
+        """Restores what many programs, and this package's own code, change."""
         sys.setrecursionlimit(RECURSION_LIMIT)
         sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
 
     def reset(self):
-        """Puts it back."""
+        """Restores everything."""
         names = vars(builtins)
-        # Writing even the same would undo what the interpreter has learnt about its lookups.
+        # Even writing equal values would invalidate the interpreter's lookup caches.
         if names != self.builtins:
             names.update(self.builtins)
             for name in names.keys() - self.builtins.keys():

@@ -1,23 +1,23 @@
-//! What goes wrong on our side, and how long the driver waits before it says so.
+//! Infrastructure faults, and how long the driver waits before it reports one.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long the driver waits for a zygote or a fresh child. A zygote boots in about 60 ms on a quiet machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An infrastructure fault: never the program's doing, never a verdict. Retry with a fresh [`crate::Sandbox`].
+/// An infrastructure fault: never caused by the program, never its result. Retry with a fresh [`crate::Sandbox`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// This machine does not give the level of isolation that is asked for, and why.
+    /// This machine cannot provide the requested level of isolation, and why.
     #[error("sandbox unavailable: {0}")]
     Unavailable(String),
-    /// The interpreter did not come up.
+    /// The interpreter did not start.
     #[error("sandbox: starting {python}: {cause}")]
     Start {
         /// Which interpreter.
         python: PathBuf,
-        /// What it said.
+        /// What it printed.
         cause: String,
     },
     /// The zygote or the fresh child failed before any user code ran.

@@ -5,33 +5,33 @@
 //! Three kinds of process, two kinds of socket.
 //!
 //! * The **driver** is the process that calls [`Sandbox`]. It alone may know expected outputs; this crate never sees
-//!   them. It starts zygotes, asks for processes, hands over inputs one by one, watches clocks, kills, and copies output.
-//! * A **zygote** is an exec'd interpreter (`python -s -P -S -B`, six environment variables, no address randomisation),
+//!   them. It starts zygotes, asks for processes, releases inputs one by one, watches clocks, kills, and copies output.
+//! * A **zygote** is an exec'd interpreter (`python -s -P -S -B`, seven environment variables, no address randomisation),
 //!   never a fork of the driver. It imports the common modules once, gives up every right that no program needs
 //!   (capabilities, Landlock, seccomp stage one, resource limits), and from then on only forks and reaps on request. It
-//!   holds no code and no input.
+//!   has no program and no input.
 //! * A **child** is forked for each program. It takes its descriptors (stdout, stderr, control, report; input comes test by
-//!   test), closes the rest, takes its limits, enters seccomp stage two, reports ready, and runs the
-//!   program on one input after the other. It is killed when it is no longer wanted.
+//!   test), closes the rest, sets its limits, enters seccomp stage two, reports ready, and runs the program on one input
+//!   after the other. It is killed when it is no longer needed.
 //!
-//! driver <-> zygote: fork and reap. driver <-> child: "done" one way, the next input the other way. When a child says
+//! driver <-> zygote: fork and reap. driver <-> child: "done" one way, the next input the other way. When a child is
 //! done, the driver reads its CPU clock, copies the output once, and only then releases the next input; so CPU time per
 //! test is exact and a program cannot look ahead. A test that fails in a process where earlier tests ran may be repeated
 //! in a fresh one ([`Go::Again`]), so that state left behind never fails an honest program.
 //!
-//! Once a program has started, nothing in its process is trusted, our harness there included. Whatever it emits is an
-//! answer, never a verdict: the worst a forged report can do is to give a wrong answer. Every limit is enforced from
-//! outside: CPU time by the child's clock, idleness by what remains of wall time, memory by `RLIMIT_AS`, output by
+//! Once a program has started, nothing in its process is trusted, not even our harness. Whatever it emits is an answer
+//! to judge: the worst a forged report can do is to give a wrong answer. Every limit is enforced from
+//! outside: CPU time by the child's clock, idle time by what remains of wall time, memory by `RLIMIT_AS`, output by
 //! `RLIMIT_FSIZE` on files in memory, threads by asking the driver for each one.
 //!
-//! The driver's death ends everything: the zygote sees the end of its socket (and of the thread that started it), the
-//! child follows the zygote.
+//! When the driver ends, everything ends: the zygote sees its socket close (and the thread that started it end), and
+//! the child is killed with the zygote.
 //!
-//! # What it does not protect from
+//! # What it does not protect against
 //!
 //! Bugs in the kernel; side channels through shared hardware, timing included; a program that finds the right answer
 //! by other means than solving the problem. Run as root with an interpreter under root's home, programs stay user 0
-//! without capabilities: the filters hold, a second line of defence is missing. Machines without Landlock are refused.
+//! without capabilities: the filters hold, but they are the only defence. Machines without Landlock are refused.
 //!
 //! Where to read: `zygote/seal` and `zygote/child` (the isolation, in order), `isolation/seccomp/policy` (which calls),
 //! `driver/run` (one test), `python/harness.py` (a program's world).
@@ -55,7 +55,7 @@ pub use driver::report::check as check_any_report;
 pub use driver::sandbox::Sandbox;
 pub use driver::steps::{OfficialProgram, Step};
 pub use error::Error;
-pub use levels::ladder::{Rung, choose, climb};
+pub use levels::ladder::{LevelReport, choose, probe_levels};
 pub use levels::probe::{LayerStatus, probe};
 pub use limits::Limits;
 pub use types::layer::Layer;

@@ -1,8 +1,8 @@
 //! Whether a test's arguments are JSON, as Python's reader understands it.
 //!
-//! The harness reads them in the program's process, where nothing it says is believed: that they cannot be read would be
-//! the problem's fault and no verdict, so a program without an answer would like to say it. It is looked up here, only
-//! when somebody says so.
+//! The harness reads them in the program's process, and no report from there is trusted: arguments that cannot be read
+//! are the problem's fault and leave the program without a result, so a program without an answer could claim it. The
+//! driver therefore checks the claim itself, only when it is made.
 
 use serde::de::IgnoredAny;
 
@@ -10,10 +10,10 @@ use crate::error::Error;
 use crate::types::outcome::{End, TestRun};
 use crate::types::program::Entry;
 
-/// What Python's reader takes and JSON has not, with what stands in for it.
+/// What Python's reader accepts and JSON lacks, and the JSON value used instead.
 const WORDS: [(&str, &str); 3] = [("-Infinity", "0"), ("Infinity", "0"), ("NaN", "0")];
 
-/// The fault, where a function's test ended because its arguments are no JSON.
+/// An error if a function's test ended because its arguments are not JSON.
 pub(crate) fn fault(run: &TestRun, index: usize, entry: &Entry, input: &[u8]) -> Result<(), Error> {
     let End::Raised {
         kind,
@@ -39,11 +39,11 @@ fn are_json(input: &[u8]) -> bool {
     };
     text.split('\n')
         .filter(|line| !line.trim().is_empty())
-        .all(|line| serde_json::from_str::<IgnoredAny>(&without_words(line)).is_ok())
+        .all(|line| serde_json::from_str::<IgnoredAny>(&without_names(line)).is_ok())
 }
 
-/// The words that JSON has not, outside of strings.
-fn without_words(line: &str) -> String {
+/// The line without Python's extra names outside of strings.
+fn without_names(line: &str) -> String {
     let (mut out, mut rest, mut in_string) = (String::with_capacity(line.len()), line, false);
     while let Some(character) = rest.chars().next() {
         let word = WORDS.iter().find(|(word, _)| rest.starts_with(word));

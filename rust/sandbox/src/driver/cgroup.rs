@@ -1,13 +1,13 @@
 //! A control group (cgroup v2) for all zygotes and programs of this process: the kernel's own bound on their memory
-//! and number, behind the governor, who acts first and knows whom to run again.
+//! and number, behind the governor, which acts first and knows what to run again.
 //!
-//! Only where a group is handed over to us, see `delegation`. The room grows with the zygotes in it, so that the
-//! governor's budget, or one program alone with its own limit, always fits. What the kernel kills all the same runs
-//! again alone, as what the governor kills. The kernel picks the largest process; `memory.oom.group` stays off,
-//! because it would take the zygotes and the programs of all other workers along.
+//! Only where a group is delegated to us, see `delegation`. The limits grow with the zygotes in it, so that the
+//! governor's budget, or one program alone with its own limit, always fits. What the kernel still kills runs again
+//! alone, like what the governor kills. The kernel picks the largest process; `memory.oom.group` stays off, because it
+//! would kill the zygotes and the programs of all other workers too.
 //!
-//! A group is held by a lock on its folder, which ends with its process however that ends; the next one that comes
-//! by removes what nobody holds.
+//! A group is held by a lock on its folder, which ends with its process in any case; the next process to start
+//! removes the groups that nobody holds.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,18 +20,18 @@ use std::time::{Duration, Instant};
 use crate::driver::delegation::{self, PREFIX, Place};
 use crate::limits::Limits;
 
-/// Beside its programs' memory: a zygote's own, what a program grows by between two looks of the governor, and what
+/// On top of the programs' memory, per zygote: its own, a program's growth between two checks of the governor, and what
 /// the kernel holds for it (pipes, sockets, page tables), MiB.
 const ROOM_MIB: u64 = 128;
-/// Beside its programs' threads: the zygote, the init of its namespace, processes that are just ending.
+/// On top of the programs' threads: the zygote, the init of its namespace, processes that are just ending.
 const ROOM_PIDS: u64 = 16;
-/// What is killed is gone after milliseconds.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A killed process is gone after milliseconds.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// At making one.
+/// To create a group.
 const ATTEMPTS: usize = 3;
 
-/// Groups so far in this process; names them.
+/// Groups created so far in this process: part of their names.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// One group, until dropped or ended.
@@ -44,11 +44,11 @@ pub(crate) struct Group {
     _held: File,
 }
 
-/// The most that was asked for so far.
+/// The largest requests so far.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Needs {
     zygotes: u64,
-    /// At any time so far.
+    /// The most at one time.
     most_zygotes: u64,
     memory_mib: u64,
     output_mib: u64,
@@ -58,11 +58,11 @@ struct Needs {
 impl Needs {
     /// `memory.max`, bytes.
     fn memory(self, budget_mib: u64) -> u64 {
-        let each = ROOM_MIB + 2 * self.output_mib; // standard output, and a report as large
+        let each = ROOM_MIB + 2 * self.output_mib; // standard output, and a report of the same size
         (budget_mib.max(self.memory_mib) + self.most_zygotes * each).saturating_mul(1 << 20)
     }
 
-    /// `pids.max`. As many threads may come on top as ask for one at the same moment.
+    /// `pids.max`. Twice the threads: as many more may exist as ask for one at the same moment.
     fn pids(self) -> u64 {
         self.most_zygotes * (2 * self.threads + ROOM_PIDS)
     }
@@ -82,7 +82,7 @@ impl Group {
         let place = delegation::find()?;
         sweep(&place.folder);
         place.prepare()?;
-        // Somebody may sweep it away before it is held.
+        // Another process may remove it before it is held.
         let mut made = Self::make(&place, budget_mib);
         for _ in 1..ATTEMPTS {
             if made.is_err() {
@@ -114,7 +114,7 @@ impl Group {
             needs.cover(&limits);
         })?;
         if group.place.memory && group.folder.join("memory.swap.max").exists() {
-            // Else a program would be slow where it should be stopped.
+            // With swap, a program would become slow instead of being stopped.
             step("memory.swap.max", group.write("memory.swap.max", "0"))?;
         }
         Ok(group)
@@ -124,7 +124,7 @@ impl Group {
         fs::write(self.folder.join(file), text)
     }
 
-    /// Raises the limits if need be; they never fall, which could end programs.
+    /// Raises the limits where needed; they never fall, because that could kill programs.
     fn make_room(&self, change: impl FnOnce(&mut Needs)) -> Result<(), String> {
         let mut needs = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *needs;
@@ -142,8 +142,8 @@ impl Group {
         Ok(())
     }
 
-    /// Takes in a zygote; what it forks is born inside.
-    pub(crate) fn admit(&self, zygote: u32) -> Result<(), String> {
+    /// Moves a zygote into the group; its forks start in it.
+    pub(crate) fn add(&self, zygote: u32) -> Result<(), String> {
         self.make_room(|needs| {
             needs.zygotes += 1;
             needs.most_zygotes = needs.most_zygotes.max(needs.zygotes);
@@ -157,18 +157,18 @@ impl Group {
         needs.zygotes = needs.zygotes.saturating_sub(1);
     }
 
-    /// Before a program with these limits starts.
-    pub(crate) fn fit(&self, limits: &Limits) -> Result<(), String> {
+    /// Raises the limits for a program that is about to start.
+    pub(crate) fn make_room_for(&self, limits: &Limits) -> Result<(), String> {
         self.make_room(|needs| needs.cover(limits))
     }
 
-    /// How many processes the kernel has killed in it for want of memory.
+    /// How many of its processes the kernel has killed because memory ran out.
     pub(crate) fn num_killed(&self) -> u64 {
         let events = fs::read_to_string(self.folder.join("memory.events"));
-        events.map_or(0, |text| field(&text, "oom_kill").unwrap_or(0)) // no such file without the controller
+        events.map_or(0, |text| field(&text, "oom_kill").unwrap_or(0)) // the file is missing without the controller
     }
 
-    /// Ends whatever lives in it and removes it.
+    /// Kills everything in it and removes it.
     pub(crate) fn end(&self) -> io::Result<()> {
         remove(&self.folder)
     }
@@ -184,27 +184,27 @@ impl Needs {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.end().ok(); // or the next one sweeps it
+        self.end().ok(); // otherwise the next process removes it
     }
 }
 
-/// A number of a file of `name number` lines.
+/// The number of one field in a file of `name number` lines.
 fn field(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.split_once(' '));
     lines.find(|line| line.0 == name)?.1.trim().parse().ok()
 }
 
-/// Kills and removes. A group that is gone already is fine.
+/// Kills and removes. A group that is already gone is fine.
 fn remove(folder: &Path) -> io::Result<()> {
-    fs::write(folder.join("cgroup.kill"), "1").ok(); // since 5.14; before, death came with the driver's
-    let deadline = Instant::now() + PATIENCE;
+    fs::write(folder.join("cgroup.kill"), "1").ok(); // since 5.14; on older kernels they die with the driver
+    let deadline = Instant::now() + REMOVE_TIMEOUT;
     loop {
         match fs::remove_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error)
                 if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>
             {
-                thread::sleep(Duration::from_millis(1)); // they are dying
+                thread::sleep(Duration::from_millis(1)); // processes are still ending
             }
             other => return other,
         }
@@ -219,7 +219,7 @@ fn sweep(place: &Path) {
             && let Ok(folder) = File::open(entry.path())
             && folder.try_lock().is_ok()
         {
-            remove(&entry.path()).ok(); // it may be another user's; it limits nobody
+            remove(&entry.path()).ok(); // fails for another user's group, which limits nobody
         }
     }
 }
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_room_for_the_budget_and_for_one_alone() {
+    fn limits_fit_the_budget_and_one_program_alone() {
         let mut needs = Needs {
             most_zygotes: 2,
             ..Needs::default()
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_removed_already() {
+    fn a_missing_group_counts_as_removed() {
         let nowhere = std::env::temp_dir().join("opsd-no-such-group");
         assert!(remove(&nowhere).is_ok());
     }

@@ -1,7 +1,7 @@
-//! Three clocks of another process, read from outside: what it computed, how long it waited for a core, how long
-//! it did neither. Only the first and the last count against a program; the middle one is the machine's.
+//! Three clocks of another process, read from outside: CPU time, time spent waiting for a core, and idle time. Only CPU
+//! and idle time count against a program; waiting for a core is the machine's fault.
 //!
-//! A look comes at a moment that the program cannot foresee: one that knew could be awake just then.
+//! Samples come at moments that a program cannot predict: one that could would be awake at each of them.
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -18,16 +18,16 @@ pub(crate) struct Clocks {
     pid: i32,
     started: Instant,
     cpu_before: f64,
-    /// None until the first nap is over: most tests end before, and a look costs more than they do.
-    last: Option<Look>,
+    /// `None` until the first wait is over: most tests end earlier, and a sample costs more than they do.
+    last: Option<Sample>,
     idle_seconds: f64,
     chance: RandomState,
-    num_looks: u64,
+    num_samples: u64,
 }
 
-/// One look at a process.
+/// The clocks of a process at one moment.
 #[derive(Debug, Clone, Copy)]
-struct Look {
+struct Sample {
     at: Instant,
     cpu: f64,
     /// `None` without schedstat(5), as in gVisor.
@@ -36,14 +36,14 @@ struct Look {
     threads: usize,
 }
 
-/// Never look more often than this.
-const SHORTEST_NAP: Duration = Duration::from_millis(1);
-/// Longest time before the first look at a test.
-const FIRST_NAP: Duration = Duration::from_millis(10);
-/// As many times its patience at most is waited for a process that is only slow.
-const LONGEST_SILENCE: u32 = 10;
-/// Looks per idle limit.
-const LOOKS: f64 = 8.0;
+/// Shortest time between two samples.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+/// Longest time before a test's first sample.
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+/// A process that is slow but busy gets at most this many times the timeout.
+const SLOW_FACTOR: u32 = 10;
+/// Samples per idle limit.
+const SAMPLES: f64 = 8.0;
 
 impl Clocks {
     /// Starts them, given the CPU seconds that the process had used when its input was released.
@@ -55,17 +55,17 @@ impl Clocks {
             last: None,
             idle_seconds: 0.0,
             chance: RandomState::new(),
-            num_looks: 0,
+            num_samples: 0,
         }
     }
 
-    /// How long to sleep before the first look. Idle time before it is not counted.
-    pub(crate) fn first_nap(limits: &Limits) -> Duration {
+    /// How long to wait before the first sample. Idle time before it is not counted.
+    pub(crate) fn first_wait(limits: &Limits) -> Duration {
         let shortest = limits.cpu_seconds / f64::from(limits.threads);
-        let nap = shortest
-            .min(limits.idle_seconds / LOOKS)
+        let wait = shortest
+            .min(limits.idle_seconds / SAMPLES)
             .min(limits.wall_seconds);
-        Duration::from_secs_f64(nap).min(FIRST_NAP)
+        Duration::from_secs_f64(wait).min(FIRST_WAIT)
     }
 
     /// Wall seconds.
@@ -83,9 +83,9 @@ impl Clocks {
         (total - self.cpu_before).max(0.0)
     }
 
-    /// Which limit is reached, or how long one may sleep until one can be.
+    /// The limit that is reached, or how long to wait until one can be.
     pub(crate) fn check(&mut self, limits: &Limits) -> sys::Sys<Result<Duration, Limit>> {
-        let now = look(self.pid)?;
+        let now = read_clocks(self.pid)?;
         let (cpu, wall) = ((now.cpu - self.cpu_before).max(0.0), self.wall());
         self.idle_seconds += self.last.map_or(0.0, |before| idle_between(&before, &now));
         self.last = Some(now);
@@ -95,44 +95,44 @@ impl Clocks {
         if wall >= limits.wall_seconds {
             return Ok(Err(Limit::Wall));
         }
-        // Without schedstat a machine's delay cannot be told from a program's: be generous.
+        // Without schedstat, waiting for a core looks the same as sleeping: use a generous limit.
         let blind = now.waited.is_none();
-        let patience = if blind {
+        let timeout = if blind {
             5.0 * limits.cpu_seconds + 10.0
         } else {
             limits.idle_seconds
         };
-        if self.idle_seconds >= patience {
+        if self.idle_seconds >= timeout {
             return Ok(Err(Limit::Idle));
         }
-        // CPU time grows at most as fast as the threads that burn it.
+        // CPU time grows at most as fast as the number of threads.
         let until_cpu = (limits.cpu_seconds - cpu) / now.threads.max(1) as f64;
-        let until_idle = (patience - self.idle_seconds).min(patience / LOOKS);
-        let nap = until_cpu.min(self.chance() * until_idle);
-        let nap = nap.min(limits.wall_seconds - wall);
-        Ok(Ok(Duration::from_secs_f64(nap.max(0.0)).max(SHORTEST_NAP)))
+        let until_idle = (timeout - self.idle_seconds).min(timeout / SAMPLES);
+        let wait = until_cpu.min(self.chance() * until_idle);
+        let wait = wait.min(limits.wall_seconds - wall);
+        Ok(Ok(Duration::from_secs_f64(wait.max(0.0)).max(SHORTEST_WAIT)))
     }
 
-    /// Between a quarter and one, evenly.
+    /// Uniform between 0.25 and 1.
     fn chance(&mut self) -> f64 {
-        self.num_looks += 1;
-        let drawn = self.chance.hash_one(self.num_looks) >> 11;
+        self.num_samples += 1;
+        let drawn = self.chance.hash_one(self.num_samples) >> 11;
         0.25 + 0.75 * (drawn as f64 / (1u64 << 53) as f64)
     }
 }
 
-/// Seconds between two looks in which a program neither computed nor waited for a core. Half of them count for each
-/// look that finds it asleep: a virtual machine's stolen time, or a page brought in by the host, is missing from both
-/// clocks too, but such a process is runnable.
-fn idle_between(before: &Look, after: &Look) -> f64 {
+/// Seconds between two samples in which a program neither computed nor waited for a core. Half of them count for each
+/// sample that finds it asleep: a virtual machine's stolen time, or a page loaded by the host, is missing from both
+/// clocks too, but then the process is runnable.
+fn idle_between(before: &Sample, after: &Sample) -> f64 {
     let share = 0.5 * f64::from(u8::from(before.asleep) + u8::from(after.asleep));
     let wall = after.at.duration_since(before.at).as_secs_f64();
     let waited = after.waited.unwrap_or(0.0) - before.waited.unwrap_or(0.0);
     share * (wall - (after.cpu - before.cpu) - waited.max(0.0)).max(0.0)
 }
 
-/// Reads every clock at once. CPU time is exact; the rest comes from /proc and is missing for threads just ended.
-fn look(pid: i32) -> sys::Sys<Look> {
+/// Reads every clock. CPU time is exact; the rest comes from /proc and is missing for threads that have just ended.
+fn read_clocks(pid: i32) -> sys::Sys<Sample> {
     let cpu = sys::cpu_seconds(pid)?;
     let (mut waited, mut asleep, mut threads) = (None, true, 0);
     if let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) {
@@ -146,7 +146,7 @@ fn look(pid: i32) -> sys::Sys<Look> {
             asleep &= is_asleep(&stat);
         }
     }
-    Ok(Look {
+    Ok(Sample {
         at: Instant::now(),
         cpu,
         waited,
@@ -155,8 +155,8 @@ fn look(pid: i32) -> sys::Sys<Look> {
     })
 }
 
-/// State `S` (sleeping), `T` or `t` (stopped) in proc_pid_stat(5). Not `D`: that is a disk's doing. `Z` and `X` (ended)
-/// count as asleep: a process lives on without its first thread.
+/// State `S` (sleeping), `T` or `t` (stopped) in proc_pid_stat(5). Not `D`: the disk causes that. `Z` and `X` (ended)
+/// count as asleep: a process can outlive its first thread.
 fn is_asleep(stat: &str) -> bool {
     let state = stat
         .rsplit_once(')')
@@ -176,34 +176,34 @@ fn busy_seconds(pid: i32) -> f64 {
     sys::cpu_seconds(pid).unwrap_or(0.0) + waited as f64 * 1e-9
 }
 
-/// Waits until the socket has something from the process at its other end, or that one has been silent for `patience`.
-/// While it is busy for most of that time it is slow, not silent: up to `LONGEST_SILENCE` times as long.
-pub(crate) fn await_word(socket: RawFd, pid: i32, patience: Duration) -> sys::Sys<bool> {
+/// Waits until the process at the other end of the socket has sent something; `false` after `timeout` without it. A
+/// process that is busy for most of that time is slow, not stuck: it gets up to `SLOW_FACTOR` times as long.
+pub(crate) fn wait_for_message(socket: RawFd, pid: i32, timeout: Duration) -> sys::Sys<bool> {
     let started = Instant::now();
-    // The usual answer comes at once, and a look at its clocks would cost more.
-    if let [true] = sys::wait([socket], patience / 10)? {
+    // The answer usually comes at once, and reading the clocks would cost more.
+    if let [true] = sys::wait([socket], timeout / 10)? {
         return Ok(true);
     }
     let (mut since, mut busy) = (Instant::now(), busy_seconds(pid));
     loop {
-        let left = patience.saturating_sub(since.elapsed());
+        let left = timeout.saturating_sub(since.elapsed());
         let [readable] = sys::wait([socket], left)?;
         if readable {
             return Ok(true);
         }
-        if since.elapsed() < patience {
-            continue; // a signal came
+        if since.elapsed() < timeout {
+            continue; // interrupted by a signal
         }
         let now = busy_seconds(pid);
-        let is_slow = now - busy > 0.5 * patience.as_secs_f64();
-        if !is_slow || started.elapsed() >= patience * LONGEST_SILENCE {
+        let is_slow = now - busy > 0.5 * timeout.as_secs_f64();
+        if !is_slow || started.elapsed() >= timeout * SLOW_FACTOR {
             return Ok(false);
         }
         (since, busy) = (Instant::now(), now);
     }
 }
 
-/// Live threads. `None` where /proc does not show them: nobody can say how many there are.
+/// Live threads. `None` where /proc does not show them.
 pub(crate) fn threads(pid: i32) -> Option<usize> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     Some(tasks.count())
@@ -216,21 +216,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_sleeps_is_silent_and_whoever_computes_is_slow() {
+    fn a_sleeping_process_times_out_and_a_busy_one_gets_more_time() {
         let heard = |script: &str| {
             let (ours, theirs) = sys::socket_pair().unwrap();
             let mut shell = std::process::Command::new("sh");
             let mut child = shell.args(["-c", script]).stdin(theirs).spawn().unwrap();
             drop(shell); // and with it our copy of their end
-            let patience = Duration::from_secs(1);
-            let heard = await_word(ours.as_raw_fd(), child.id() as i32, patience).unwrap();
+            let timeout = Duration::from_secs(1);
+            let heard = wait_for_message(ours.as_raw_fd(), child.id() as i32, timeout).unwrap();
             child.kill().unwrap();
             child.wait().unwrap();
             heard
         };
         assert!(!heard("exec sleep 9"));
         assert!(
-            heard("i=0; while [ $i -lt 1500000 ]; do i=$((i+1)); done"),
+            heard("(sleep 2; kill -9 $$) & while :; do :; done"),
             "its end closes the socket"
         );
     }
@@ -256,19 +256,19 @@ mod tests {
 
     #[test]
     fn only_sleep_is_idle() {
-        let look = |seconds, cpu, waited, asleep| Look {
+        let sample = |seconds, cpu, waited, asleep| Sample {
             at: started() + Duration::from_secs(seconds),
             cpu,
             waited: Some(waited),
             asleep,
             threads: 1,
         };
-        let before = look(0, 1.0, 2.0, true);
-        let idle = |after: &Look| idle_between(&before, after);
-        assert!((idle(&look(10, 4.0, 3.0, true)) - 6.0).abs() < 1e-9);
-        assert!((idle(&look(10, 4.0, 3.0, false)) - 3.0).abs() < 1e-9);
-        assert!(idle(&look(10, 4.0, 12.0, true)) < 1e-9, "never negative");
-        let (awake, later) = (look(0, 1.0, 2.0, false), look(10, 4.0, 3.0, false));
+        let before = sample(0, 1.0, 2.0, true);
+        let idle = |after: &Sample| idle_between(&before, after);
+        assert!((idle(&sample(10, 4.0, 3.0, true)) - 6.0).abs() < 1e-9);
+        assert!((idle(&sample(10, 4.0, 3.0, false)) - 3.0).abs() < 1e-9);
+        assert!(idle(&sample(10, 4.0, 12.0, true)) < 1e-9, "never negative");
+        let (awake, later) = (sample(0, 1.0, 2.0, false), sample(10, 4.0, 3.0, false));
         assert!(idle_between(&awake, &later) < 1e-9, "stolen time");
     }
 
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_cannot_be_foreseen() {
+    fn sample_times_cannot_be_predicted() {
         let draws = || {
             let mut clocks = Clocks::start(sys::pid(), 0.0);
             (0..99).map(|_| clocks.chance()).collect::<Vec<_>>()

@@ -1,8 +1,8 @@
 //! Which control group (cgroup v2) this process may divide further, if any.
 //!
 //! Writable files are not enough: under systemd a group belongs to its unit's manager unless the unit says
-//! `Delegate=yes`. The system's manager marks that on the folder, a user's manager is asked. Elsewhere (containers, batch
-//! systems) whoever makes a group writable for us means it.
+//! `Delegate=yes`. The system's manager marks that on the folder; a user's manager is asked. Elsewhere (containers, batch
+//! systems) a writable group is meant to be used.
 
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
@@ -12,13 +12,13 @@ use std::process::{Command, Stdio};
 
 use crate::sys;
 
-/// Our groups' names begin so.
+/// Prefix of our groups' names.
 pub(crate) const PREFIX: &str = "opsd-rs.";
-/// Where those processes move that were in the delegated group.
+/// Where the processes of the delegated group move.
 const REST: &str = "opsd.rest";
 /// systemd's marks of a delegated unit; the first one only root may read.
 const MARKS: [&std::ffi::CStr; 2] = [c"trusted.delegate", c"user.delegate"];
-/// Processes may be born while others move.
+/// Attempts to empty a group: new processes may start while others move.
 const ROUNDS: usize = 100;
 
 /// A delegated group.
@@ -26,16 +26,16 @@ const ROUNDS: usize = 100;
 pub(crate) struct Place {
     /// Its folder.
     pub(crate) folder: PathBuf,
-    /// The controllers that it has.
+    /// It has the memory controller.
     pub(crate) memory: bool,
-    /// Likewise.
+    /// It has the pids controller.
     pub(crate) pids: bool,
 }
 
-/// Looks for it; changes nothing.
+/// Finds the group; changes nothing.
 ///
 /// # Errors
-/// Why there is none.
+/// Why no group is delegated.
 pub(crate) fn find() -> Result<Place, String> {
     let read = |file: &str| fs::read_to_string(file).map_err(|error| format!("{file}: {error}"));
     let mounts = read("/proc/self/mountinfo")?;
@@ -92,7 +92,7 @@ fn folder_of(mounts: &str, group: &str) -> Option<PathBuf> {
     })
 }
 
-/// Whether the name is one that systemd gives.
+/// Whether the name is one of systemd's.
 fn is_unit(folder: &Path) -> bool {
     let kind = folder.extension().and_then(|kind| kind.to_str());
     matches!(kind, Some("scope" | "service" | "slice"))
@@ -105,7 +105,7 @@ fn is_marked(folder: &Path) -> bool {
     MARKS.iter().any(|mark| sys::attribute_is_one(&path, mark))
 }
 
-/// Whether it is a unit of the user's own manager, and that one says `Delegate=yes`. Such units are never marked.
+/// Whether it is a unit of the user's own manager, and that one says `Delegate=yes`. Such units carry no mark.
 fn is_granted_by_user(folder: &Path) -> bool {
     let Some(unit) = folder.file_name().filter(|_| has_user_manager(folder)) else {
         return false;
@@ -120,7 +120,7 @@ fn is_granted_by_user(folder: &Path) -> bool {
     answer.is_ok_and(|answer| answer.stdout == b"yes\n")
 }
 
-/// Whether the folder lies below `user@UID.service`.
+/// Whether the folder is below `user@UID.service`.
 fn has_user_manager(folder: &Path) -> bool {
     folder.ancestors().skip(1).any(|above| {
         let name = above.file_name().and_then(|name| name.to_str());
@@ -197,14 +197,14 @@ mod tests {
         35 24 0:30 / /sys/fs/cgroup rw,nosuid,nodev shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
 
     #[test]
-    fn the_own_group_is_found() {
+    fn own_group_is_found() {
         let hybrid = "12:pids:/user.slice\n1:name=systemd:/init.scope\n0::/user.slice/a.scope\n";
         assert_eq!(own_group(hybrid), Some("/user.slice/a.scope"));
         assert_eq!(own_group("12:pids:/user.slice\n"), None);
     }
 
     #[test]
-    fn its_folder_is_found_through_the_mount() {
+    fn folder_is_found_through_the_mount() {
         let found = |mounts, group| folder_of(mounts, group).map(|p| p.display().to_string());
         let plain = found(MOUNTS, "/user.slice/a b.scope");
         assert_eq!(

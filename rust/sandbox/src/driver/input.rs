@@ -1,5 +1,5 @@
-//! A test's input, as every process that reads it gets it: a file of its own, read-only, nothing but this input in it;
-//! or, where nobody reads a file, a message. And the program's text.
+//! How a child gets a test's input: a read-only file of its own that holds nothing else, or a message if the program
+//! never reads a file. And how it gets the program's text.
 
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use crate::{sys, wire};
 
-/// From this size on an input is written to a file once, and every process opens that file anew; below it, copying
-/// into a file that the process already has is cheaper, and costs no descriptor between runs.
+/// From this size on, an input is written to one file that every process reopens. Below it, copying into a file that the
+/// process already has is cheaper and keeps no descriptor open between runs.
 const SHARED_FROM: usize = 256 << 10;
 
 /// One test's input: bytes, and for large ones the sealed file that all programs on all workers share.
@@ -36,7 +36,7 @@ impl Deref for Input {
 }
 
 impl Input {
-    /// A descriptor of its own on the shared file; `None` for small inputs.
+    /// A new descriptor of the shared file; `None` for small inputs.
     pub(crate) fn open(&self) -> sys::Sys<Option<OwnedFd>> {
         if self.bytes.len() < SHARED_FROM {
             return Ok(None);
@@ -47,7 +47,7 @@ impl Input {
         let file = sys::memfd(c"stdin")?;
         sys::pwrite_all(&file, &self.bytes)?;
         sys::seal(&file)?;
-        // Another worker may have been quicker; then its file is the one that stays.
+        // If another worker was faster, its file is the one that stays.
         sys::reader(self.file.get_or_init(|| file)).map(Some)
     }
 }
@@ -55,7 +55,7 @@ impl Input {
 /// A child's own input file: written by the driver, between tests only; the child can read it and nothing else.
 #[derive(Debug)]
 pub(crate) struct OwnInput {
-    /// Made when first needed: short inputs may travel in the message itself.
+    /// Created when first needed: short inputs may travel in the message itself.
     own: Option<OwnFile>,
     in_messages: bool,
 }
@@ -63,7 +63,7 @@ pub(crate) struct OwnInput {
 #[derive(Debug)]
 struct OwnFile {
     file: OwnedFd,
-    /// The open file that the child has, too: both move one position.
+    /// The open file that the child has too: both share one position.
     reader: OwnedFd,
     length: usize,
 }
@@ -77,7 +77,7 @@ impl OwnInput {
         }
     }
 
-    /// Puts test `index`'s input where the child will find it, and sends the message that says where.
+    /// Puts the input of test `index` where the child finds it, and sends the message that says where.
     pub(crate) fn release(
         &mut self,
         control: &OwnedFd,
@@ -86,28 +86,28 @@ impl OwnInput {
         step: u64,
     ) -> sys::Sys<()> {
         let next = |which| wire::pack(wire::words([wire::NEXT, index as u64, which, step]));
-        // A child that has just died refuses it, and one that says "done" without reading what comes next has no room
-        // for it; the watching finds out.
-        let offer = |message: &[u8], fd: Option<&OwnedFd>| {
+        // Fails if the child has just died, or sends "done" without reading what comes next and its socket is full;
+        // watching the test finds out.
+        let send = |message: &[u8], fd: Option<&OwnedFd>| {
             let fd = fd.map(AsRawFd::as_raw_fd);
-            sys::offer(control.as_raw_fd(), message, fd.as_slice()).or(Ok(()))
+            sys::try_send(control.as_raw_fd(), message, fd.as_slice()).or(Ok(()))
         };
         if self.in_messages && input.len() <= wire::LONGEST_INPUT {
             let message = [&next(wire::INPUT_HERE), &**input].concat();
-            if sys::offer(control.as_raw_fd(), &message, &[]).is_ok() {
+            if sys::try_send(control.as_raw_fd(), &message, &[]).is_ok() {
                 return Ok(());
-            } // the machine may be set to small socket buffers
+            } // socket buffers may be small on this machine
         }
         if let Some(file) = &input.open()? {
-            return offer(&next(wire::THIS_INPUT), Some(file));
+            return send(&next(wire::THIS_INPUT), Some(file));
         }
         if let Some(own) = &mut self.own {
             own.fill(input)?;
-            return offer(&next(wire::OWN_INPUT), None);
+            return send(&next(wire::OWN_INPUT), None);
         }
         let own = self.own.insert(OwnFile::new()?);
         own.fill(input)?;
-        offer(&next(wire::NEW_INPUT), Some(&own.reader))
+        send(&next(wire::NEW_INPUT), Some(&own.reader))
     }
 }
 
@@ -122,24 +122,24 @@ impl OwnFile {
         })
     }
 
-    /// Replaces the content and goes back to its start.
+    /// Replaces the content and seeks to its start.
     fn fill(&mut self, bytes: &[u8]) -> sys::Sys<()> {
         sys::pwrite_all(&self.file, bytes)?;
         if bytes.len() < self.length {
-            sys::cut(&self.file, bytes.len() as u64)?;
+            sys::truncate(&self.file, bytes.len() as u64)?;
         }
         self.length = bytes.len();
         sys::seek(&self.reader, 0)
     }
 }
 
-/// Puts a program's text where a new child will look for it: in the first message of its socket or, where that has no
-/// room for it, in the report file. Whether it is in the file.
-pub(crate) fn hand_over(text: &str, control: &OwnedFd, report: &OwnedFd) -> sys::Sys<bool> {
+/// Puts a program's text where a new child reads it: in the first message of its socket or, if it does not fit there,
+/// in the report file. Returns whether it is in the file.
+pub(crate) fn send_text(text: &str, control: &OwnedFd, report: &OwnedFd) -> sys::Sys<bool> {
     if text.len() <= wire::LONGEST_PROGRAM {
         let words = wire::words([wire::PROGRAM, text.len() as u64]);
         let message = [&wire::pack(words), text.as_bytes()].concat();
-        if sys::offer(control.as_raw_fd(), &message, &[]).is_ok() {
+        if sys::try_send(control.as_raw_fd(), &message, &[]).is_ok() {
             return Ok(false);
         }
     }
@@ -178,10 +178,10 @@ mod tests {
     }
 
     #[test]
-    fn what_a_socket_has_no_room_for_goes_into_a_file() {
+    fn what_does_not_fit_into_a_socket_goes_into_a_file() {
         let (ours, theirs) = sys::socket_pair().unwrap();
         let report = sys::memfd(c"report").unwrap();
-        assert!(!hand_over("short", &ours, &report).unwrap());
+        assert!(!send_text("short", &ours, &report).unwrap());
         let mut first = [0; wire::LENGTH + 5];
         assert_eq!(
             sys::receive_plain(&theirs, &mut first).unwrap(),
@@ -189,9 +189,9 @@ mod tests {
         );
         assert_eq!(&first[wire::LENGTH..], b"short");
         let long = "x".repeat(wire::LONGEST_PROGRAM + 1);
-        assert!(hand_over(&long, &ours, &report).unwrap());
-        while sys::offer(ours.as_raw_fd(), &[0; 4096], &[]).is_ok() {}
-        assert!(hand_over("short", &ours, &report).unwrap());
+        assert!(send_text(&long, &ours, &report).unwrap());
+        while sys::try_send(ours.as_raw_fd(), &[0; 4096], &[]).is_ok() {}
+        assert!(send_text("short", &ours, &report).unwrap());
         assert_eq!(sys::pread(&report, 0, 5).unwrap(), b"short");
         let mut own = OwnInput::new(true);
         own.release(&ours, 0, &Input::from(b"input".to_vec()), wire::TEST)

@@ -1,12 +1,12 @@
-//! Memory for all programs together. Each one has its own limit, but as many of them as there are workers may need more
-//! than the machine has; then the kernel would kill whom it likes, the trainer included.
+//! One memory budget for all programs. Each program has its own limit, but one program per worker may together need
+//! more than the machine has; then the kernel would kill any process, the trainer included.
 //!
-//! The resident memory of all programs is watched. Over the budget nobody new is admitted and the largest is killed;
-//! it runs again by itself, while nobody else does, and only that run counts. A program that runs alone is never
-//! killed here: its own limit bounds it.
+//! The governor watches the resident memory of all programs. Over the budget no new program starts and the largest is
+//! killed; it runs again alone, and only that run counts. A program that runs alone is never killed here: its own limit
+//! bounds it.
 //!
-//! Where a control group is delegated to this process, all of them are in one ([`crate::driver::cgroup`]), and the kernel keeps
-//! the bound too.
+//! Where a control group is delegated to this process, all programs are in one (`cgroup`), and the kernel enforces the
+//! bound too.
 
 use std::fs;
 use std::io;
@@ -18,51 +18,51 @@ use std::time::Duration;
 use crate::driver::cgroup::Group;
 use crate::sys;
 
-/// Between two looks. A program that touches pages at 2 GiB/s grows by 100 MiB in it.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Share of the budget below which programs are admitted again.
-const ADMIT_BELOW: f64 = 0.8;
-/// Default budget: this share of the memory there is, and no more than `MOST_KIB`.
+/// Between two checks. A program that touches pages at 2 GiB/s grows by 100 MiB in it.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
+/// Share of the budget below which programs may start again.
+const RESUME_BELOW: f64 = 0.8;
+/// Default budget: one part in this many of the memory, at most `MOST_KIB`.
 const SHARE: u64 = 4;
 const MOST_KIB: u64 = 32 << 20;
 
-/// One for all sandboxes of a process.
+/// Watches the memory of all programs: one for all sandboxes of a process.
 #[derive(Debug)]
 pub struct Governor {
     budget_kib: u64,
     state: Mutex<State>,
     changed: Condvar,
-    /// Or why there is none.
+    /// Or why no group is used.
     group: Result<Group, String>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    seats: Vec<Taken>,
+    leases: Vec<Lease>,
     next: u64,
     paused: bool,
-    /// Somebody who was evicted waits to be alone, or is.
+    /// Evicted programs that run alone or wait for it.
     num_alone: usize,
     num_evicted: u64,
 }
 
 #[derive(Debug)]
-struct Taken {
+struct Lease {
     number: u64,
     process: Option<(i32, OwnedFd)>,
     evicted: bool,
 }
 
-/// The right to run one program; given back when dropped.
+/// The right to run one program; returned when dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct MemoryLease {
     governor: Arc<Governor>,
     number: u64,
     alone: bool,
 }
 
 impl Governor {
-    /// Starts watching. `None`: a quarter of this machine's (or container's) memory, at most 32 GiB.
+    /// Starts the thread that watches. `None`: a quarter of this machine's (or container's) memory, at most 32 GiB.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -103,13 +103,13 @@ impl Governor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room. `alone`: until nobody else runs, and nobody else will before this seat is given back.
-    pub(crate) fn admit(self: &Arc<Self>, alone: bool) -> Seat {
+    /// Waits until a program may run. `alone`: until no other runs; no other starts before this lease is dropped.
+    pub(crate) fn lease(self: &Arc<Self>, alone: bool) -> MemoryLease {
         let mut state = self.lock();
         state.num_alone += usize::from(alone);
         let must_wait = |state: &mut State| {
             if alone {
-                !state.seats.is_empty()
+                !state.leases.is_empty()
             } else {
                 state.paused || state.num_alone > 0
             }
@@ -120,28 +120,28 @@ impl Governor {
             .unwrap_or_else(PoisonError::into_inner);
         let number = state.next;
         state.next += 1;
-        state.seats.push(Taken {
+        state.leases.push(Lease {
             number,
             process: None,
             evicted: false,
         });
-        Seat {
+        MemoryLease {
             governor: Arc::clone(self),
             number,
             alone,
         }
     }
 
-    /// One look: over the budget the largest goes.
-    fn look(&self) {
+    /// Compares the memory in use with the budget; over it, kills the largest program.
+    fn check(&self) {
         let mut state = self.lock();
-        if state.seats.iter().any(|seat| seat.evicted) {
-            return; // it is still dying
+        if state.leases.iter().any(|lease| lease.evicted) {
+            return; // a killed program is still ending
         }
         let mut total = 0;
         let mut largest: Option<(u64, usize)> = None;
-        for (index, seat) in state.seats.iter().enumerate() {
-            let Some((pid, _)) = &seat.process else {
+        for (index, lease) in state.leases.iter().enumerate() {
+            let Some((pid, _)) = &lease.process else {
                 continue;
             };
             let resident = resident_kib(*pid).unwrap_or(0);
@@ -150,35 +150,35 @@ impl Governor {
                 largest = Some((resident, index));
             }
         }
-        if total > self.budget_kib && state.seats.len() > 1 {
+        if total > self.budget_kib && state.leases.len() > 1 {
             state.paused = true;
             if let Some((_, index)) = largest {
-                let seat = &mut state.seats[index];
-                seat.evicted = true;
-                if let Some((_, pidfd)) = &seat.process {
+                let lease = &mut state.leases[index];
+                lease.evicted = true;
+                if let Some((_, pidfd)) = &lease.process {
                     sys::kill(pidfd);
                 }
                 state.num_evicted += 1;
             }
-        } else if state.paused && total as f64 <= ADMIT_BELOW * self.budget_kib as f64 {
+        } else if state.paused && total as f64 <= RESUME_BELOW * self.budget_kib as f64 {
             state.paused = false;
             self.changed.notify_all();
         }
     }
 }
 
-impl Seat {
-    /// Who sits on it.
-    pub(crate) fn occupy(&self, pid: i32, pidfd: &OwnedFd) -> io::Result<()> {
+impl MemoryLease {
+    /// Names the process that runs under this lease.
+    pub(crate) fn attach(&self, pid: i32, pidfd: &OwnedFd) -> io::Result<()> {
         let pidfd = pidfd.try_clone()?;
         let mut state = self.governor.lock();
-        if let Some(seat) = state.seats.iter_mut().find(|s| s.number == self.number) {
-            seat.process = Some((pid, pidfd));
+        if let Some(lease) = state.leases.iter_mut().find(|s| s.number == self.number) {
+            lease.process = Some((pid, pidfd));
         }
         Ok(())
     }
 
-    /// Nobody else runs.
+    /// No other program runs.
     pub(crate) fn is_alone(&self) -> bool {
         self.alone
     }
@@ -187,16 +187,16 @@ impl Seat {
     pub(crate) fn was_evicted(&self) -> bool {
         let state = self.governor.lock();
         state
-            .seats
+            .leases
             .iter()
             .any(|s| s.number == self.number && s.evicted)
     }
 }
 
-impl Drop for Seat {
+impl Drop for MemoryLease {
     fn drop(&mut self) {
         let mut state = self.governor.lock();
-        state.seats.retain(|seat| seat.number != self.number);
+        state.leases.retain(|lease| lease.number != self.number);
         state.num_alone -= usize::from(self.alone);
         drop(state);
         self.governor.changed.notify_all();
@@ -205,16 +205,16 @@ impl Drop for Seat {
 
 fn watch(governor: &Weak<Governor>) {
     while let Some(governor) = governor.upgrade() {
-        governor.look();
+        governor.check();
         drop(governor);
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(CHECK_EVERY);
     }
 }
 
-/// What of a process lies in memory.
+/// Resident memory of a process.
 fn resident_kib(pid: i32) -> Option<u64> {
     match pages(&format!("/proc/{pid}/statm"))? {
-        // Its first thread has ended: the others know.
+        // Its first thread has ended: ask the others.
         0 => fs::read_dir(format!("/proc/{pid}/task"))
             .ok()?
             .flatten()
@@ -239,10 +239,10 @@ fn default_budget_kib() -> u64 {
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"))
         .and_then(|kib| kib.trim().parse::<u64>().ok());
-    let there_is = limit
+    let available = limit
         .map_or(u64::MAX, |bytes| bytes >> 10)
         .min(total.unwrap_or(u64::MAX));
-    (there_is / SHARE).min(MOST_KIB)
+    (available / SHARE).min(MOST_KIB)
 }
 
 #[cfg(test)]
@@ -251,21 +251,21 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn whoever_wants_to_be_alone_is() {
+    fn a_lease_alone_excludes_all_others() {
         let governor = Governor::start(Some(1 << 20)).unwrap();
-        let first = governor.admit(false);
+        let first = governor.lease(false);
         let running = Arc::new(AtomicUsize::new(0));
         let threads: Vec<_> = [true, false, false, true]
             .into_iter()
             .map(|alone| {
                 let (governor, running) = (Arc::clone(&governor), Arc::clone(&running));
                 thread::spawn(move || {
-                    let seat = governor.admit(alone);
+                    let lease = governor.lease(alone);
                     let others = running.fetch_add(1, Ordering::SeqCst);
                     assert!(!alone || others == 0);
                     thread::sleep(Duration::from_millis(20));
                     running.fetch_sub(1, Ordering::SeqCst);
-                    drop(seat);
+                    drop(lease);
                 })
             })
             .collect();
@@ -274,7 +274,7 @@ mod tests {
         for thread in threads {
             thread.join().unwrap();
         }
-        assert!(governor.lock().seats.is_empty());
+        assert!(governor.lock().leases.is_empty());
         assert_eq!(governor.lock().num_alone, 0);
     }
 

@@ -1,6 +1,6 @@
-//! The process that uses a sandbox: starts zygotes, asks for processes, hands over inputs, watches clocks, kills.
+//! The process that uses a sandbox: starts zygotes, asks for processes, releases inputs, watches clocks, kills.
 //!
-//! `sandbox` owns one zygote, `run` sees one test to its end, `pool` keeps a sandbox for each flavour.
+//! `sandbox` owns one zygote, `run` follows one test to its end, `pool` keeps a sandbox for each flavour.
 
 pub(crate) mod arguments;
 pub(crate) mod cgroup;

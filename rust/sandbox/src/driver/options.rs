@@ -20,16 +20,16 @@ pub struct Options {
     pub packages: Vec<PathBuf>,
     /// What the zygote imports beforehand.
     pub flavour: Flavour,
-    /// Exactly its layers are put on.
+    /// Its layers are enabled, and no others.
     pub level: Level,
-    /// Watches over the memory of all programs of this process.
+    /// Watches the memory of all programs of this process.
     pub governor: Option<Arc<Governor>>,
-    /// For tests of the tests: layers of the level left out. Empty in every real run.
+    /// Layers of the level to leave out, to test that the tests notice. Empty in every real run.
     pub without: Vec<Layer>,
 }
 
 impl Options {
-    /// Whether the layer is put on.
+    /// Whether the layer is enabled.
     pub fn has(&self, layer: Layer) -> bool {
         self.level.has(layer) && !self.without.contains(&layer)
     }
@@ -47,7 +47,7 @@ pub struct Facts {
 /// What a zygote has imported before it forks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Flavour {
-    /// Common modules of the standard library; kept small, because a fork costs by the page.
+    /// Common modules of the standard library; few, because each page makes a fork slower.
     #[default]
     Std,
     /// numpy as well.

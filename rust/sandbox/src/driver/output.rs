@@ -1,6 +1,6 @@
-//! What a program writes: files in memory that one test after the other goes on filling.
+//! What a program writes: files in memory, to which each test appends.
 //!
-//! A new page for each test's few bytes, and cutting it off again, would cost more than a small test itself.
+//! Truncating after each test and allocating a new page for the next one's few bytes costs more than a small test.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -11,9 +11,9 @@ use crate::sys;
 #[derive(Debug)]
 pub(crate) struct Output {
     file: OwnedFd,
-    /// Where the present test's part begins.
+    /// Where the current test's part begins.
     start: u64,
-    /// Where the part ends that has been copied.
+    /// Where the copied part ends.
     end: u64,
 }
 
@@ -30,8 +30,8 @@ impl Output {
         Ok(Self { file, start, end })
     }
 
-    /// One bounded copy of what this test has written: the program may keep a mapping of the file and go on. The flag
-    /// says that there are `cap` bytes or more.
+    /// One bounded copy of what this test has written; a program may keep the file mapped and write on. The flag says that
+    /// it is `cap` bytes or more.
     pub(crate) fn copy(&mut self, cap: u64) -> sys::Sys<(Vec<u8>, bool)> {
         if let Some(whole) = self.short()? {
             return Ok((whole, false));
@@ -54,18 +54,18 @@ impl Output {
         sys::pread(&self.file, self.end - length, length)
     }
 
-    /// The whole of a short part, by one call; `None`: it is longer than that.
+    /// All of a short part in one call; `None` if it is longer.
     fn short(&mut self) -> sys::Sys<Option<Vec<u8>>> {
         let mut bytes = [0; 1024];
-        let length = sys::peek(&self.file, &mut bytes, self.start)?;
+        let length = sys::read_at(&self.file, &mut bytes, self.start)?;
         self.end = self.start + length as u64;
         Ok((length < bytes.len()).then(|| bytes[..length].to_vec()))
     }
 
-    /// After the copy: the next test's part begins behind it.
-    pub(crate) fn go_on(&mut self) -> sys::Sys<()> {
+    /// After the copy: the next test's part begins here.
+    pub(crate) fn advance(&mut self) -> sys::Sys<()> {
         if self.end > LONGEST_PAST {
-            sys::cut(&self.file, 0)?;
+            sys::truncate(&self.file, 0)?;
             self.end = 0;
         }
         self.start = self.end;
@@ -94,7 +94,7 @@ mod tests {
             assert_eq!((copy == text, full), (true, length >= 70_000), "{length}");
             let tail = output.tail(1000).unwrap();
             assert_eq!(tail, text[text.len().saturating_sub(1000)..], "{length}");
-            output.go_on().unwrap();
+            output.advance().unwrap();
             assert!(output.start <= LONGEST_PAST);
         }
     }
@@ -104,10 +104,10 @@ mod tests {
         let mut output = Output::new(c"output").unwrap();
         print(&output, &[7; 3000]);
         output.copy(1 << 20).unwrap();
-        output.go_on().unwrap();
-        sys::cut(&output.file, 10).unwrap();
+        output.advance().unwrap();
+        sys::truncate(&output.file, 10).unwrap();
         assert_eq!(output.copy(1 << 20).unwrap(), (Vec::new(), false));
-        output.go_on().unwrap();
+        output.advance().unwrap();
         print(&output, b"next");
         assert_eq!(output.copy(1 << 20).unwrap().0, b"next");
     }

@@ -1,4 +1,4 @@
-//! A sandbox per flavour of zygote, started when first needed; a program's imports decide which one runs it.
+//! One sandbox for each flavour of zygote, started when first needed; a program's imports decide which one runs it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -23,7 +23,7 @@ pub struct Sandboxes {
 }
 
 impl Sandboxes {
-    /// Starts the flavour of `options`; the others follow when a program needs one.
+    /// Starts the flavour of `options`; the others start when a program needs one.
     ///
     /// # Errors
     /// As [`Sandbox::start`].
@@ -32,7 +32,7 @@ impl Sandboxes {
         Ok(Self::adopt(options, sandbox))
     }
 
-    /// With a sandbox that is up already.
+    /// Uses a sandbox that is already running.
     pub fn adopt(options: Options, sandbox: Sandbox) -> Self {
         let mut up = [const { None }; Flavour::ALL.len()];
         let flavour = sandbox.flavour;
@@ -112,8 +112,8 @@ impl Sandboxes {
     }
 }
 
-/// Whether the source imports the package, by a look at its lines. A wrong guess costs time, nothing else: the common
-/// zygote's children can import it too.
+/// Whether the source imports the package, guessed from its lines. A wrong guess only costs time: children of the other
+/// zygote can import it too.
 fn imports(code: &str, package: &str) -> bool {
     let mut statements = code.lines().flat_map(|line| line.split(';')).map(str::trim);
     statements.any(|statement| {
@@ -131,7 +131,7 @@ mod tests {
     use super::imports;
 
     #[test]
-    fn imports_are_seen_and_mere_mentions_are_not() {
+    fn imports_are_found_and_mentions_are_not() {
         for code in [
             "import numpy",
             "import numpy as np",

@@ -1,9 +1,9 @@
-//! What a fresh sandbox runs before anything else.
+//! A known program that a fresh sandbox runs before anything else.
 
 use crate::driver::input::Input;
 use crate::driver::sandbox::Sandbox;
 use crate::driver::steps::{OfficialProgram, Step};
-use crate::error::{Error, PATIENCE, broken};
+use crate::error::{Error, START_TIMEOUT, broken};
 use crate::limits::Limits;
 use crate::types::outcome::Go;
 use crate::types::program::{Entry, Program};
@@ -12,9 +12,8 @@ use crate::types::program::{Entry, Program};
 const REHEARSALS: usize = 3;
 
 impl Sandbox {
-    /// Runs a program whose answer is known, a few times: proof that the whole chain works here, and the first
-    /// rounds of anything allocate a little in the zygote for good, so that from now on every program is forked from
-    /// the same heap, to the byte.
+    /// Runs a program with a known answer a few times. This proves that everything works on this machine. It also gets
+    /// the zygote's one-time allocations done, so that all later programs are forked from the same heap, to the byte.
     pub(crate) fn rehearse(&mut self) -> Result<(), Error> {
         let (limits, inputs) = (Limits::default(), [Input::from(b"5\n".to_vec())]);
         let code = "print(int(input()) + 1)".to_owned();
@@ -22,7 +21,7 @@ impl Sandbox {
             let mut seen = Vec::new();
             if self.flavour.is_official() {
                 let program = OfficialProgram::on_standard_input(code.clone());
-                self.converse(&program, &limits, PATIENCE, &mut |run| {
+                self.converse(&program, &limits, START_TIMEOUT, &mut |run| {
                     seen.push(run.clone());
                     (seen.len() == 1).then_some(Step::Test(&inputs[0]))
                 })?;

@@ -1,19 +1,19 @@
-//! What a program's own process says about how a test ended. Nothing in it is trusted: a program can write any
-//! report it likes about itself, and the worst it gains is a wrong answer in its own name.
+//! A program's own report about how a test ended. Nothing in it is trusted: a program can write any report about itself,
+//! and all it can gain is a wrong answer.
 
 use serde_json::Value;
 
 use crate::types::outcome::{End, Frame, Limit};
 
-/// Most of a message that is kept, bytes.
+/// Longest message that is kept, bytes.
 const LONGEST_MESSAGE: usize = 4096;
-/// Longest header that is read, bytes: no harness writes a tenth of it, and text of megabytes could be turned into
-/// values of many times its size.
+/// Longest header that is read, bytes: the harness writes less than a tenth of it, and megabytes of text could expand
+/// into values of many times that size.
 const LONGEST_HEADER: usize = 1 << 20;
 /// Most frames that are kept.
 const MOST_FRAMES: usize = 20;
 
-/// A report, taken apart.
+/// A parsed report.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Report {
     pub(crate) end: End,
@@ -97,7 +97,7 @@ fn cut(text: &str) -> String {
     text[..end].to_owned()
 }
 
-/// What holds of every report, whatever its bytes.
+/// Asserts what holds for any bytes.
 #[cfg(any(test, fuzzing))]
 #[allow(unreachable_pub, reason = "the fuzz target calls it from outside")]
 pub fn check(bytes: &[u8]) {

@@ -1,4 +1,4 @@
-//! The outside of one sandbox: starts the zygote, asks it for processes, buries them.
+//! One sandbox as its user sees it: starts the zygote, asks it for processes, kills and reaps them.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Child as Process;
@@ -7,14 +7,14 @@ use std::sync::atomic::AtomicBool;
 
 use crate::driver::arguments;
 use crate::driver::cgroup::Group;
-use crate::driver::child::{Child, Death};
+use crate::driver::child::{Child, ExitInfo};
 use crate::driver::clocks;
-use crate::driver::input::{Input, OwnInput, hand_over};
-use crate::driver::memory::{Governor, Seat};
+use crate::driver::input::{Input, OwnInput, send_text};
+use crate::driver::memory::{Governor, MemoryLease};
 use crate::driver::options::{Facts, Flavour, Options};
 use crate::driver::output::Output;
 use crate::driver::spawn::{may_start_threads, spawn};
-use crate::error::{Error, PATIENCE, broken};
+use crate::error::{Error, START_TIMEOUT, broken};
 use crate::isolation::seccomp::calls::Arch;
 use crate::limits::Limits;
 use crate::types::layer::Layer;
@@ -30,7 +30,7 @@ use crate::{sys, wire};
 pub struct Sandbox {
     zygote: Process,
     socket: OwnedFd,
-    /// Hears what the programs' processes must not do unasked.
+    /// Receives requests for threads, and forbidden calls, from the programs' processes.
     pub(crate) listener: Option<OwnedFd>,
     stderr: OwnedFd,
     landlock_abi: u64,
@@ -40,7 +40,7 @@ pub struct Sandbox {
     level: Level,
     pub(crate) flavour: Flavour,
     governor: Option<Arc<Governor>>,
-    /// The program was killed for want of memory; its further processes run alone.
+    /// The program was killed because memory ran out; its next processes run alone.
     pub(crate) evicted: bool,
 }
 
@@ -77,16 +77,16 @@ impl Sandbox {
             evicted: false,
         };
         if let Some(group) = sandbox.group() {
-            group.admit(sandbox.pid()).map_err(failed)?;
+            group.add(sandbox.pid()).map_err(failed)?;
         }
-        match sandbox.hear(wire::HELLO) {
+        match sandbox.recv(wire::HELLO) {
             Ok([_, abi, uid, listen, ..]) => {
                 sandbox.landlock_abi = abi;
                 sandbox.uid = uid;
                 sandbox.thread_cap = listen == 1;
                 if uid != u64::from(sys::user()) && !sys::may_signal(sandbox.pid() as i32) {
                     return Err(Error::Unavailable(format!(
-                        "programs would run as user {uid}, whom this process may not kill: keep CAP_KILL, \
+                        "programs would run as user {uid}, which this process may not kill: keep CAP_KILL, \
                          or start as an ordinary user"
                     )));
                 }
@@ -94,9 +94,9 @@ impl Sandbox {
                 Ok(sandbox)
             }
             Err(error) => {
-                sandbox.zygote.kill().ok(); // it is of no use any more, dead or not
+                sandbox.zygote.kill().ok(); // useless now, whether it still runs or not
                 sandbox.zygote.wait().ok();
-                let said = sandbox.last_words();
+                let said = sandbox.stderr_tail();
                 Err(failed(if said.is_empty() {
                     error.to_string()
                 } else {
@@ -106,11 +106,11 @@ impl Sandbox {
         }
     }
 
-    /// Forks one process for the program and hands it the inputs one by one. After each test `judge` says how to
-    /// go on; a process that died is replaced by a fresh one for the remaining tests.
+    /// Forks one process for the program and gives it the inputs one by one. After each test `judge` says how to
+    /// continue; a process that ended is replaced by a fresh one for the remaining tests.
     ///
     /// # Errors
-    /// Infrastructure faults only; the sandbox is then of no further use.
+    /// Infrastructure faults only; the sandbox cannot be used after one.
     pub fn run(
         &mut self,
         program: &Program,
@@ -129,13 +129,13 @@ impl Sandbox {
                     child
                 }
                 old => {
-                    old.map_or(Ok(()), |old| self.dismiss(old))?;
+                    old.map_or(Ok(()), |old| self.kill(old))?;
                     let left = inputs.len() - index;
                     self.fork(&program.text(), limits, left, index, input, wire::TEST)?
                 }
             };
             let (mut run, survivor) = self.test(ready, index, limits, &program.entry)?;
-            self.doubt_block(&mut run.end, &program.code);
+            self.distrust_import_block(&mut run.end, &program.code);
             arguments::fault(&run, index, &program.entry, input)?;
             child = survivor;
             match judge(index, &run) {
@@ -143,15 +143,15 @@ impl Sandbox {
                 Go::Stop => break,
                 go @ (Go::Again | Go::NextFresh) => {
                     index += usize::from(go == Go::NextFresh);
-                    child.take().map_or(Ok(()), |old| self.dismiss(old))?;
+                    child.take().map_or(Ok(()), |old| self.kill(old))?;
                 }
             }
         }
-        // The caller may count on it: nothing of the program is left.
-        child.map_or(Ok(()), |old| self.bury(old).map(drop))
+        // Callers rely on it: no process of the program is left.
+        child.map_or(Ok(()), |old| self.reap(old).map(drop))
     }
 
-    /// From now on a test is ended as at its wall limit, within a moment, once `flag` is set. Any thread may set it.
+    /// Once `flag` is set, a running test soon ends as if at its wall limit. Any thread may set it.
     pub fn give_up_when(&mut self, flag: &Arc<AtomicBool>) {
         self.given_up = Arc::clone(flag);
     }
@@ -165,9 +165,9 @@ impl Sandbox {
         self.zygote.id()
     }
 
-    /// A program may write any report about itself. That an import was blocked is believed only where imports are
-    /// blocked, of a module that the program names.
-    pub(crate) fn doubt_block(&self, end: &mut End, code: &str) {
+    /// A program can write any report about itself. A blocked import is believed only at the level that blocks imports,
+    /// and only for a module that the program names.
+    pub(crate) fn distrust_import_block(&self, end: &mut End, code: &str) {
         let End::ImportBlocked { module } = end else {
             return;
         };
@@ -181,7 +181,7 @@ impl Sandbox {
         }
     }
 
-    /// The level whose layers are on.
+    /// The level whose layers are enabled.
     pub fn level(&self) -> Level {
         self.level
     }
@@ -231,20 +231,20 @@ impl Sandbox {
     ) -> Result<Child, Error> {
         let converses = self.flavour.is_official();
         let alone = self.evicted;
-        let seat = self.governor.as_ref().map(|governor| governor.admit(alone));
+        let lease = self.governor.as_ref().map(|governor| governor.lease(alone));
         if let Some(group) = self.group() {
-            group.fit(limits).map_err(broken("make room"))?;
+            group.make_room_for(limits).map_err(broken("make room"))?;
         }
         let killed_before = self.group().map_or(0, Group::num_killed);
         let report = sys::memfd(c"report").map_err(broken("memfd"))?;
         let output = if converses {
-            None // it has streams of its own
+            None // it handles its own streams
         } else {
             let file = |name| Output::new(name).map_err(broken("memfd"));
             Some((file(c"stdout")?, file(c"stderr")?))
         };
         let (control, theirs) = sys::socket_pair().map_err(broken("socket pair"))?;
-        let in_file = hand_over(text, &control, &report).map_err(broken("write the program"))?;
+        let in_file = send_text(text, &control, &report).map_err(broken("write the program"))?;
         let mut own = OwnInput::new(converses);
         own.release(&control, index, input, step)
             .map_err(broken("release the input"))?;
@@ -273,14 +273,15 @@ impl Sandbox {
         sys::send(self.socket.as_raw_fd(), &wire::pack(request), &fds)
             .map_err(broken("ask for a process"))?;
         drop(theirs);
-        let pid = self.hear(wire::FORK)?[1] as i32;
+        let pid = self.recv(wire::FORK)?[1] as i32;
         if pid <= 0 {
             return Err(broken("fork")(format!("errno {}", -pid)));
         }
         let pidfd = sys::pidfd(pid).map_err(broken("pidfd of the child"))?;
-        if let Some(seat) = &seat {
-            seat.occupy(pid, &pidfd)
-                .map_err(broken("watch over memory"))?;
+        if let Some(lease) = &lease {
+            lease
+                .attach(pid, &pidfd)
+                .map_err(broken("watch its memory"))?;
         }
         let mut child = Child {
             pid,
@@ -293,11 +294,11 @@ impl Sandbox {
             fresh: true,
             converses,
             killed_before,
-            seat,
+            lease,
         };
-        if let Err(cause) = child.await_ready() {
+        if let Err(cause) = child.wait_until_ready() {
             let said = sys::pread(&child.report, 0, 4096).unwrap_or_default();
-            self.bury(child)?;
+            self.reap(child)?;
             let said = String::from_utf8_lossy(&said);
             let cause = format!(
                 "{cause} {}",
@@ -311,64 +312,66 @@ impl Sandbox {
         Ok(child)
     }
 
-    /// Kills a process that nobody asks about any more; the zygote waits for its end before it does anything else.
-    #[expect(clippy::needless_pass_by_value)] // as in `bury`
-    fn dismiss(&mut self, child: Child) -> Result<(), Error> {
+    /// Kills a process without asking how it ended; the zygote waits for its end before it does anything else.
+    #[expect(clippy::needless_pass_by_value)] // as in `reap`
+    fn kill(&mut self, child: Child) -> Result<(), Error> {
         sys::kill(&child.pidfd);
-        let request = wire::words([wire::BURY, child.pid as u64]);
-        sys::send(self.socket.as_raw_fd(), &wire::pack(request), &[]).map_err(broken("ask to bury"))
+        let request = wire::words([wire::DISCARD, child.pid as u64]);
+        sys::send(self.socket.as_raw_fd(), &wire::pack(request), &[]).map_err(broken("ask to reap"))
     }
 
     /// Kills a process and waits for its end.
-    #[expect(clippy::needless_pass_by_value)] // once buried, nobody may use it again
-    pub(crate) fn bury(&mut self, child: Child) -> Result<Death, Error> {
+    #[expect(clippy::needless_pass_by_value)] // once reaped, it cannot be used again
+    pub(crate) fn reap(&mut self, child: Child) -> Result<ExitInfo, Error> {
         sys::kill(&child.pidfd);
         let request = wire::words([wire::REAP, child.pid as u64]);
         sys::send(self.socket.as_raw_fd(), &wire::pack(request), &[])
             .map_err(broken("ask to reap"))?;
-        let [_, status, micros, peak_kib, ..] = self.hear(wire::REAP)?;
-        let evicted = child.seat.as_ref().is_some_and(Seat::was_evicted);
+        let [_, status, micros, peak_kib, ..] = self.recv(wire::REAP)?;
+        let evicted = child.lease.as_ref().is_some_and(MemoryLease::was_evicted);
         self.evicted |= evicted;
         let status = status as u32 as i32;
         let was_killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
         let since = |group: &Group| group.num_killed() > child.killed_before;
-        Ok(Death {
+        Ok(ExitInfo {
             evicted,
-            out_of_room: was_killed && self.group().is_some_and(since),
+            oom_killed: was_killed && self.group().is_some_and(since),
             status,
             cpu_seconds: micros as f64 * 1e-6,
             peak_kib,
         })
     }
 
-    /// The zygote's next message, which must be of this kind. The first one brings the listener.
-    fn hear(&mut self, kind: u64) -> Result<wire::Words, Error> {
+    /// The zygote's next message, which must be of this kind. The first one carries the listener.
+    fn recv(&mut self, kind: u64) -> Result<wire::Words, Error> {
         let mut bytes = [0; wire::LENGTH];
         let mut fds = [-1; sys::MAX_FDS];
         let socket = self.socket.as_raw_fd();
-        let spoke = clocks::await_word(socket, self.pid() as i32, PATIENCE);
-        if !spoke.map_err(broken("wait for the zygote"))? {
-            let cause = format!("silent for {PATIENCE:?}");
+        let ready = clocks::wait_for_message(socket, self.pid() as i32, START_TIMEOUT);
+        if !ready.map_err(broken("wait for the zygote"))? {
+            let cause = format!("no message within {START_TIMEOUT:?}");
             return Err(broken("wait for the zygote")(cause));
         }
-        let heard = sys::receive(socket, &mut bytes, &mut fds);
-        match heard.map_err(broken("hear the zygote"))? {
+        let received = sys::receive(socket, &mut bytes, &mut fds);
+        match received.map_err(broken("receive from the zygote"))? {
             (wire::LENGTH, count) if wire::unpack(&bytes)[0] == kind => {
                 if count == 1 {
-                    self.listener = Some(sys::adopt(fds[0]));
+                    self.listener = Some(sys::take_fd(fds[0]));
                 }
                 Ok(wire::unpack(&bytes))
             }
-            (0, _) => Err(broken("hear the zygote")(format!(
+            (0, _) => Err(broken("receive from the zygote")(format!(
                 "it died: {}",
-                self.last_words()
+                self.stderr_tail()
             ))),
-            (n, _) => Err(broken("hear the zygote")(format!("{n} odd bytes"))),
+            (n, _) => Err(broken("receive from the zygote")(format!(
+                "{n} unexpected bytes"
+            ))),
         }
     }
 
     /// The end of what the zygote wrote to its standard error.
-    fn last_words(&self) -> String {
+    fn stderr_tail(&self) -> String {
         let size = sys::size(&self.stderr).unwrap_or(0);
         let tail = sys::pread(&self.stderr, size.saturating_sub(4096), 4096).unwrap_or_default();
         String::from_utf8_lossy(&tail).trim().to_owned()

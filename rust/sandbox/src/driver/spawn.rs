@@ -1,4 +1,4 @@
-//! How a zygote's interpreter is started, and what it is told.
+//! How a zygote's interpreter is started, and its arguments.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -17,9 +17,9 @@ const BOOT: &str = "import sys\n\
     loader.exec_module(core)\n\
     core.sandbox_zygote(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5]), sys.argv[6:])\n";
 
-/// The zygote's whole environment. `-I` would ignore `PYTHONHASHSEED`; `-s -P` and this list amount to the same.
+/// The zygote's whole environment. `-I` would ignore `PYTHONHASHSEED`; `-s -P` and this list have the same effect.
 const ENVIRONMENT: [(&str, &str); 7] = [
-    ("LD_BIND_NOW", "1"), // a symbol bound later is bound, and its page copied, in every child
+    ("LD_BIND_NOW", "1"), // otherwise every child binds its symbols itself and copies their pages
     ("PYTHONHASHSEED", "0"),
     ("TZ", "UTC"),
     ("LC_ALL", "C.UTF-8"),
@@ -42,7 +42,7 @@ pub(crate) fn spawn(
     command
         .args(["-s", "-P", "-S", "-B", "-c", BOOT])
         .arg(std::path::absolute(&options.core)?)
-        // Fixed width: the length of the arguments moves addresses.
+        // Fixed width: the length of the arguments changes addresses.
         .args([
             format!("{:010}", std::process::id()),
             format!("{without:06}"),
@@ -60,11 +60,11 @@ pub(crate) fn spawn(
         command.env_clear();
     }
     command.envs(ENVIRONMENT);
-    // Inherited over exec. Docker's default profile refuses it; then addresses differ from run to run.
+    // Kept across exec. Docker's default profile refuses it; then addresses differ from run to run.
     let before = sys::personality(None)?;
     let fixed = options.has(Layer::Determinism)
         && sys::personality(Some(before | NO_RANDOM_ADDRESSES)).is_ok();
-    // An unlimited one would flip the new process's memory layout.
+    // An unlimited stack would change the new process's memory layout.
     let process = sys::with_finite_stack(|| command.spawn());
     if fixed {
         sys::personality(Some(before))?;
@@ -72,7 +72,7 @@ pub(crate) fn spawn(
     process
 }
 
-/// Whether a program's text gives it a reason to start threads: where nobody can count them, others may not.
+/// Whether a program's text mentions threads: where they cannot be counted, only such programs may start any.
 pub(crate) fn may_start_threads(code: &str) -> bool {
     ["thread", "concurrent", "asyncio", "multiprocessing"]
         .iter()

@@ -106,14 +106,14 @@ impl Sandbox {
             let (mut run, survivor) = self.test(child, index, &limits, &entry)?;
             if let Some(module) = run.value.as_deref().and_then(blocked) {
                 run.end = End::ImportBlocked { module };
-                self.doubt_block(&mut run.end, &program.code);
+                self.distrust_import_block(&mut run.end, &program.code);
             }
             let wanted = next(&run);
             let Some(mut survivor) = survivor else {
                 break;
             };
             let Some(wanted) = wanted else {
-                return self.bury(survivor).map(drop);
+                return self.reap(survivor).map(drop);
             };
             let (input, step) = match wanted {
                 Step::Test(input) => (input, wire::TEST),

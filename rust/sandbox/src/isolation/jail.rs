@@ -1,5 +1,5 @@
-//! A root folder of its own for the programs, instead of Landlock: an empty file system in memory into which only what
-//! they may read is bound, read-only. For kernels without Landlock, and gVisor.
+//! A root folder of their own for the programs, instead of Landlock: a file system in memory that holds read-only bind
+//! mounts of what they may read, and nothing else. For kernels without Landlock, and gVisor.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
@@ -12,16 +12,16 @@ use std::path::Path;
 use crate::isolation::landlock::Grant;
 use crate::sys;
 
-/// Folders to cover with the new root while it is built; the first that exists and holds nothing that is granted.
+/// Folders to mount the new root on while it is built: the first that exists and holds nothing granted is used.
 const SITES: [&str; 4] = ["/mnt", "/tmp", "/run", "/proc"];
-/// Mount flags that a user namespace must not take off again, mount_namespaces(7).
+/// Mount flags that a user namespace must not clear, mount_namespaces(7).
 const LASTING: u64 = libc::MS_NOSUID
     | libc::MS_NODEV
     | libc::MS_NOEXEC
     | libc::MS_NOATIME
     | libc::MS_NODIRATIME
     | libc::MS_RELATIME;
-/// Room for the mount points themselves.
+/// Size of the file system: it holds only mount points.
 const OPTIONS: &CStr = c"size=4m,nr_inodes=8192,mode=755";
 
 fn step<T>(name: impl std::fmt::Display, result: io::Result<T>) -> Result<T, String> {
@@ -32,7 +32,7 @@ fn c(path: &Path) -> Result<CString, String> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| format!("{}: a NUL", path.display()))
 }
 
-/// Builds the jail and moves in. Needs the mount namespace of [`crate::isolation::namespaces::MOUNTS`].
+/// Builds the jail and makes it the root. Needs the mount namespace of [`crate::isolation::namespaces::MOUNTS`].
 ///
 /// # Errors
 /// Which step failed.
@@ -52,8 +52,8 @@ pub(crate) fn enter(grants: &[Grant]) -> Result<(), String> {
     for grant in grants {
         place(site, grant)?;
     }
-    close_ways(site, grants)?;
-    step("new root", sys::become_root(&root))?;
+    hide_parents(site, grants)?;
+    step("new root", sys::pivot_root(&root))?;
     let read_only = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | flags;
     step(
         "read-only root",
@@ -61,7 +61,7 @@ pub(crate) fn enter(grants: &[Grant]) -> Result<(), String> {
     )
 }
 
-/// `/lib -> usr/lib` and the like, by which the loader's cache names its files.
+/// Links such as `/lib -> usr/lib`, which the paths in the loader's cache use.
 fn link_top_level(site: &Path) -> Result<(), String> {
     for entry in step("root folder", fs::read_dir("/"))?.flatten() {
         if let Ok(target) = entry.path().read_link()
@@ -73,19 +73,19 @@ fn link_top_level(site: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Folders that only lead to what is granted can be passed, not listed.
-fn close_ways(site: &Path, grants: &[Grant]) -> Result<(), String> {
+/// Parents of granted paths can be traversed, not listed.
+fn hide_parents(site: &Path, grants: &[Grant]) -> Result<(), String> {
     let granted = |path: &Path| grants.iter().any(|grant| grant.path() == path);
-    let ways: BTreeSet<&Path> = grants
+    let parents: BTreeSet<&Path> = grants
         .iter()
         .flat_map(|grant| grant.path().ancestors().skip(1))
         .filter(|path| !granted(path))
         .collect();
-    for way in ways {
-        let inside = site.join(way.strip_prefix("/").unwrap_or(way));
+    for parent in parents {
+        let inside = site.join(parent.strip_prefix("/").unwrap_or(parent));
         if inside.is_dir() && !inside.is_symlink() {
             step(
-                "ways",
+                "parent folders",
                 fs::set_permissions(inside, Permissions::from_mode(0o111)),
             )?;
         }
@@ -93,7 +93,7 @@ fn close_ways(site: &Path, grants: &[Grant]) -> Result<(), String> {
     Ok(())
 }
 
-/// One grant: a folder to list becomes an empty one, what may be read is bound.
+/// Adds one grant: an empty folder for one that may be listed, a bind mount for what may be read.
 fn place(site: &Path, grant: &Grant) -> Result<(), String> {
     let path = grant.path();
     let Ok(real) = path.canonicalize() else {
@@ -120,7 +120,7 @@ fn place(site: &Path, grant: &Grant) -> Result<(), String> {
         libc::MS_BIND | libc::MS_REC,
         None,
     ) else {
-        return Ok(()); // unreadable for this user: nothing is granted
+        return Ok(()); // this user cannot read it: nothing to grant
     };
     let keep = step(name(), sys::mount_flags(&target))? & LASTING;
     let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | keep;

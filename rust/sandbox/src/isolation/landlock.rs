@@ -16,7 +16,7 @@ const TCP: u64 = 3;
 /// `LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | _SIGNAL`.
 const SCOPES: u64 = 3;
 
-/// All file rights an ABI version can withhold.
+/// All file rights that an ABI version can restrict.
 fn file_rights(abi: i64) -> u64 {
     let bits = match abi {
         ..=1 => 13,
@@ -27,7 +27,7 @@ fn file_rights(abi: i64) -> u64 {
     (1 << bits) - 1
 }
 
-/// How many words of the attribute an ABI version knows: files; network from 4; scopes from 6.
+/// How many words of the attribute an ABI version has: files; network from 4; scopes from 6.
 fn words(abi: i64) -> usize {
     match abi {
         ..=3 => 1,
@@ -36,12 +36,12 @@ fn words(abi: i64) -> usize {
     }
 }
 
-/// What a version's rule sets take away altogether: rights to files, TCP, scopes.
+/// What the rule sets of a version restrict: rights to files, TCP, scopes.
 pub(crate) fn rights(abi: i64) -> Vec<u64> {
     [file_rights(abi), TCP, SCOPES][..words(abi)].to_vec()
 }
 
-/// One path and what may be done beneath it.
+/// One path and what is allowed beneath it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Grant {
     /// Names only, beneath too. The importer lists the folders it searches.
@@ -57,8 +57,8 @@ impl Grant {
     }
 }
 
-/// `List` for the folder, `Read` for those of its entries whose name passes: a rule cannot take back what a rule
-/// higher up has given.
+/// `List` for the folder, `Read` for those of its entries whose name passes: a rule cannot withdraw what a rule for a
+/// parent grants.
 pub(crate) fn entries(folder: &Path, passes: impl Fn(&str) -> bool) -> Vec<Grant> {
     let Ok(listing) = folder.read_dir() else {
         return Vec::new();
@@ -88,7 +88,7 @@ pub(crate) fn domain(abi: i64, grants: &[Grant]) -> Sys<OwnedFd> {
             Grant::Read(_) if metadata.is_dir() => READ_FILE | READ_DIR,
             Grant::Read(_) => READ_FILE,
         };
-        // A path this user may not even name grants nothing.
+        // A path that this user cannot reach grants nothing.
         if let Ok(beneath) = sys::open_path(&name) {
             sys::landlock_allow(&ruleset, rights, &beneath)?;
         }
@@ -96,7 +96,7 @@ pub(crate) fn domain(abi: i64, grants: &[Grant]) -> Sys<OwnedFd> {
     Ok(ruleset)
 }
 
-/// Enters a rule set, for good.
+/// Enters a rule set, permanently.
 pub(crate) fn enter(ruleset: &impl AsRawFd) -> Sys<()> {
     sys::call(
         libc::SYS_landlock_restrict_self,
@@ -130,7 +130,7 @@ mod tests {
         std::fs::write(folder.join("open/file"), "1").unwrap();
         std::fs::write(folder.join("shut/file"), "1").unwrap();
         let inside = folder.clone();
-        // Landlock binds the thread that enters.
+        // Landlock applies to the thread that enters.
         std::thread::spawn(move || {
             sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).unwrap();
             let mut grants = entries(&inside, |name| name == "open");

@@ -1,4 +1,4 @@
-//! What the kernel is asked for: one file per mechanism, each without a view of the others.
+//! The kernel's isolation mechanisms, one file each. Which of them a sandbox uses is decided elsewhere.
 
 pub(crate) mod jail;
 pub(crate) mod landlock;

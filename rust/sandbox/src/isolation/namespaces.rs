@@ -1,16 +1,16 @@
-//! Kernel objects that programs no longer share with the machine: users, processes, networks, mounts, System V IPC.
+//! Namespaces of the programs' own: users, processes, networks, mounts, System V IPC.
 //!
-//! Done once, in the zygote; every program inherits it. That `unshare` succeeds proves nothing: some distributions
-//! hand out user namespaces without any rights in them (Ubuntu since 23.10). So each step uses what it was given.
+//! Entered once, by the zygote; every program inherits them. That `unshare` succeeds proves nothing: some distributions
+//! create user namespaces without any rights in them (Ubuntu since 23.10). So each step uses the rights that it got.
 //!
-//! The zygote itself stays in the old pid namespace: what it forks is born in the new one, while the zygote and the
-//! driver go on using the pids that they know. An init of the new namespace waits beside it and reaps.
+//! The zygote itself stays in the old pid namespace: its forks start in the new one, while the zygote and the driver
+//! keep using the pids that they know. An init process of the new namespace reaps orphans.
 
 use std::io;
 
 use crate::sys;
 
-/// Everything at once: level S3.
+/// All of them: level S3.
 pub(crate) const ALL: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET
@@ -23,7 +23,7 @@ fn step<T>(name: &str, result: io::Result<T>) -> Result<T, String> {
     result.map_err(|error| format!("{name}: {error}"))
 }
 
-/// Enters new namespaces. This process keeps its user and group ids; it holds every right inside until it drops them.
+/// Enters new namespaces. This process keeps its user and group ids; it has every right inside until it drops them.
 ///
 /// # Errors
 /// Which step failed.
@@ -41,7 +41,7 @@ pub(crate) fn enter(kinds: i32) -> Result<(), String> {
     write("setgroups", "deny".to_owned())?;
     write("uid_map", format!("{user} {user} 1"))?;
     write("gid_map", format!("{group} {group} 1"))?;
-    // Refused where the new user namespace carries no rights.
+    // Refused if the new user namespace has no rights.
     step(
         "namespaces inside the user namespace",
         sys::unshare(kinds & !libc::CLONE_NEWUSER),
@@ -49,7 +49,7 @@ pub(crate) fn enter(kinds: i32) -> Result<(), String> {
     make_mounts_private()
 }
 
-/// Enters a mount namespace by root's own right (CAP_SYS_ADMIN), where user namespaces are refused.
+/// Enters a mount namespace as root (CAP_SYS_ADMIN), for machines that refuse user namespaces.
 ///
 /// # Errors
 /// Which step failed.

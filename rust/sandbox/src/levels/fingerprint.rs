@@ -1,7 +1,7 @@
-//! The rules of a level as text: whoever finds two results under equal texts knows that equal rules held.
+//! The rules of a level as text: two results with equal texts were made under equal rules.
 //!
-//! Paths are named by their role, so that the text does not depend on where Python lies; numbers of filters and rights
-//! are those that the kernel gets.
+//! Paths are named by their role, so that the text does not depend on where Python is installed; numbers of filters and
+//! rights are those that the kernel gets.
 
 use std::fmt::Write;
 
@@ -98,7 +98,7 @@ mod tests {
         policy_on(Some(arch), level, &options, facts)
     }
 
-    /// Every change of the policy shows here, instruction by instruction. Where it is meant, write the new file:
+    /// Shows every change of the policy, instruction by instruction. After an intended change, write the new file:
     /// `OPSD_RS_WRITE_GOLDEN=1 cargo test -p opsd-sandbox golden`.
     #[test]
     fn golden_policy() {

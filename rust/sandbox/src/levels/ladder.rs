@@ -1,4 +1,4 @@
-//! Finds the best level of isolation that this machine gives, proves it, and says why a better one is out of reach.
+//! Finds the best level of isolation that works on this machine, proves it, and says why better ones do not work.
 
 use crate::driver::options::Options;
 use crate::driver::sandbox::Sandbox;
@@ -8,24 +8,24 @@ use crate::types::level::Level;
 
 /// One level on this machine.
 #[derive(Debug, Clone)]
-pub struct Rung {
+pub struct LevelReport {
     /// Which.
     pub level: Level,
     /// It was set up and every probe held.
     pub holds: bool,
     /// What protects, or why it does not hold.
     pub detail: String,
-    /// The rules in words that are equal on every machine where the rules are; empty when it does not hold.
+    /// The rules as text, equal on every machine with equal rules; empty when the level does not hold.
     pub policy: String,
 }
 
-/// Sets up one level and proves it; the proved sandbox comes along, ready for programs.
-fn step_on(options: &Options, level: Level) -> (Rung, Option<Sandbox>) {
+/// Sets up one level and proves it; also returns the proved sandbox, ready for programs.
+fn try_level(options: &Options, level: Level) -> (LevelReport, Option<Sandbox>) {
     let options = Options {
         level,
         ..options.clone()
     };
-    let lost = |detail: String| Rung {
+    let failed = |detail: String| LevelReport {
         level,
         holds: false,
         detail,
@@ -33,42 +33,41 @@ fn step_on(options: &Options, level: Level) -> (Rung, Option<Sandbox>) {
     };
     let mut sandbox = match Sandbox::start(&options) {
         Ok(sandbox) => sandbox,
-        Err(error) => return (lost(cause(&error)), None),
+        Err(error) => return (failed(cause(&error)), None),
     };
     let proved = if level == Level::S0 {
-        Ok(0) // it claims nothing
+        Ok(0) // it promises nothing
     } else {
         sandbox.prove()
     };
     match proved {
         Ok(num_probes) => {
-            let rung = Rung {
+            let report = LevelReport {
                 level,
                 holds: true,
                 detail: format!("{}; {num_probes} probes held", sandbox.describe()),
                 policy: fingerprint::policy(level, &options, sandbox.facts()),
             };
-            (rung, Some(sandbox))
+            (report, Some(sandbox))
         }
-        Err(breach) => (lost(breach), None),
+        Err(breach) => (failed(breach), None),
     }
 }
 
-/// The last line of what a zygote said before it gave up, without the interpreter's traceback.
+/// The last line that a failed zygote printed, without the interpreter's traceback.
 fn cause(error: &Error) -> String {
     let text = error.to_string();
     let last = text.lines().next_back().unwrap_or_default();
     last.trim_start_matches("RuntimeError: ").to_owned()
 }
 
-/// Every level but S0, best first, each tried: for `doctor`.
-pub fn climb(options: &Options) -> Vec<Rung> {
+/// Tries every level but S0, best first: for `doctor`.
+pub fn probe_levels(options: &Options) -> Vec<LevelReport> {
     let levels = Level::ALL.into_iter().filter(|&level| level > Level::S0);
-    levels.map(|level| step_on(options, level).0).collect()
+    levels.map(|level| try_level(options, level).0).collect()
 }
 
-/// The level to work at, proved, with its sandbox: `wanted` and no other if given, else the best that holds and is not
-/// below `require`.
+/// The level to use, with its proved sandbox: `wanted` if given, else the best that holds and is not below `require`.
 ///
 /// # Errors
 /// `Unavailable`: which levels were tried, why each does not hold, and what to change.
@@ -76,7 +75,7 @@ pub fn choose(
     options: &Options,
     wanted: Option<Level>,
     require: Level,
-) -> Result<(Rung, Sandbox), Error> {
+) -> Result<(LevelReport, Sandbox), Error> {
     if let Some(level) = wanted.filter(|&level| level < require) {
         return Err(Error::Unavailable(format!(
             "level {} is below the required level {}; ask for a lower one with require=\"{}\" (--require {})",
@@ -95,9 +94,9 @@ pub fn choose(
     };
     let mut reasons = Vec::new();
     for level in candidates {
-        match step_on(options, level) {
-            (rung, Some(sandbox)) => return Ok((rung, sandbox)),
-            (rung, None) => reasons.push(format!("{}: {}", level.name(), rung.detail)),
+        match try_level(options, level) {
+            (report, Some(sandbox)) => return Ok((report, sandbox)),
+            (report, None) => reasons.push(format!("{}: {}", level.name(), report.detail)),
         }
     }
     let asked = wanted.unwrap_or(require).name();

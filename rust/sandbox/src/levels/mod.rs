@@ -1,4 +1,5 @@
-//! Which level of isolation this machine gives: tried (`ladder`), proved (`proof`), written down (`fingerprint`).
+//! Which level of isolation works on this machine: `ladder` tries levels, `proof` proves one, `fingerprint` writes its
+//! rules as text, `probe` lists the kernel's mechanisms for `doctor`.
 
 pub(crate) mod fingerprint;
 pub(crate) mod ladder;

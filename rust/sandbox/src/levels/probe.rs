@@ -1,4 +1,4 @@
-//! What this machine offers, for `doctor`: asked of the kernel by use, changing nothing that lasts.
+//! Which mechanisms work on this machine, for `doctor`: each is tried, and nothing is changed permanently.
 
 use std::fs;
 
@@ -16,11 +16,11 @@ pub struct LayerStatus {
     pub required: bool,
     /// It works.
     pub available: bool,
-    /// Version, or the cause when missing and what follows from it.
+    /// Its version, or why it is missing and what follows.
     pub detail: String,
 }
 
-/// Asks the kernel for everything the sandbox is made of.
+/// Tries every mechanism that the sandbox uses.
 pub fn probe() -> Vec<LayerStatus> {
     let known = Arch::HERE.is_some();
     let seccomp = known && sys::knows_action(Action::Kill.code());
@@ -124,7 +124,7 @@ pub fn probe() -> Vec<LayerStatus> {
     ]
 }
 
-/// Tries on a thread of its own: a personality belongs to a thread.
+/// Tries it on a new thread: a personality belongs to a thread.
 fn can_fix_addresses() -> bool {
     std::thread::spawn(|| {
         let now = sys::personality(None)?;

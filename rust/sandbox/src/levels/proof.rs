@@ -1,7 +1,7 @@
-//! Proof at start that a sandbox holds: small hostile programs, each trying one way out, against a canary.
+//! Proves at start that a sandbox holds: small hostile programs each try one forbidden thing, some on a canary file.
 //!
-//! Return codes of the set-up are not believed: a container may accept a call and do nothing. What a probe could not
-//! do is what programs cannot do. Takes a fraction of a second.
+//! Return codes of the set-up are no proof: a container may accept a call and do nothing. Programs cannot do what a
+//! probe could not do. Takes a fraction of a second.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,8 +14,8 @@ use crate::types::level::Level;
 use crate::types::outcome::{End, Go, Limit, TestRun};
 use crate::types::program::{Entry, Program};
 
-/// What the attempt is called, and what it does: it must raise an exception. `CANARY` and `FOLDER` are paths, `PARENT` is a pid. All
-/// of them run in one process, one after the other.
+/// The name of an attempt, and its code, which must raise an exception. `CANARY` and `FOLDER` are paths, `PARENT` is a
+/// pid. All of them run in one process, one after the other.
 const REFUSED: &[(&str, &str)] = &[
     ("read a file", "open(CANARY).read()"),
     ("write a file", "open(CANARY, 'w')"),
@@ -41,7 +41,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     ("run a command", "os.posix_spawn('/bin/true', ['true'], {})"),
     ("become a command", "os.execv('/bin/true', ['true'])"),
-    ("signal everybody", "os.kill(-1, 0)"),
+    ("signal every process", "os.kill(-1, 0)"),
     ("signal the parent", "os.kill(PARENT, 0)"),
     ("open a network socket", "import socket; socket.socket()"),
     (
@@ -61,18 +61,27 @@ const REFUSED: &[(&str, &str)] = &[
         "reach another's limits",
         "resource.prlimit(PARENT, resource.RLIMIT_CPU)",
     ),
-    ("gain priority", "os.setpriority(os.PRIO_PROCESS, 0, -5)"),
-    ("hoard memory", "import mmap; mmap.mmap(-1, 2 << 30)"),
+    (
+        "raise its priority",
+        "os.setpriority(os.PRIO_PROCESS, 0, -5)",
+    ),
+    (
+        "allocate too much memory",
+        "import mmap; mmap.mmap(-1, 2 << 30)",
+    ),
     ("inherit an environment", "assert len(os.environ) > 7"),
     ("fork", "os.fork()"),
-    ("hoard descriptors", "[os.dup(1) for _ in range(200)]"), // after it nothing could be opened
+    (
+        "open too many descriptors",
+        "[os.dup(1) for _ in range(200)]",
+    ), // last: nothing can be opened after it
 ];
 const THREADS: (&str, &str) = (
     "start threads without end",
     "e = threading.Event(); [threading.Thread(target=e.wait, daemon=True).start() for _ in range(40)]",
 );
 const OTHER_PIDS: (&str, &str) = ("see its parent", "assert os.getppid() > 0");
-/// What ends the process, and how.
+/// Attempts that must end the process, and how.
 const ENDED: &[(&str, &str, Option<Limit>)] = &[
     ("change the root folder", "os.chroot('/')", None),
     (
@@ -84,10 +93,10 @@ const ENDED: &[(&str, &str, Option<Limit>)] = &[
     ("sleep without end", "time.sleep(99)", Some(Limit::Idle)),
 ];
 
-/// Proofs so far in this process; names their folders.
+/// Proofs so far in this process: part of their folders' names.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A file that no program may read, in a folder that everybody can reach.
+/// A file that no program may read, in a folder that every user can reach.
 struct Canary {
     folder: PathBuf,
     file: PathBuf,
@@ -119,10 +128,10 @@ impl Drop for Canary {
 }
 
 impl Sandbox {
-    /// Runs every probe that its level promises to stop; the number that held.
+    /// Runs every probe that its level must stop; returns how many there are.
     ///
     /// # Errors
-    /// The first breach: in one line, what a program could do that it must not.
+    /// The first breach, in one line: what a program could do and must not.
     pub fn prove(&mut self) -> Result<usize, String> {
         let canary = Canary::place().map_err(|error| format!("placing a canary: {error}"))?;
         let level = self.level();
@@ -210,7 +219,7 @@ fn attack(sandbox: &mut Sandbox, attempt: &str, canary: &Canary) -> Result<TestR
     seen.ok_or_else(|| "a probe did not run".to_owned())
 }
 
-/// What `/proc` says about a program's process before its first line.
+/// Checks what `/proc` says about a program's process before its first line.
 fn look_from_outside(sandbox: &mut Sandbox, level: Level) -> Result<usize, String> {
     let program = Program {
         code: String::new(),
@@ -228,9 +237,9 @@ fn look_from_outside(sandbox: &mut Sandbox, level: Level) -> Result<usize, Strin
         .map_err(|error| error.to_string())?;
     let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", child.pid));
     let (status, network) = (read("status"), read("net/dev"));
-    sandbox.bury(child).map_err(|error| error.to_string())?;
+    sandbox.reap(child).map_err(|error| error.to_string())?;
     let Ok(status) = status else {
-        return Ok(0); // no /proc here: the probes have to do
+        return Ok(0); // no /proc here: the probes must suffice
     };
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));

@@ -1,6 +1,6 @@
 //! The protections a sandbox is made of. Each has a name, and a bit in the mask that the zygote is told.
 
-/// One protection. Tests remove layers one by one, to see that the attack each one stops then works.
+/// One protection. Tests remove layers one by one to show that the attack that each one stops then works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Layer {
     /// System-call filters, both stages (and with them the thread cap).

@@ -1,16 +1,16 @@
-//! The ladder of isolation levels: which layers each one is made of.
+//! The levels of isolation, and which layers each one consists of.
 
 use crate::types::layer::Layer;
 
-/// How well programs are sealed off, weakest first: `a < b` says that `b` satisfies whoever requires at least `b`.
+/// How well programs are isolated, weakest first: `a < b` says that `b` satisfies whoever requires at least `b`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// No filter at all: a program can do what its user can. Refused unless asked for by name.
+    /// No filter at all: a program can do what its user can. Refused unless requested by name.
     S0,
-    /// System-call filters; without a guard for files nothing is opened once a program has started, so that only
+    /// System-call filters; nothing is opened once a program has started, because nothing guards files, so that only
     /// modules imported beforehand can be used.
     S1,
-    /// System-call filters, and a root folder of its own in place of Landlock.
+    /// System-call filters, and a root folder of its own instead of Landlock.
     S2j,
     /// System-call filters and Landlock: what a default container allows.
     S2,
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ladder_is_ordered_and_each_rung_named() {
+    fn levels_are_ordered_and_named() {
         assert!(Level::ALL.is_sorted_by(|better, worse| better > worse));
         for level in Level::ALL {
             assert_eq!(Level::parse(level.name()), Some(level));
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_guard_of_files_on_every_rung_but_the_lowest() {
+    fn every_level_but_the_lowest_has_exactly_one_guard_of_files() {
         for level in [Level::S3, Level::S2, Level::S2j, Level::S1] {
             let guards = [Layer::Landlock, Layer::Jail, Layer::NoOpen];
             let held = guards.iter().filter(|&&guard| level.has(guard)).count();

@@ -7,11 +7,11 @@ pub enum Limit {
     Cpu,
     /// Slept, blocked or stopped for too long.
     Idle,
-    /// The absolute wall cap: the machine starved the test, the program is not to blame.
+    /// The absolute wall cap: the machine starved the test; not the program's fault.
     Wall,
     /// Address space.
     Memory,
-    /// Standard output, or a returned value too large to write down.
+    /// Standard output, or a returned value too large to serialise.
     Output,
 }
 
@@ -42,7 +42,7 @@ pub enum End {
     Compile {
         /// `SyntaxError`, `IndentationError`, `ValueError`, ...
         kind: String,
-        /// The compiler's words.
+        /// The compiler's message.
         message: String,
         /// 1-based line in the user's source.
         line: Option<u32>,
@@ -62,14 +62,14 @@ pub enum End {
         /// Which one.
         by: Limit,
     },
-    /// A call that no honest program makes; the kernel ended the process.
+    /// A call that no honest program makes; the process was ended for it.
     Violation {
         /// The call's name when known.
         call: Option<String>,
     },
     /// The entry point does not exist.
     Missing,
-    /// The program imports a module that exists, but that this level (S1) cannot load any more: not its fault.
+    /// The program imports a module that exists, but that cannot be loaded any more at this level (S1): not its fault.
     ImportBlocked {
         /// Dotted name.
         module: String,

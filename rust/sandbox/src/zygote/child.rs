@@ -14,42 +14,42 @@ use crate::zygote::seal::OPEN_FILES;
 use crate::zygote::serve::{Borrowed, Job, Zygote};
 use crate::{sys, wire};
 
-/// Where a child finds a long program's text and leaves a long report.
+/// Where a child reads a long program's text and writes a long report.
 const REPORT_FD: RawFd = 4;
-/// A child's own input file, read-only; what descriptor 0 is made from.
+/// A child's own input file, read-only; descriptor 0 is a copy of it.
 const INPUT_FD: RawFd = 5;
 
-/// Ends the process; the report file tells the driver which step it was.
-fn give_up(step: &str, error: &io::Error) -> ! {
+/// Ends the process; the report file tells the driver which step failed.
+fn fail(step: &str, error: &io::Error) -> ! {
     let mut text = [0u8; 128];
     let mut rest = &mut text[..];
-    write!(rest, "{}{step}: {error}", wire::FAILED).ok(); // too long: cut
+    write!(rest, "{}{step}: {error}", wire::FAILED).ok(); // cut if too long
     let left = rest.len();
     let length = text.len() - left;
     let report = Borrowed(REPORT_FD);
-    sys::cut(&report, 0) // it may hold the program
+    sys::truncate(&report, 0) // it may hold the program
         .and_then(|()| sys::pwrite_all(&report, &text[..length]))
-        .ok(); // nobody else could be told
+        .ok(); // there is no other way to report it
     sys::exit(wire::SETUP_FAILED)
 }
 
 fn must<T>(step: &str, result: io::Result<T>) -> T {
-    result.unwrap_or_else(|error| give_up(step, &error))
+    result.unwrap_or_else(|error| fail(step, &error))
 }
 
 impl Zygote {
-    /// First thing in the child. Returns when the process is sealed and the driver knows it: the program's text, and the
-    /// bytes that a file of its own may have.
+    /// First thing in the child. Returns once the process is sealed and the driver knows it: the program's text, and the
+    /// largest size of a file that it may write.
     pub(crate) fn enter(&mut self) -> (Vec<u8>, u64) {
         let Some(job) = self.job.take() else {
-            give_up("fork", &io::Error::from_raw_os_error(libc::EINVAL))
+            fail("fork", &io::Error::from_raw_os_error(libc::EINVAL))
         };
         must(
             "die with the zygote",
             sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64),
         );
         if sys::parent_pid() != self.parent_id {
-            sys::exit(wire::SETUP_FAILED); // it died before the line above
+            sys::exit(wire::SETUP_FAILED); // the zygote ended before the line above
         }
         place_descriptors(&job);
         if self.has(Layer::Rlimits) {
@@ -65,7 +65,7 @@ impl Zygote {
         (must("read the program", read_text(&job)), job.file_size)
     }
 
-    /// The last filter, and word to the driver.
+    /// Installs the last filter and tells the driver.
     fn report_ready(&mut self, job: &Job) {
         let pid = sys::pid();
         if self.has(Layer::Seccomp) {
@@ -85,7 +85,7 @@ impl Zygote {
     }
 }
 
-/// The program's text, from the first message or, a long one, from the report file.
+/// The program's text, from the first message or, if long, from the report file.
 fn read_text(job: &Job) -> io::Result<Vec<u8>> {
     if job.text_in_file {
         return sys::pread(&Borrowed(REPORT_FD), 0, job.text_length);
@@ -96,23 +96,23 @@ fn read_text(job: &Job) -> io::Result<Vec<u8>> {
     Ok(message)
 }
 
-/// 0 the null device until the first test, 1 stdout, 2 stderr, 3 control, 4 report; nothing else stays open. The
-/// zygote's socket in particular: a program that holds it could answer for the zygote. 1 and 2 are the null device, too,
-/// where the driver has given none.
+/// 0 is the null device until the first test, 1 stdout, 2 stderr, 3 control, 4 report; nothing else stays open. Least of
+/// all the zygote's socket: a program that has it could answer for the zygote. 1 and 2 are the null device too if the
+/// driver has sent no files.
 fn place_descriptors(job: &Job) {
-    // One open file for all children; no sign from one to the next.
-    must("null device", sys::plain_flags(0));
-    must("control", sys::place(job.control, CONTROL_FD));
-    must("report", sys::place(job.report, REPORT_FD));
+    // All children share this open file: its flags must not carry a message from one to the next.
+    must("null device", sys::clear_flags(0));
+    must("control", sys::dup_to(job.control, CONTROL_FD));
+    must("report", sys::dup_to(job.report, REPORT_FD));
     let (stdout, stderr) = job.output.unwrap_or((0, 0));
-    must("stdout", sys::place(stdout, 1));
-    must("stderr", sys::place(stderr, 2));
+    must("stdout", sys::dup_to(stdout, 1));
+    must("stderr", sys::dup_to(stderr, 2));
     // INPUT_FD comes with the first test.
     must("close the rest", sys::close_from(REPORT_FD as u32 + 1));
 }
 
 fn limit_resources(job: &Job) {
-    // Backstop if the driver dies; hard = soft, because a soft limit alone can be caught.
+    // A backstop if the driver ends; hard = soft, because a soft limit alone can be caught.
     must(
         "limit cpu",
         sys::rlimit(libc::RLIMIT_CPU, job.cpu_seconds, job.cpu_seconds),
@@ -121,9 +121,9 @@ fn limit_resources(job: &Job) {
         "limit memory",
         sys::rlimit(libc::RLIMIT_AS, job.address_space, job.address_space),
     );
-    let most = job.file_size + LONGEST_PAST; // earlier tests' output lies before a test's own
+    let most = job.file_size + LONGEST_PAST; // earlier tests' output comes first in the file
     must("limit output", sys::rlimit(libc::RLIMIT_FSIZE, most, most));
-    // Hard stays where it was: honest programs raise the soft limit, and the address space bounds both.
+    // The hard limit stays: honest programs raise the soft limit, and the address space bounds both.
     must(
         "limit stack",
         sys::soft_rlimit(libc::RLIMIT_STACK, job.stack),
@@ -131,15 +131,15 @@ fn limit_resources(job: &Job) {
 }
 
 /// Tells the driver that test `done` has ended (`None`: none yet), with the harness's report, and blocks until the
-/// next one's input is descriptor 0. Returns its index; without a next one the process ends here.
+/// next test's input is descriptor 0. Returns its index; without a next test the process ends here.
 pub fn next_test(done: Option<u64>, report: &[u8]) -> u64 {
     let mut message = [0; wire::LENGTH];
     let next = next_input(done, report, &mut message);
-    // It is 0 already where the program has closed its own, as `open(0).read()` does.
+    // It is already 0 if the program has closed its own, as `open(0).read()` does.
     if next.fd != 0 {
-        must("stdin", sys::place(next.fd, 0));
+        must("stdin", sys::dup_to(next.fd, 0));
         if next.fd != INPUT_FD {
-            drop(sys::adopt(next.fd));
+            drop(sys::take_fd(next.fd));
         }
     }
     next.index
@@ -155,7 +155,7 @@ pub fn next_step(done: Option<u64>, report: &[u8]) -> Step {
         let file = Borrowed(next.fd);
         let input = sys::size(&file).and_then(|length| sys::pread(&file, 0, length));
         if next.fd != INPUT_FD {
-            drop(sys::adopt(next.fd));
+            drop(sys::take_fd(next.fd));
         }
         input.unwrap_or_else(|_| sys::exit(0))
     };
@@ -169,7 +169,7 @@ pub fn next_step(done: Option<u64>, report: &[u8]) -> Step {
 /// What a harness is to do next.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// Of the test.
+    /// The test's index.
     pub index: u64,
     /// See `wire::TEST` and its neighbours.
     pub step: u64,
@@ -181,16 +181,16 @@ pub struct Step {
 struct Next {
     index: u64,
     step: u64,
-    /// Where the input is; negative: in the message.
+    /// The input's descriptor; negative if the input is in the message.
     fd: RawFd,
-    /// Of the message.
+    /// Length of the message.
     length: usize,
 }
 
 /// Sends a report and waits for the answer.
 fn next_input(done: Option<u64>, report: &[u8], message: &mut [u8]) -> Next {
     if let Some(index) = done {
-        tell(index, report);
+        send_report(index, report);
     }
     let mut fds = [-1; sys::MAX_FDS];
     let Ok((length, count)) = sys::receive(CONTROL_FD, message, &mut fds) else {
@@ -206,8 +206,8 @@ fn next_input(done: Option<u64>, report: &[u8], message: &mut [u8]) -> Next {
         (wire::NEXT, wire::THIS_INPUT, 1) => fds[0],
         (wire::NEXT, wire::NEW_INPUT, 1) => {
             if fds[0] != INPUT_FD {
-                must("own input", sys::place(fds[0], INPUT_FD));
-                drop(sys::adopt(fds[0]));
+                must("own input", sys::dup_to(fds[0], INPUT_FD));
+                drop(sys::take_fd(fds[0]));
             }
             INPUT_FD
         }
@@ -221,16 +221,16 @@ fn next_input(done: Option<u64>, report: &[u8], message: &mut [u8]) -> Next {
     }
 }
 
-fn tell(index: u64, report: &[u8]) {
+fn send_report(index: u64, report: &[u8]) {
     let mut message = [0; wire::LENGTH + wire::LONGEST_HERE];
     let length = report.len() as u64;
     let mut send = |place, rest: &[u8]| {
-        let words = wire::words([wire::DONE, index, sys::own_peak_kib(), length, place]);
+        let words = wire::words([wire::DONE, index, sys::peak_kib(), length, place]);
         message[..wire::LENGTH].copy_from_slice(&wire::pack(words));
         message[wire::LENGTH..][..rest.len()].copy_from_slice(rest);
         sys::send(CONTROL_FD, &message[..wire::LENGTH + rest.len()], &[])
     };
-    // The machine may be set to small socket buffers.
+    // Socket buffers may be small on this machine.
     if report.len() <= wire::LONGEST_HERE && send(wire::HERE, report).is_ok() {
         return;
     }

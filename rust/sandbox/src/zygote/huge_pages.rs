@@ -1,30 +1,30 @@
-//! The zygote's memory in huge pages: each fork copies the page tables of all that an interpreter holds, each end of a
-//! child takes them down again, and the interpreter's code is mapped anew, some pages at a time, in every child.
+//! Moves the zygote's memory into huge pages. Each fork copies the page tables of the whole interpreter, each exit of a
+//! child frees them, and every child maps the interpreter's code again, a few pages at a time.
 //!
-//! The kernel does both by the piece where the pages belong to one huge page: code becomes two entries instead of a
-//! thousand, and data, though later copied page by page as children write, is shared and let go in runs. Together it is
-//! a sixth of a small program's cost. Addresses stay what they were. Where the kernel has no huge pages, or forbids
-//! code in memory of one's own, all stays as it is.
+//! The kernel handles a huge page as one piece: code needs two entries instead of a thousand, and data, though later
+//! copied page by page as children write, is shared and freed in runs. Together this saves a sixth of a small program's
+//! cost. Addresses do not change. Where the kernel has no huge pages, or forbids code in private memory, nothing is
+//! done.
 
 use std::fs;
 use std::ops::Range;
 
-use crate::sys::{HUGE, regroup};
+use crate::sys::{HUGE, remap_huge};
 
 /// Smallest page there is.
 const PAGE: usize = 4 << 10;
-/// Smaller mappings are not worth it.
+/// Smaller mappings stay as they are.
 const LEAST: usize = 64 << 10;
-/// A larger library is not used so much that a copy in each zygote would pay.
+/// A larger library is not used enough to be worth a copy in each zygote.
 const LARGEST_LIBRARY: usize = 5 << 19;
-/// More than this is no plain interpreter.
+/// More data than a plain interpreter has.
 const MOST: usize = 64 << 20;
 
 /// Does it, before the process gives up its rights.
 ///
 /// # Errors
-/// The process cannot go on.
-pub(crate) fn gather() -> Result<(), String> {
+/// The process cannot continue.
+pub(crate) fn remap() -> Result<(), String> {
     let folder = "/sys/kernel/mm/transparent_hugepage";
     let read = |name| fs::read_to_string(format!("{folder}/{name}")).unwrap_or_default();
     let is_off = |enabled: &str| enabled.is_empty() || enabled.contains("[never]");
@@ -47,11 +47,11 @@ pub(crate) fn gather() -> Result<(), String> {
         (code.as_slice(), true),
         (&libraries[..], true),
     ];
-    // Other processors may have to be told that data has become code.
+    // Elsewhere the processor must be told that data has become code.
     let may_move = |executable: bool| !executable || cfg!(target_arch = "x86_64");
     for (mappings, executable) in parts {
         if !mappings.is_empty() && may_move(executable) {
-            regroup(mappings, executable).map_err(|error| format!("huge pages: {error}"))?;
+            remap_huge(mappings, executable).map_err(|error| format!("huge pages: {error}"))?;
         }
     }
     Ok(())
@@ -69,7 +69,7 @@ struct Mapping {
     end: usize,
 }
 
-/// Whether all of it can be read: behind the end of its file there is nothing.
+/// Whether all of it can be read: nothing is behind the end of its file.
 fn is_there(mapping: &Mapping) -> bool {
     let length = || fs::metadata(&mapping.name).map_or(0, |file| file.len() as usize);
     let is_file = mapping.name.starts_with('/');
@@ -109,7 +109,7 @@ fn parse(text: &str) -> Vec<Mapping> {
     mappings
 }
 
-/// What an interpreter writes to: its heap and its modules' data, where most of it is there.
+/// What an interpreter writes to, if mostly resident: its heap and its modules' data.
 fn data(mappings: &[Mapping]) -> Vec<Range<usize>> {
     let suits = |m: &&Mapping| {
         let is_stack = m.name.starts_with("[stack");
@@ -124,7 +124,7 @@ fn data(mappings: &[Mapping]) -> Vec<Range<usize>> {
     if total > MOST { Vec::new() } else { chosen }
 }
 
-/// A piece of code with its neighbours of the same file that nobody writes to, which may become part of it.
+/// A piece of code with its read-only neighbours of the same file, which may become part of it.
 fn whole(mappings: &[Mapping], index: usize) -> Range<usize> {
     let code = &mappings[index];
     let joins = |one: &Mapping, next: &Mapping| {
@@ -142,7 +142,7 @@ fn whole(mappings: &[Mapping], index: usize) -> Range<usize> {
     start..end
 }
 
-/// The code of small libraries, whole: each fork copies one mapping instead of four, and no page is mapped anew.
+/// The code of small libraries, whole: each fork copies one mapping instead of four, and no page is mapped again.
 fn libraries(mappings: &[Mapping]) -> Vec<Range<usize>> {
     let all = mappings.iter().enumerate();
     let code = all.filter(|(_, m)| m.rights == "r-xp" && m.name.starts_with('/'));
@@ -152,8 +152,8 @@ fn libraries(mappings: &[Mapping]) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// The interpreter's own code, as far as whole huge pages of its file's mappings reach. Of several it is the one in use:
-/// an extension may bring a library of the same name.
+/// The interpreter's own code, as far as whole huge pages of its file's mappings reach. Of several the one in use: an
+/// extension may bring a library of the same name.
 fn code(mappings: &[Mapping]) -> Option<Range<usize>> {
     let is_code = |m: &Mapping| {
         let file = m.name.rsplit('/').next().unwrap_or_default();

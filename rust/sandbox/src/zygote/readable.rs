@@ -1,7 +1,7 @@
 //! What programs may read, and nothing else: the standard library, shared libraries, the packages named.
 //!
-//! Never a folder of installed packages as a whole, unless the user names it: this package's own problems, with their
-//! expected outputs, may lie there.
+//! Never a whole folder of installed packages, unless the user names it: this package's own problems, with their
+//! expected outputs, may be there.
 
 use std::fs::{File, read_dir};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::isolation::landlock::{Grant, entries};
 
 /// Folders of shared libraries that lazily imported extension modules (ssl, zlib, ...) need.
 const LIBRARY_FOLDERS: &[&str] = &["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"];
-/// Single things that honest programs read.
+/// Other files that honest programs read.
 const READABLE: &[&str] = &[
     "/etc/ld.so.cache",
     "/dev/null",
@@ -20,7 +20,7 @@ const READABLE: &[&str] = &[
     "/etc/localtime",
 ];
 
-/// [`Readable::grants`] in words, for the record.
+/// [`Readable::grants`] as text, for the fingerprint.
 pub(crate) const RULES: [&str; 4] = [
     "library/* except site-packages, dist-packages",
     "/lib /lib64 /usr/lib /usr/lib64 /usr/local/lib prefix/lib: * except python*",
@@ -28,7 +28,7 @@ pub(crate) const RULES: [&str; 4] = [
     "/etc/ld.so.cache /dev/null /dev/urandom /dev/zero /usr/share/zoneinfo /etc/localtime",
 ];
 
-/// Where the interpreter and the packages for programs lie.
+/// Where the interpreter and the packages for programs are.
 #[derive(Debug, Clone)]
 pub struct Readable {
     /// The standard library's folder.
@@ -42,14 +42,14 @@ pub struct Readable {
 }
 
 impl Readable {
-    /// As rules.
+    /// The same as rules.
     pub(crate) fn grants(&self) -> Vec<Grant> {
         let shared = |name: &str| !name.starts_with("python");
         let standard = |name: &str| !matches!(name, "site-packages" | "dist-packages");
         let foreign = |name: &str| !name.starts_with("opsd_rs");
         let mut folders: Vec<PathBuf> = LIBRARY_FOLDERS.iter().map(PathBuf::from).collect();
         folders.push(self.prefix.join("lib")); // where conda keeps its shared libraries
-        // `/lib` is often `/usr/lib` by another name.
+        // `/lib` is often a link to `/usr/lib`.
         folders = folders
             .iter()
             .filter_map(|folder| folder.canonicalize().ok())
@@ -69,7 +69,7 @@ impl Readable {
         all
     }
 
-    /// Whether this process, as the user it is now, can use all of it.
+    /// Whether this process can read all of it as its current user.
     pub(crate) fn is_readable(&self) -> bool {
         let mut folders = self.site_packages.iter().chain(&self.packages);
         File::open(self.library.join("os.py")).is_ok()

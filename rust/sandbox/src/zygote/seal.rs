@@ -1,6 +1,6 @@
 //! Inside the zygote, once: gives up every right that no program needs, in order.
 //!
-//! Every program is forked from the process that this leaves; a step that fails ends the zygote before it serves.
+//! Every program is forked from the process after this; if a step fails, the zygote ends before it serves any.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -14,7 +14,7 @@ use crate::zygote::readable::Readable;
 use crate::zygote::serve::{Zygote, step};
 use crate::{sys, wire};
 
-/// Unlikely to be anybody's: used when started by root and the interpreter stays readable.
+/// A user id that is very likely unused: for a zygote started by root, if the interpreter stays readable.
 const UNUSED_UID: u32 = 1_999_999_999;
 /// Limits that hold for the zygote and every program alike: name, resource, value.
 pub(crate) const RLIMITS: &[(&str, u32, u64)] = &[
@@ -25,19 +25,19 @@ pub(crate) const RLIMITS: &[(&str, u32, u64)] = &[
     ("rtprio", libc::RLIMIT_RTPRIO, 0),
     ("sigpending", libc::RLIMIT_SIGPENDING, 256),
 ];
-/// Descriptors of a program. Not the zygote's limit: the kernel counts a user's descriptors under way in sockets
-/// against the limit of whoever sends one (unix(7)), and many children may send their listeners at once.
+/// Descriptors of a program. Not the zygote's limit: the kernel counts a user's descriptors in transit against the
+/// limit of the sender (unix(7)), and several of its messages may be in transit at once.
 pub(crate) const OPEN_FILES: u64 = 64;
 
 impl Zygote {
-    /// After the imports: gives up every right that no program needs, then says hello.
+    /// After the imports: gives up every right that no program needs, then reports HELLO.
     ///
     /// # Errors
     /// Which step failed.
     pub fn seal(&mut self, world: &Readable) -> Result<(), String> {
-        huge_pages::gather()?;
-        std::fs::write("/proc/self/oom_score_adj", "1000").ok(); // the trainer is worth more; a stub in gVisor
-        sys::step_back();
+        huge_pages::remap()?;
+        std::fs::write("/proc/self/oom_score_adj", "1000").ok(); // the trainer matters more; a stub in gVisor
+        sys::lower_priority();
         self.limit_resources()?;
         let grants = world.grants();
         let jailed_by_root = self.has(Layer::Jail) && self.can_mount_as_root_only(world)?;
@@ -67,7 +67,7 @@ impl Zygote {
             let domain = step("Landlock rules", landlock::domain(abi, &grants))?;
             step("enter Landlock", landlock::enter(&domain))?;
         }
-        let pair = step("socket pair", sys::socket_pair())?; // the filters allow no such pair
+        let pair = step("socket pair", sys::socket_pair())?; // the filters allow no such pair later
         let listener = if self.has(Layer::Seccomp) {
             self.install_filters()?
         } else {
@@ -75,7 +75,7 @@ impl Zygote {
         };
         if self.has(Layer::Namespaces) {
             step("init of the pid namespace", sys::fork_init(pair))?;
-            self.parent_id = 0; // a parent outside the namespace has no number inside
+            self.parent_id = 0; // a parent outside the namespace has no pid inside
         }
         let hello = wire::words([
             wire::HELLO,
@@ -88,8 +88,8 @@ impl Zygote {
         step("say hello", hello)
     }
 
-    /// Whether user namespaces are refused to whom this process will be, and root's own right to mount is not. Both are
-    /// tried by use, in copies of this process.
+    /// Whether the user that this process will become is refused user namespaces, while root may mount. Both are tried in
+    /// forks of this process.
     fn can_mount_as_root_only(&self, world: &Readable) -> Result<bool, String> {
         if sys::user() != 0 {
             return Ok(false);
@@ -99,12 +99,12 @@ impl Zygote {
                 && namespaces::enter(namespaces::MOUNTS).is_ok()
         };
         let by_root = || namespaces::enter_mounts_as_root().is_ok();
-        Ok(!step("try a user namespace", sys::ask_a_fork(by_user))?
-            && step("try a mount namespace", sys::ask_a_fork(by_root))?)
+        Ok(!step("try a user namespace", sys::try_in_fork(by_user))?
+            && step("try a mount namespace", sys::try_in_fork(by_root))?)
     }
 
-    /// Stage one now, with the listener that hears the questions of every child; stage two is built once and each child
-    /// only writes its pid into it.
+    /// Installs stage one, with the listener for the requests of every child. Compiles stage two, into which each child
+    /// writes its pid.
     fn install_filters(&mut self) -> Result<Option<OwnedFd>, String> {
         let arch = Arch::HERE.ok_or("no system-call table for this processor")?;
         let no_open = self.has(Layer::NoOpen);
@@ -113,7 +113,7 @@ impl Zygote {
             sys::install(&stage_one, listen)
         };
         let mut installed = install(self.listen);
-        // Somebody further out listens already, and there can be one only: nobody counts threads here.
+        // An outer process already listens, and there can be only one listener: threads are not counted here.
         if matches!(&installed, Err(error) if error.raw_os_error() == Some(libc::EBUSY)) {
             self.listen = false;
             installed = install(false);
@@ -129,7 +129,7 @@ impl Zygote {
         };
         self.stage_two = second(Action::Allow); // as stage one says
         self.stage_two_single = second(Action::Errno(libc::EAGAIN));
-        Ok(self.listen.then(|| sys::adopt(listener as RawFd)))
+        Ok(self.listen.then(|| sys::take_fd(listener as RawFd)))
     }
 
     fn limit_resources(&self) -> Result<(), String> {
@@ -143,13 +143,13 @@ impl Zygote {
     }
 }
 
-/// Becomes another user where the interpreter stays usable. One in root's home must stay root's: a lazy import would
-/// fail later, in one program of many.
+/// Becomes another user if the interpreter stays usable. With one in root's home the process stays root: otherwise a
+/// lazy import would fail later, in some program.
 fn switch_user(world: &Readable) -> Result<(), String> {
-    let usable = || sys::become_user(UNUSED_UID).is_ok() && world.is_readable();
-    if step("try another user", sys::ask_a_fork(usable))? {
-        sys::drop_bounding_set(); // an ordinary user may not any more
-        step("become another user", sys::become_user(UNUSED_UID))?;
+    let usable = || sys::set_user(UNUSED_UID).is_ok() && world.is_readable();
+    if step("try another user", sys::try_in_fork(usable))? {
+        sys::drop_bounding_set(); // an ordinary user may not do it any more
+        step("become another user", sys::set_user(UNUSED_UID))?;
     }
     Ok(())
 }

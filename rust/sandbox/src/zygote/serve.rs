@@ -1,7 +1,7 @@
-//! Inside the zygote: a warm interpreter that seals itself once and then forks a process per program.
+//! Inside the zygote: a warm interpreter that forks a process for each program.
 //!
-//! It holds no job data: code and inputs are read after the fork, in the child. It lives as long as its driver:
-//! end of file on its socket, or the death of the thread that started it, ends it.
+//! It has no job data: the child reads code and inputs after the fork. It ends with its driver: at the end of file on
+//! its socket, or when the thread that started it ends.
 
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -12,7 +12,7 @@ use crate::isolation::seccomp::bpf::Action;
 use crate::types::layer::Layer;
 use crate::{sys, wire};
 
-/// Descriptors below this are a child's own; what the zygote keeps and receives lies at or above it.
+/// Descriptors below this are for a child; the zygote's own are at or above it.
 const FIRST_PRIVATE_FD: RawFd = 10;
 /// A request to fork, as received: limits and where the child's descriptors are.
 #[derive(Debug, Clone, Copy)]
@@ -21,12 +21,12 @@ pub(crate) struct Job {
     pub(crate) address_space: u64,
     pub(crate) file_size: u64,
     pub(crate) stack: u64,
-    /// Starting threads is allowed where nobody counts them.
+    /// The program may start threads where they are not counted.
     pub(crate) threads: bool,
     /// Bytes of the program, and whether they are in the report file instead of the first message.
     pub(crate) text_length: u64,
     pub(crate) text_in_file: bool,
-    /// Files for standard output and standard error, where somebody reads them.
+    /// Files for standard output and standard error, unless the program's harness handles its own.
     pub(crate) output: Option<(RawFd, RawFd)>,
     pub(crate) control: RawFd,
     pub(crate) report: RawFd,
@@ -37,10 +37,10 @@ pub(crate) struct Job {
 pub struct Zygote {
     pub(crate) socket: RawFd,
     without: u64,
-    /// What its children see as their parent's id.
+    /// The parent's id that its children see.
     pub(crate) parent_id: i32,
     pub(crate) stage_two: Vec<sock_filter>,
-    /// The same with threads refused.
+    /// The same without threads.
     pub(crate) stage_two_single: Vec<sock_filter>,
     pub(crate) listen: bool,
     pub(crate) job: Option<Job>,
@@ -65,16 +65,16 @@ impl Zygote {
         if sys::parent_pid() != parent {
             return Err("the driver is gone".to_owned());
         }
-        let socket = step("keep the socket", sys::raise(0, FIRST_PRIVATE_FD))?.into_raw_fd();
-        // 0 and 3..10 become /dev/null, so that what is received later lands above them. For reading and writing: the
-        // official profiles have it for all three standard streams, and where nothing can be opened later, too.
+        let socket = step("keep the socket", sys::dup_at_least(0, FIRST_PRIVATE_FD))?.into_raw_fd();
+        // 0 and 3..10 become /dev/null, so that descriptors received later are above them. For reading and writing: a
+        // harness may use it for all three standard streams, even where nothing can be opened later.
         let null = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
             .open("/dev/null");
         let null = step("open /dev/null", null)?.into_raw_fd(); // one of those numbers itself
         for fd in std::iter::once(0).chain(3..FIRST_PRIVATE_FD) {
-            step("reserve descriptors", sys::place(null, fd))?;
+            step("reserve descriptors", sys::dup_to(null, fd))?;
         }
         let mut zygote = Self {
             socket,
@@ -91,16 +91,16 @@ impl Zygote {
         Ok(zygote)
     }
 
-    /// Whether the layer is put on.
+    /// Whether the layer is enabled.
     pub fn has(&self, layer: Layer) -> bool {
         self.without & layer.bit() == 0
     }
 
-    /// Forks a process for each program that is asked for, and returns there: the program's text, and the bytes that a
-    /// file of its own may have. Reaps on request in between; end of file ends the process.
+    /// Forks a process for each requested program, and returns in that process: the program's text, and the largest size
+    /// of a file that it may write. Reaps on request in between; end of file ends the process.
     ///
-    /// The interpreter is not told of the fork: it has one thread, and what it would make anew are locks that nobody
-    /// holds, each of them a page to copy.
+    /// The interpreter is not told about the fork: it has one thread, and would only recreate locks that nobody holds,
+    /// each of them a page to copy.
     pub fn next_program(&mut self) -> (Vec<u8>, u64) {
         loop {
             self.next();
@@ -112,7 +112,7 @@ impl Zygote {
         }
     }
 
-    /// Blocks until a program is to be forked.
+    /// Blocks until a program is requested.
     fn next(&mut self) {
         let mut bytes = [0; wire::LENGTH];
         let mut fds = [-1; sys::MAX_FDS];
@@ -157,8 +157,8 @@ impl Zygote {
                             peak,
                         ]));
                     }
-                    ([wire::BURY, pid, ..], 0) => {
-                        sys::reap(pid as i32).ok(); // nobody asks how it ended
+                    ([wire::DISCARD, pid, ..], 0) => {
+                        sys::reap(pid as i32).ok(); // the driver does not ask how it ended
                     }
                     _ => sys::exit(wire::SETUP_FAILED),
                 },
@@ -168,12 +168,12 @@ impl Zygote {
         }
     }
 
-    /// In the parent after the fork: tells the driver the pid, lets go of the child's descriptors.
+    /// In the parent after the fork: tells the driver the pid and closes the child's descriptors.
     fn forked(&mut self, pid: i32) {
         if let Some(job) = self.job.take() {
             let (stdout, stderr) = job.output.unzip();
             for fd in [Some(job.control), Some(job.report), stdout, stderr] {
-                drop::<Option<OwnedFd>>(fd.map(sys::adopt));
+                drop::<Option<OwnedFd>>(fd.map(sys::take_fd));
             }
         }
         self.answer(wire::words([wire::FORK, pid as u64]));
@@ -186,7 +186,7 @@ impl Zygote {
     }
 }
 
-/// So that a rule set's number can be entered without owning it.
+/// A descriptor number to use without owning it.
 pub(crate) struct Borrowed(pub(crate) RawFd);
 
 impl AsRawFd for Borrowed {

@@ -1,4 +1,4 @@
-//! A small emitter of seccomp-bpf programs: a rule per system-call number in, a balanced decision tree out.
+//! Compiles seccomp-bpf filters: from one rule per system-call number to a balanced decision tree.
 //!
 //! The kernel runs a new filter once for every call number to learn which ones it always allows, so a tree costs
 //! far less than a list (about 1 us per rule). Format: seccomp(2); `struct seccomp_data` = {nr, arch, ip, args[6]}.
@@ -8,7 +8,7 @@ use libc::{BPF_W, sock_filter};
 
 use crate::isolation::seccomp::calls::Arch;
 
-/// x32 calls carry this bit; no other architecture has calls there.
+/// x32 calls have this bit set; no other architecture has calls there.
 const X32: u32 = 0x4000_0000;
 
 /// What the kernel does with a call.
@@ -20,7 +20,7 @@ pub(crate) enum Action {
     Errno(i32),
     /// End the whole process (SIGSYS).
     Kill,
-    /// Ask the listener.
+    /// Notify the listener, which decides.
     Notify,
 }
 
@@ -54,7 +54,7 @@ pub(crate) enum Check {
 /// The rule of one call number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rule {
-    /// Whatever the arguments.
+    /// For any arguments.
     Always(Action),
     /// The first case whose checks all hold, else the last.
     Cases(Vec<(Vec<Check>, Action)>, Action),
@@ -74,7 +74,7 @@ pub(crate) struct Table {
     pub(crate) rules: Vec<(u32, Rule)>,
     /// Known calls without a rule.
     pub(crate) default: Action,
-    /// First number younger than this table.
+    /// First number newer than this table.
     pub(crate) unknown_from: u32,
     /// Their answer.
     pub(crate) unknown: Action,
@@ -128,7 +128,7 @@ fn ranges(table: &Table) -> Vec<(u32, Rule)> {
     for (number, rule) in rules {
         assert!(
             number >= next && number < table.unknown_from,
-            "system call {number} out of place"
+            "system call {number} out of order"
         );
         if number > next {
             push(next, Rule::Always(table.default));
@@ -144,7 +144,7 @@ fn ranges(table: &Table) -> Vec<(u32, Rule)> {
     out
 }
 
-/// Binary search over the ranges. Every leaf returns, so branches never meet again.
+/// Binary search over the ranges. Every leaf returns, so branches never join again.
 fn tree(ranges: &[(u32, Rule)]) -> Vec<sock_filter> {
     if let [(_, rule)] = ranges {
         return leaf(rule);
@@ -166,7 +166,7 @@ fn tree(ranges: &[(u32, Rule)]) -> Vec<sock_filter> {
     code
 }
 
-/// Jump distance still to be filled in.
+/// Jump distance that is filled in later.
 const FAIL: u8 = u8::MAX;
 
 /// A rule's code: each check falls through when it holds and jumps to the next case when not.
@@ -181,7 +181,7 @@ fn leaf(rule: &Rule) -> Vec<sock_filter> {
     }
 }
 
-/// One case, to be followed by what holds where it does not.
+/// One case, followed by the code for when it does not hold.
 fn case(checks: &[Check], then: Action) -> Vec<sock_filter> {
     let equal = BPF_JMP | BPF_JEQ | BPF_K;
     let mut code = Vec::new();

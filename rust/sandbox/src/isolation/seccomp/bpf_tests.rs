@@ -4,7 +4,7 @@ use super::*;
 
 const X86: u32 = Arch::X86_64.audit();
 
-/// The kernel's side, as small as it can be: the slow plain twin that every filter is checked against.
+/// A minimal interpreter of filters, as in the kernel: every filter is checked against it.
 pub(crate) fn interpret(code: &[sock_filter], arch: u32, nr: u32, args: [u64; 6]) -> u32 {
     let mut data = Vec::new();
     data.extend(nr.to_le_bytes());

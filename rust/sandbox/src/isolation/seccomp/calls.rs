@@ -1,8 +1,8 @@
-//! System-call numbers by name, for the two architectures: what the filters are written in, and how a call that was
-//! refused gets its name back.
+//! System-call numbers by name, for both architectures: filters are written with names, and a forbidden call is reported
+//! by name.
 //!
-//! Numbers: `arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-generic/unistd.h` of Linux. Those of the
-//! architecture this is compiled for are compared with libc's by the compiler itself.
+//! Numbers: `arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-generic/unistd.h` of Linux. At
+//! compile time those of the target architecture are compared with libc's.
 
 /// A processor architecture whose calls are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
-    /// What this crate was compiled for; `None`: another one, where programs cannot be sealed off.
+    /// What this crate is compiled for; `None`: another architecture, where programs cannot be isolated.
     pub(crate) const HERE: Option<Self> = if cfg!(target_arch = "x86_64") {
         Some(Self::X86_64)
     } else if cfg!(target_arch = "aarch64") {
@@ -31,7 +31,7 @@ impl Arch {
         }
     }
 
-    /// Number of a call; `None`: this architecture never had it (`open`, `stat`, ... are x86-64's alone).
+    /// Number of a call; `None`: this architecture never had it (only x86-64 has `open`, `stat`, ...).
     pub(crate) fn number(self, name: &str) -> Option<u32> {
         let (_, x86_64, aarch64) = CALLS
             .iter()
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    /// Calls that Linux gave every architecture at once carry the same number everywhere; from 424 on that is all.
+    /// From 424 on, every architecture has the same numbers.
     #[test]
     fn young_calls_have_one_number() {
         for &(name, x86_64, aarch64) in CALLS {
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// The kernel's own headers, where a C compiler brought them along.
+    /// The kernel's headers, where they are installed.
     #[test]
     fn aarch64_numbers_are_those_of_the_generic_header() {
         let Ok(header) = std::fs::read_to_string("/usr/include/asm-generic/unistd.h") else {

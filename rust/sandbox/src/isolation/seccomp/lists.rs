@@ -1,8 +1,8 @@
-//! The two lists at the heart of the policy: calls that every program may make, and calls that end one.
+//! The two lists of the policy: calls that every program may make, and calls that end it.
 //!
-//! What stands in neither is refused with EPERM, or has rules about its arguments in `policy`.
+//! A call in neither list is refused with EPERM, or has rules for its arguments in `policy`.
 
-/// Harmless whatever their arguments, given Landlock, rlimits and the descriptors at hand.
+/// Harmless with any arguments, given Landlock, rlimits and the open descriptors.
 #[rustfmt::skip]
 pub(crate) const ALLOWED: &[&str] = &[
     // descriptors that are already open
@@ -26,14 +26,14 @@ pub(crate) const ALLOWED: &[&str] = &[
     "rt_sigtimedwait", "rt_sigsuspend", "sigaltstack", "alarm", "getitimer",
     "setitimer", "timer_settime", "timer_gettime",
     "timer_getoverrun", "timer_delete", "kill", "tgkill",
-    // who and when am I
+    // ids and clocks
     "getpid", "gettid", "getppid", "getpgrp", "getpgid", "getsid",
     "getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid",
     "getgroups", "uname", "sysinfo", "times", "time", "gettimeofday",
     "clock_gettime", "clock_getres", "getrusage", "getrlimit", "setrlimit",
     "getpriority", "sched_getaffinity", "sched_getparam", "sched_getscheduler",
     "sched_get_priority_max", "sched_get_priority_min", "getcpu", "getrandom",
-    // threads and the end
+    // threads and exit
     "set_tid_address", "set_robust_list", "rseq", "wait4", "waitid",
     "exit", "exit_group",
     // socketpair ends
@@ -43,7 +43,7 @@ pub(crate) const ALLOWED: &[&str] = &[
     "landlock_add_rule", "landlock_restrict_self",
 ];
 
-/// No program that solves a problem makes these: ending it at once says so loudly.
+/// No program that solves a problem makes these: it is ended at once and reported.
 #[rustfmt::skip]
 pub(crate) const KILLED: &[&str] = &[
     "ptrace", "process_vm_readv", "process_vm_writev", "kexec_load",

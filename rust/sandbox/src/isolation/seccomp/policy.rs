@@ -1,14 +1,13 @@
 //! Which system calls an untrusted Python program may make.
 //!
-//! Stage one goes on the zygote once and is inherited: an allow-list with argument rules. Stage two goes on each
-//! child: what the zygote needed and a program does not. Both apply, the stricter answer wins (seccomp(2)).
+//! Stage one is installed in the zygote once and inherited: an allow-list with argument rules. Stage two is installed
+//! in each child: it removes what the zygote needed and a program does not. The stricter answer wins (seccomp(2)).
 //!
-//! The idea behind the list: compute, read what Landlock lets one read, write to descriptors already open, start
-//! threads. No new process, no socket, no write-open, no signal to others, no kernel object that outlives the process.
+//! The idea behind the list: compute, read what Landlock allows, write to open descriptors, start threads. No new process, no socket, no write-open, no signal to others, no kernel object that outlives the process.
 //!
-//! Calls that no honest program makes end it. Where the kernel can ask the driver (USER_NOTIF), stage one says "ask":
-//! the driver, who got the listener once with the zygote's first word, learns the call's number and kills, and never lets
-//! it through. Elsewhere the kernel kills, and the call has no name.
+//! Calls that no honest program makes end it. Where the kernel can ask the driver (USER_NOTIF), stage one asks: the
+//! driver, which got the listener with the zygote's first message, learns the call's number, kills the process, and
+//! never lets the call through. Elsewhere the kernel kills, and the call's name stays unknown.
 
 use libc::{EACCES, EINVAL, ENOPROTOOPT, ENOSYS, EOPNOTSUPP, EPERM, ESRCH, sock_filter};
 
@@ -16,9 +15,9 @@ use crate::isolation::seccomp::bpf::{Action, Check, Rule, Table, compile};
 use crate::isolation::seccomp::calls::Arch;
 use crate::isolation::seccomp::lists::{ALLOWED, KILLED};
 
-/// First call number younger than this table (`cachestat`); libraries fall back when told ENOSYS.
+/// First call number newer than this table (`cachestat`); libraries fall back on ENOSYS.
 const UNKNOWN_FROM: u32 = 451;
-/// Stands for the child's pid until [`bind`] writes it in; no pid is this large.
+/// Placeholder for the child's pid, which [`bind`] replaces; no pid is this large.
 const PID_SLOT: u32 = 0x7fff_fff1;
 /// The control socket's descriptor in a child.
 pub(crate) const CONTROL_FD: i32 = 3;
@@ -31,11 +30,11 @@ const FORK_FLAGS: u32 = 0x0120_0011;
 const WRITE_OPEN: u32 = 0o1 | 0o2 | 0o100 | 0o1000 | 0o20_000_000;
 
 const MSG_OOB: u32 = 1;
-/// The caller is told that all went well. For advice, and for waiting until a disk has written: nothing that a program
-/// may write to lies on one, and a loop of it would spend its time in the kernel, uncounted, at everybody's cost.
+/// Does nothing and reports success. For advice, and for syncing to disk: a program can write to no disk, and a loop of
+/// such calls would spend time in the kernel that nobody counts.
 const DONE_NOTHING: Action = Action::Errno(0);
 
-/// The number may be missing on an architecture; then there is nothing to rule.
+/// An architecture may lack the call; then it needs no rule.
 fn rule(arch: Arch, call: &str, checks: Vec<Check>, otherwise: i32) -> Option<(u32, Rule)> {
     let rule = Rule::when(checks, Action::Allow, Action::Errno(otherwise));
     arch.number(call).map(|number| (number, rule))
@@ -58,7 +57,7 @@ pub(crate) struct StageOne {
 }
 
 impl StageOne {
-    /// With somebody to ask, or without.
+    /// With a listener to ask, or without.
     pub(crate) fn of(listen: bool, no_open: bool) -> Self {
         let (never, threads) = if listen {
             (Action::Notify, Action::Notify)
@@ -114,8 +113,8 @@ pub(crate) fn stage_one_table(arch: Arch, how: StageOne) -> Table {
             vec![Check::In(0, vec![1]), Check::Masked(1, 0o2_004_000, 1)],
             EACCES,
         ),
-        // To the other end only: an address would reach other people's sockets. Urgent data (MSG_OOB) is code of the
-        // kernel that nobody needs and attackers know.
+        // To the other end only: an address would reach other processes' sockets. Urgent data (MSG_OOB) is kernel code
+        // that no program needs and that attackers know.
         rule(
             "sendto",
             vec![Check::Null(4), Check::NoBits(3, MSG_OOB)],
@@ -131,15 +130,15 @@ pub(crate) fn stage_one_table(arch: Arch, how: StageOne) -> Table {
             ],
             ENOPROTOOPT,
         ),
-        // Flags would tell what lies in the page cache.
+        // Flags would reveal what is in the page cache.
         rule("preadv2", vec![Check::In(5, vec![0])], EOPNOTSUPP),
         rule("pwritev2", vec![Check::In(5, vec![0])], EOPNOTSUPP),
         rule("prlimit64", vec![Check::In(0, vec![0])], EPERM),
-        // It may send any signal, SIGKILL too, and who dies of that looks like one whom somebody else killed. Without a
-        // description it sends SIGALRM.
+        // It could send any signal, SIGKILL too, which would look as if something else had killed the process. Without
+        // the description it sends SIGALRM.
         rule("timer_create", vec![Check::Null(1)], EPERM),
         // MADV_MERGEABLE, _COLD, _PAGEOUT, _COLLAPSE: waiting for the disk or for other processors at will, which
-        // would be taken for the machine's fault.
+        // would count as the machine's fault.
         rule(
             "madvise",
             [12, 20, 21, 25]
@@ -178,14 +177,14 @@ pub(crate) fn stage_one_table(arch: Arch, how: StageOne) -> Table {
 pub(crate) struct StageTwo {
     /// Answer to a new thread: refuse it, or leave it to stage one.
     pub(crate) threads: Action,
-    /// A parent outside the pid namespace would be 0, which to many calls means "myself": say that there is none.
+    /// A parent outside the pid namespace would be 0, which to many calls means "myself": report that there is none.
     pub(crate) hide_parent: bool,
 }
 
-/// What a program loses against the zygote.
+/// What a program may not do and the zygote may.
 pub(crate) fn stage_two_table(arch: Arch, how: StageTwo) -> Table {
-    // abort() and raise() work. Not SIGKILL: a process that died of it was killed by somebody else, which is no fault
-    // of the program.
+    // abort() and raise() work. Not SIGKILL: a process that dies from it counts as killed by something else, which
+    // is not the program's fault.
     let own = |call, signal| {
         let checks = vec![
             Check::In(0, vec![PID_SLOT]),
@@ -215,8 +214,8 @@ pub(crate) fn stage_two_table(arch: Arch, how: StageTwo) -> Table {
             vec![Check::In(0, vec![15, 16, 0x5356_4d41])],
             EPERM,
         ),
-        // The driver watches the clock: a program's own limit would have the kernel kill it, as if somebody else had.
-        // Reading the limit is fine.
+        // The driver watches the clock. With a limit set by the program the kernel would kill it, which would look as if
+        // something else had. Reading the limit is fine.
         arch.number("prlimit64").map(|number| {
             let cases = vec![
                 (vec![Check::Not(1, libc::RLIMIT_CPU)], Action::Allow),
@@ -241,18 +240,18 @@ pub(crate) fn stage_two_table(arch: Arch, how: StageTwo) -> Table {
     }
     Table {
         rules,
-        default: Action::Allow, // stage one has already said no
+        default: Action::Allow, // stage one has already refused the rest
         unknown_from: UNKNOWN_FROM,
         unknown: Action::Allow,
     }
 }
 
-/// Stage one, ready for the kernel.
+/// Stage one, compiled.
 pub(crate) fn stage_one(arch: Arch, how: StageOne) -> Vec<sock_filter> {
     compile(arch, &stage_one_table(arch, how))
 }
 
-/// Stage two with an open slot for the child's pid.
+/// Stage two, compiled, with a placeholder for the child's pid.
 pub(crate) fn stage_two(arch: Arch, how: StageTwo) -> Vec<sock_filter> {
     compile(arch, &stage_two_table(arch, how))
 }

@@ -101,7 +101,7 @@ fn nothing_is_opened_at_s1() {
     }
 }
 
-/// What the kernel makes of both stages together: the stronger answer, seccomp(2).
+/// The answer of both stages together: the stricter one, seccomp(2).
 #[test]
 fn the_driver_is_asked_about_exactly_the_calls_that_kill_and_about_threads() {
     let rank = |answer: u32| match answer & 0xffff_0000 {
