@@ -83,7 +83,10 @@ def supervise() -> None:
 
 @final
 class Sandbox:
-    """One warm interpreter whose programs are sealed off; the thread that made it drives it."""
+    """One warm interpreter whose programs are isolated; the thread that made it drives it.
+
+    For tests: only an extension built with the cargo feature `testing` has it, the wheel does not.
+    """
 
     def __new__(
         cls,
@@ -117,7 +120,7 @@ class Sandbox:
     def describe(self) -> str: ...
 
 def probe_levels(python: str | Path, core: str | Path) -> list[tuple[str, bool, str, str]]:
-    """Every level of isolation tried on this machine, best first: (level, holds, detail, policy)."""
+    """Try every level of isolation on this machine, best first: (level, holds, detail, policy)."""
 
 def probe() -> list[tuple[str, bool, bool, str]]:
     """What this machine offers: (name, required, available, detail)."""
