@@ -1,6 +1,6 @@
 """What a grader is asked for, made ready for its supervisor: comparator, extraction rule, feedback style.
 
-In: the words of a caller. Out: what ``rust/grade/src/case.rs`` reads. The words are checked by the Rust side, which
+In: the words of a caller. Out: what ``rust/grade/src/settings.rs`` reads. The words are checked by the Rust side, which
 alone knows them; the text of a checker program is read here, because the supervisor may read no files of the caller's.
 """
 

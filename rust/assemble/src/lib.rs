@@ -10,25 +10,13 @@
 //! What it does not do: it renders no Jinja (the caller does, once per chat template), knows no verdicts, and
 //! never tokenises a completion: completion ids stay as they were sampled.
 
-mod batch;
-mod budget;
-mod chat;
-mod cut;
-mod encoder;
+mod encode;
 mod error;
-mod hash;
-mod line;
-mod memory;
-mod parallel;
-mod prefix;
-mod row;
-mod spelling;
-mod split;
-mod template;
+mod prompt;
 
-pub use batch::{Packed, assemble};
-pub use budget::middle_cut;
-pub use chat::Chat;
 pub use error::Error;
-pub use row::{Budget, Prepared};
-pub use template::{ContextTemplate, Row, Templates};
+pub use prompt::batch::{Packed, assemble};
+pub use prompt::budget::middle_cut;
+pub use prompt::chat::Chat;
+pub use prompt::row::{Budget, Prepared};
+pub use prompt::template::{ContextTemplate, Row, Templates};

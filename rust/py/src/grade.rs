@@ -4,7 +4,7 @@ use std::io::stdin;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use opsd_grade::{Comparator, Error, Rule, Spelled, Value};
+use opsd_grade::{Comparator, CompareSpec, Error, Rule, Value};
 use pyo3::prelude::*;
 
 use crate::crossing::crossing;
@@ -92,9 +92,9 @@ pub(crate) fn same_value(
 
 /// The comparator of that name; a checker program cannot be asked here.
 fn comparator(rule: &str) -> Result<Comparator, Crossed> {
-    let spelled = Spelled {
+    let spec = CompareSpec {
         rule: rule.to_owned(),
         checker: None,
     };
-    Comparator::new(&spelled).map_err(Crossed::Bad)
+    Comparator::new(&spec).map_err(Crossed::Bad)
 }

@@ -4,9 +4,8 @@
 //! compile error stands without a count: nothing was run.
 
 use super::sdpo::{debug, last_input, title};
-use super::text::{Shares, block, frames, within};
-use super::{Shown, answer};
-use crate::verdict::{Outcome, Verdict};
+use super::text::{Shares, Shown, answer, block, frames, within};
+use crate::types::verdict::{Outcome, Verdict};
 
 /// See the module; empty when no test failed.
 pub(super) fn text<'a>(

@@ -4,9 +4,8 @@
 //! error, else the first time limit, else the first other limit, else up to two wrong answers, the shortest first, under
 //! their own 1-based numbers. Line numbers and source lines are those of the user's source.
 
-use super::text::{Shares, block, frames, within};
-use super::{Shown, answer};
-use crate::verdict::{Outcome, Verdict};
+use super::text::{Shares, Shown, answer, block, frames, within};
+use crate::types::verdict::{Outcome, Verdict};
 
 const MAX_WRONG_ANSWERS: usize = 2;
 

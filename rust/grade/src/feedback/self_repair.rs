@@ -3,9 +3,8 @@
 //! Its four kinds are a compile error, a wrong answer, a time limit and a runtime error; the official text has none for
 //! other ends and stops there with an exception. Here every verdict has its sentence. The wording is ours.
 
-use super::text::{Shares, block, within};
-use super::{Shown, answer};
-use crate::verdict::{Outcome, Verdict};
+use super::text::{Shares, Shown, answer, block, within};
+use crate::types::verdict::{Outcome, Verdict};
 
 /// See the module; empty when no test failed.
 pub(super) fn text<'a>(

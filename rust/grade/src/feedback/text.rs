@@ -4,12 +4,21 @@ use std::borrow::Cow;
 
 use opsd_sandbox::Frame;
 
-use super::DEFAULT_CHARS;
-
+/// Characters of a whole text unless the caller says otherwise; SDPO's figure.
+const DEFAULT_CHARS: usize = 2_000;
 const MAX_LINE_CHARS: usize = 250;
 const MAX_LINES: usize = 8;
 const MAX_FRAMES: usize = 3;
 const CUT: &str = "... (cut)";
+
+/// One test as the text shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// Standard input, or arguments.
+    pub input: &'a [u8],
+    /// Expected output.
+    pub expected: &'a [u8],
+}
 
 /// The shares of one section's blocks in a budget of characters; with the headers they stay below it, so that a long
 /// input never pushes the expected output out.
@@ -33,6 +42,11 @@ impl Shares {
             debug: percent(13),
         }
     }
+}
+
+/// A wrong answer as it is shown.
+pub(super) fn answer(output: &[u8], max_chars: usize) -> String {
+    block(output, Shares::of(max_chars).answer)
 }
 
 /// Innermost frame first: the source line, then where it stands.

@@ -1,18 +1,20 @@
 //! numpy's `==` between an array, or a scalar, and a value read from JSON: shapes stretched to a common one, types brought
 //! together as numpy does, one answer per item.
 
-use super::typed::{Equal, Raised, Typed};
-use crate::value::Value;
+use super::value::{Equal, Raised, Typed};
+use crate::compare::value::Value;
 
 /// No more than so many items are compared: from the second one on the answer is that there are several.
 pub(super) const MOST_ANSWERS: usize = 1 << 20;
 
-/// numpy's element-wise `==`, the expected value made an array and both stretched to a common shape.
+/// numpy's element-wise `==`, the expected value made an array and both stretched to a common shape. `equal` is
+/// `==` of an item and a value inside a container.
 pub(super) fn each(
     narrow: bool,
     shape: &[usize],
     items: &[Typed],
     expected: &Value,
+    equal: impl Fn(&Typed, &Value) -> Result<bool, Raised>,
 ) -> Result<Equal, Raised> {
     let mut others = Vec::new();
     let other_shape = shape_of(expected)?;
@@ -39,7 +41,7 @@ pub(super) fn each(
         answers.push(if narrow && lone {
             same_rounded(item, other, |float| f64::from(float as f32))
         } else {
-            item.is_inside(other)? || mixed(item, other) && same_rounded(item, other, |float| float)
+            equal(item, other)? || mixed(item, other) && same_rounded(item, other, |float| float)
         });
     }
     if common.is_empty() {

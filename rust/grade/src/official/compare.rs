@@ -3,8 +3,8 @@
 //! The same rules as `compare`, and one more: a signalling NaN that is compared with a number ends the whole program.
 
 use super::text::cut;
-use crate::compare::{Tokens, strip};
-use crate::decimal::Decimal;
+use crate::compare::decimal::Decimal;
+use crate::compare::official::{Tokens, strip};
 
 /// How an output compares.
 #[derive(Debug, PartialEq, Eq)]

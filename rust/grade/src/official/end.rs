@@ -1,15 +1,16 @@
-//! How a sitting ends: the runner's result list and metadata to the letter, and our verdict.
+//! How a run ends: the runner's result list and metadata to the letter, and our verdict.
 
 use opsd_sandbox::{End, Limit, Step, TestRun};
 use serde_json::Value as Json;
 
+use super::run::{OfficialRun, measured};
 use super::text::{cut, quote};
-use super::{Official, Sitting, measured};
-use crate::verdict::{Outcome, Verdict};
+use crate::types::official::Official;
+use crate::types::verdict::{Outcome, Verdict};
 
 const GONE: &str = r#"{"error": "IndexError('list index out of range')", "error_code": -5, "error_message": "TestRunnerError"}"#;
 
-impl<'a> Sitting<'a> {
+impl<'a> OfficialRun<'a> {
     /// Raised in a test: -3 or -4.
     pub(super) fn failed(
         &mut self,
@@ -87,7 +88,7 @@ impl<'a> Sitting<'a> {
         failed_test: Option<usize>,
     ) -> Option<Step<'a>> {
         let expected_json = failed_test
-            .filter(|_| self.exam.function.is_some())
+            .filter(|_| self.task.function.is_some())
             .map(|index| String::from_utf8_lossy(self.problem.shown(index).expected).into_owned());
         self.verdict = Some(verdict);
         self.official = Some(Official {
@@ -100,7 +101,7 @@ impl<'a> Sitting<'a> {
 
     /// The input of the current test for the metadata; `own` is the program's view of a function's arguments.
     pub(super) fn shown_input(&self, own: Option<&[u8]>) -> String {
-        let odd = self.exam.odd(self.index);
+        let odd = self.task.odd(self.index);
         match (own, odd.and_then(|odd| odd.shown_input.as_ref())) {
             (Some(own), _) => quote(own),
             (None, Some(shown)) => quote(shown.as_bytes()),
@@ -109,10 +110,10 @@ impl<'a> Sitting<'a> {
     }
 
     pub(super) fn shown_expected(&self) -> String {
-        let odd = self.exam.odd(self.index);
+        let odd = self.task.odd(self.index);
         match odd.and_then(|odd| odd.shown_output.as_ref()) {
             Some(shown) => quote(shown.as_bytes()),
-            None if self.exam.function.is_some() => "null".to_owned(),
+            None if self.task.function.is_some() => "null".to_owned(),
             None => quote(&cut(self.problem.shown(self.index).expected)),
         }
     }

@@ -1,6 +1,6 @@
 //! What a program's process says at the end of a step: a header of JSON, then bytes. It may say anything.
 
-use crate::value::Value;
+use crate::compare::value::Value;
 
 /// Values in a report's header; the harness writes five.
 const MOST_IN_HEADER: usize = 16;
