@@ -126,6 +126,6 @@ def probe() -> list[tuple[str, bool, bool, str]]:
     """What this machine offers: (name, required, available, detail)."""
 
 def sandbox_zygote(
-    parent: int, without: int, flavour: str, num_packages: int, folders: Sequence[str]
+    parent: int, without: int, numpy: int, num_packages: int, harness: str, folders: Sequence[str]
 ) -> None:
-    """Become a zygote; for the interpreter that `Sandbox` starts, and nobody else."""
+    """Become a zygote: only for the interpreter that a sandbox starts."""

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use opsd_sandbox::{Error, Flavour, Layer, Level, Options, Readable};
+use opsd_sandbox::{Error, Layer, Level, Options, Readable};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -79,8 +79,9 @@ pub(crate) fn sandbox_zygote(
     py: Python<'_>,
     parent: i32,
     without: u64,
-    flavour: String,
+    numpy: u8,
     num_packages: usize,
+    harness: &str,
     folders: Vec<String>,
 ) -> PyResult<()> {
     let zygote = opsd_sandbox::Zygote::new(parent, without).map_err(PyRuntimeError::new_err)?;
@@ -88,15 +89,23 @@ pub(crate) fn sandbox_zygote(
         let (file, name) = (CString::new(format!("{name}.py"))?, CString::new(name)?);
         PyModule::from_code(py, &CString::new(source)?, &file, &name)
     };
-    let official = flavour.starts_with("official");
-    let more = opsd_sandbox::OFFICIAL_MODULES.iter().filter(|_| official);
+    let custom = opsd_grade::HARNESSES
+        .iter()
+        .find(|custom| custom.name == harness);
+    let more = custom.map_or(&[][..], |custom| custom.modules);
     for (name, source) in opsd_sandbox::MODULES.iter().chain(more) {
         module(source, name)?;
     }
     let harness = module(opsd_sandbox::HARNESS, "opsd_harness")?;
     let (packages, site_packages) = folders.split_at(num_packages.min(folders.len()));
-    let numpy = flavour.trim_end().ends_with("numpy");
-    let arguments = (PyZygote(zygote), site_packages, packages, numpy);
+    let entered = more.last().map(|(name, _)| *name);
+    let arguments = (
+        PyZygote(zygote),
+        site_packages,
+        packages,
+        numpy == 1,
+        entered,
+    );
     harness.call_method1("serve", arguments).map(drop)
 }
 
@@ -112,7 +121,8 @@ pub(crate) fn probe_levels(
         core,
         site_packages: Vec::new(),
         packages: Vec::new(),
-        flavour: Flavour::Std,
+        numpy: false,
+        harness: None,
         level: Level::S2,
         governor: None,
         without: Vec::new(),

@@ -5,9 +5,7 @@
 
 use std::path::PathBuf;
 
-use opsd_sandbox::{
-    End, Entry, Flavour, Go, Input, Layer, Level, Limit, Limits, Options, Program, TestRun,
-};
+use opsd_sandbox::{End, Entry, Go, Input, Layer, Level, Limit, Limits, Options, Program, TestRun};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -49,7 +47,8 @@ impl PySandbox {
             core,
             site_packages,
             packages,
-            flavour: if numpy { Flavour::Numpy } else { Flavour::Std },
+            numpy,
+            harness: None,
             level: parse_level(level)?,
             governor: None,
             without,

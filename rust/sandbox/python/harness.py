@@ -36,7 +36,8 @@ WARM = [
     "datetime", "enum", "fractions", "functools", "heapq", "inspect", "io", "itertools", "math", "numbers", "operator",
     "re", "statistics", "string", "struct", "textwrap", "time", "typing",
 ]
-# LeetCode-style solutions use the names of these without importing them. Same modules, same order as LiveCodeBench's.
+# LeetCode-style solutions use the names of these without importing them. The order decides which
+# of two equal names is kept.
 STARRED = [
     "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics", "itertools",
     "functools", "operator", "io", "sys", "json", "builtins", "typing",
@@ -50,7 +51,7 @@ LOOKS_AROUND = {
 PRELUDE = {}
 
 LONGEST_MESSAGE = 4000  # characters; the Rust half cuts at 4096 bytes
-FUNCTION_RECURSION_LIMIT = 50_000  # LiveCodeBench's, for function calls
+FUNCTION_RECURSION_LIMIT = 50_000  # for function calls: such solutions recurse deeply
 
 # Saved now: a program may replace what these names mean later.
 _type, _len, _dumps, _loads, _words = type, len, json.dumps, json.loads, re.compile(r"\w+").findall
@@ -297,8 +298,10 @@ def fill_pools():
             KEPT.append(block)
 
 
-def serve(core, site_packages, packages, with_numpy):
-    """The zygote's main function: warm up, seal, fork on request. A child never returns from here."""
+def serve(core, site_packages, packages, with_numpy, custom):
+    """The zygote's main function: warm up, seal, fork on request. A child never returns from here.
+
+    ``custom``: name of the module of a harness that runs programs its own way; None: this one runs them."""
     sys.path[:] = [p for p in sys.path if os.path.isdir(p)] + site_packages  # noqa: PTH112
     library = os.path.dirname(os.__file__)  # noqa: PTH120
     opsd_importing.install(packages)
@@ -315,12 +318,11 @@ def serve(core, site_packages, packages, with_numpy):
     os.register_at_fork = _register_at_fork
     if core.no_open:
         opsd_importing.block(site_packages)
-    official = sys.modules.get("opsd_official")
+    custom = sys.modules.get(custom)
     for name in [name for name in sys.modules if name.startswith("opsd_")]:
         del sys.modules[name]  # programs must not find it
-    if official:
-        module = official.prepare(PRELUDE)
-        begin = lambda text, _: official.child(core, text, module)  # noqa: E731
+    if custom:
+        begin = custom.prepare(core, PRELUDE)
     else:
         world = World()
         opsd_rehearse.rehearse(Program, written, core, world)

@@ -4,7 +4,6 @@ What the interpreter learns on the way (specialised code, method caches, bound s
 Otherwise each child would learn it itself and copy a page each time.
 """
 
-import json
 import linecache
 import os
 import sys
@@ -43,7 +42,6 @@ class Solution:
         return [heapq.heappop(heap)[1] for _ in range(min(k, len(heap)))]
 """
 TESTS = (("", STDIN, b"3\n3 1 2\n"), ("rehearse", FUNCTION, b"[3,1,3]\n2"))
-BROKEN = "def f(x):\n    return y\nif __name__ == '__main__':\n    f(int(input()))\n"
 
 
 def rehearse(program_class, written, core, world):
@@ -68,20 +66,3 @@ def rehearse(program_class, written, core, world):
     sys.modules.pop("solution", None)
     linecache.cache.clear()
     world.prepare()
-
-
-def rehearse_official(program_class, namespace, as_function, header):
-    """The same for the official profiles, both vintages, a program that fails included, with and without the program's
-    form as a function."""
-    for vintage in ("2025-05", "2025-01") * ROUNDS:
-        for entry, source, text in (*TESTS, ("", BROKEN, b"1\n")):
-            order = f"{vintage} 60 {len(entry) if entry else -1} {len(source)}"
-            wrapped = "" if entry or vintage == "2025-01" else as_function(source)
-            program = program_class(order, entry + source + wrapped, namespace())
-            reports = [program.compile(), *(program.test(text.decode())[0] for _ in range(2))]
-            steps = [json.loads(header(report))["step"] for report in reports]
-            last = "error" if source is BROKEN else "value" if entry else "output"
-            if steps != ["ready", last, last]:
-                raise RuntimeError(f"rehearsal: {reports}")
-            if entry:
-                program.show(True)

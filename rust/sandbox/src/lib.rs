@@ -17,7 +17,8 @@
 //! driver <-> zygote: fork and reap. driver <-> child: "done" one way, the next input the other way. When a child is
 //! done, the driver reads its CPU clock, copies the output once, and only then releases the next input; so CPU time per
 //! test is exact and a program cannot look ahead. A test that fails in a process where earlier tests ran may be repeated
-//! in a fresh one ([`Go::Again`]), so that state left behind never fails an honest program.
+//! in a fresh one ([`Go::Again`]), so that state left behind never fails an honest program. A caller with a [`Harness`] of
+//! its own leads a program step by step instead.
 //!
 //! Once a program has started, nothing in its process is trusted, not even our harness. Whatever it emits is an answer
 //! to judge: the worst a forged report can do is to give a wrong answer. Every limit is enforced from
@@ -34,7 +35,7 @@
 //! without capabilities: the filters hold, but they are the only defence. Machines without Landlock are refused.
 //!
 //! Where to read: `zygote/seal` and `zygote/child` (the isolation, in order), `isolation/seccomp/policy` (which calls),
-//! `driver/run` (one test), `python/harness.py` (a program's world).
+//! `driver/one_test` (one test), `python/harness.py` (a program's world).
 
 mod driver;
 mod error;
@@ -48,40 +49,34 @@ mod zygote;
 
 pub use driver::input::Input;
 pub use driver::memory::Governor;
-pub use driver::options::{Facts, Flavour, Options};
+pub use driver::options::{Facts, Options};
 pub use driver::pool::Sandboxes;
 #[cfg(fuzzing)]
 pub use driver::report::check as check_any_report;
 pub use driver::sandbox::Sandbox;
-pub use driver::steps::{OfficialProgram, Step};
+pub use driver::steps::Step;
 pub use error::Error;
 pub use levels::ladder::{LevelReport, choose, probe_levels};
 pub use levels::probe::{LayerStatus, probe};
 pub use limits::Limits;
+pub use types::harness::{Harness, Rehearsal};
 pub use types::layer::Layer;
 pub use types::level::Level;
 pub use types::outcome::{End, Frame, Go, Limit, TestRun};
 pub use types::program::{Entry, Program};
-pub use zygote::child::{Step as ChildStep, next_step, next_test};
+pub use zygote::child::{ChildStep, next_step, next_test};
 pub use zygote::readable::Readable;
-pub use zygote::serve::Zygote;
+pub use zygote::state::Zygote;
 
-/// The Python half, run by the zygote's interpreter and inherited by every child; `serve(zygote, site_packages)` is
-/// the zygote's life.
+/// The Python half, run by the zygote's interpreter and inherited by every child; its `serve` is the zygote's main
+/// function.
 pub const HARNESS: &str = include_str!("../python/harness.py");
-/// What the harness imports, in this order: what comes first of all, imports that go another way than through folders,
-/// what the zygote runs before anything else, the plain spelling of a value, what is reset between tests.
+/// What the harness imports, in this order: what must come first, imports that do not go through folders, what the
+/// zygote runs before it seals itself, values as JSON, what is reset between tests.
 pub const MODULES: [(&str, &str); 5] = [
     ("opsd_start", include_str!("../python/start.py")),
     ("opsd_importing", include_str!("../python/importing.py")),
     ("opsd_rehearse", include_str!("../python/rehearse.py")),
     ("opsd_spell", include_str!("../python/spell.py")),
     ("opsd_world", include_str!("../python/world.py")),
-];
-/// What a zygote of an official flavour has besides, in this order.
-pub const OFFICIAL_MODULES: [(&str, &str); 4] = [
-    ("opsd_rewrite", include_str!("rewrite.py")),
-    ("opsd_typed", include_str!("typed.py")),
-    ("opsd_mocks", include_str!("mocks.py")),
-    ("opsd_official", include_str!("official.py")),
 ];

@@ -8,7 +8,7 @@ pub(crate) const LONGEST_PAST: u64 = 64 << 10;
 /// Time is CPU time of the program's process: unlike wall time it does not depend on other load.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// CPU seconds per test (user + system, all threads). LiveCodeBench's limit is 6.
+    /// CPU seconds per test (user + system, all threads).
     pub cpu_seconds: f64,
     /// Seconds in which the program neither computed nor waited for a core: `wall - cpu - run_delay`.
     pub idle_seconds: f64,

@@ -39,19 +39,13 @@ pub(crate) const NEW_INPUT: u64 = 1;
 /// The descriptor that comes along is the input of this test alone.
 pub(crate) const THIS_INPUT: u64 = 2;
 
-/// The input follows the eight words: official profiles only, whose programs never read descriptor 0.
+/// The input follows the eight words: only for programs that are led, which never read descriptor 0.
 pub(crate) const INPUT_HERE: u64 = 3;
 /// Longest input in a message, bytes.
 pub(crate) const LONGEST_INPUT: usize = 8 << 10;
 
-/// A step: run a test on the input.
-pub(crate) const TEST: u64 = 0;
-/// Official profiles: define the program.
-pub(crate) const COMPILE: u64 = 1;
-/// Official profiles: spell the last result and its arguments.
-pub(crate) const SHOW: u64 = 2;
-/// Official profiles: spell the last arguments.
-pub(crate) const SHOW_INPUTS: u64 = 3;
+/// The step of every plain test, and the first of a program that is led; other kinds are the harness's.
+pub(crate) const FIRST_STEP: u64 = 0;
 
 /// The report follows the eight words, in the same message.
 pub(crate) const HERE: u64 = 0;

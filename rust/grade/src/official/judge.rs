@@ -29,9 +29,9 @@ pub(crate) fn judge(
     let mut num_faults = 0;
     loop {
         let mut run = OfficialRun::new(problem, task, feedback, cancelled);
-        let program = run.program(code.to_owned());
+        let text = run.text(code);
         let deadline = Duration::from_secs_f64(run.deadline_seconds());
-        let result = sandboxes.converse(&program, &problem.limits, deadline, &mut |end| {
+        let result = sandboxes.lead(&text, code, &problem.limits, deadline, &mut |end| {
             run.next(end)
         });
         if run.verdict.is_none() {

@@ -1,8 +1,9 @@
 //! The official profiles: judging as LiveCodeBench's own runner does.
 //!
-//! `run` is what is known of one program, `steps` follows it from report to report, `end` writes how it ends; `judge`
-//! runs it again where a fault was ours. `report` and `typed` read what the program's process says, `equality` and `arrays` compare it under Python's
-//! rules, `compare` and `text` write the runner's words. `wrap` and `statements` rewrite a program as the runner does.
+//! `harness` is what the program's process runs. `run` is what is known of one program, `steps` follows it from report
+//! to report, `end` writes how it ends; `judge` runs it again where a fault was ours. `report` and `typed` read what the
+//! process says, `equality` and `arrays` compare it under Python's rules, `compare` and `text` write the runner's words.
+//! `wrap` and `statements` rewrite a program as the runner does.
 
 mod arrays;
 mod compare;
@@ -10,6 +11,7 @@ mod end;
 mod equality;
 #[cfg(any(test, fuzzing))]
 mod fuzzed;
+pub(crate) mod harness;
 pub(crate) mod judge;
 pub(crate) mod prepare;
 mod report;
@@ -20,6 +22,9 @@ mod text;
 mod typed;
 mod value;
 mod wrap;
+
+/// The harnesses that this crate hands to the sandbox, for the zygote's interpreter to find by name.
+pub static HARNESSES: [&opsd_sandbox::Harness; 1] = [&harness::HARNESS];
 
 #[cfg(fuzzing)]
 pub use fuzzed::judge_any_reports;

@@ -1,8 +1,9 @@
 //! Which level of isolation this grader works at: chosen and proved before the first program.
 
-use opsd_sandbox::{Flavour, Governor, Level, LevelReport, Options, Sandbox, choose};
+use opsd_sandbox::{Governor, Level, LevelReport, Options, Sandbox, choose};
 
 use crate::error::Error;
+use crate::official::harness::HARNESS;
 use crate::settings::Settings;
 
 /// How every sandbox of this grader is started, what was proved, and the first sandbox, already up.
@@ -25,15 +26,16 @@ pub(crate) fn ready(settings: &Settings) -> Result<(Options, LevelReport, Sandbo
         core: settings.core.clone(),
         site_packages: settings.site_packages.clone(),
         packages: settings.packages.clone(),
-        flavour: Flavour::Std,
+        numpy: false,
+        harness: None,
         level: require,
         governor: Some(governor),
         without: Vec::new(),
     };
-    let (rung, sandbox) = choose(&options, wanted, require)?;
-    options.level = rung.level;
+    let (report, sandbox) = choose(&options, wanted, require)?;
+    options.level = report.level;
     if settings.profile.is_official() {
-        options.flavour = Flavour::Official;
+        options.harness = Some(&HARNESS);
     }
-    Ok((options, rung, sandbox))
+    Ok((options, report, sandbox))
 }

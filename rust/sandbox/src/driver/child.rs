@@ -24,8 +24,8 @@ pub(crate) struct Child {
     pub(crate) cpu_before: f64,
     /// No test has run in it yet.
     pub(crate) fresh: bool,
-    /// Its reports are for the caller to read.
-    pub(crate) converses: bool,
+    /// The caller reads its reports.
+    pub(crate) is_led: bool,
     /// How many processes the kernel had killed because memory ran out when this one started, where known.
     pub(crate) killed_before: u64,
     /// Its lease, where a governor watches memory.

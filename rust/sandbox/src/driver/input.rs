@@ -194,7 +194,7 @@ mod tests {
         assert!(send_text("short", &ours, &report).unwrap());
         assert_eq!(sys::pread(&report, 0, 5).unwrap(), b"short");
         let mut own = OwnInput::new(true);
-        own.release(&ours, 0, &Input::from(b"input".to_vec()), wire::TEST)
+        own.release(&ours, 0, &Input::from(b"input".to_vec()), wire::FIRST_STEP)
             .unwrap();
         let file = own.own.expect("made when the message did not go out");
         assert_eq!(sys::pread(&file.reader, 0, 9).unwrap(), b"input");

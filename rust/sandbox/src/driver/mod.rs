@@ -1,6 +1,6 @@
 //! The process that uses a sandbox: starts zygotes, asks for processes, releases inputs, watches clocks, kills.
 //!
-//! `sandbox` owns one zygote, `run` follows one test to its end, `pool` keeps a sandbox for each flavour.
+//! `sandbox` owns one zygote, `run` runs a program's tests, `one_test` one of them, `pool` keeps one for each kind of program.
 
 pub(crate) mod arguments;
 pub(crate) mod cgroup;
@@ -9,12 +9,13 @@ pub(crate) mod clocks;
 pub(crate) mod delegation;
 pub(crate) mod input;
 pub(crate) mod memory;
+pub(crate) mod one_test;
 pub(crate) mod options;
 pub(crate) mod output;
 pub(crate) mod pool;
-pub(crate) mod rehearsal;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod sandbox;
 pub(crate) mod spawn;
+pub(crate) mod start;
 pub(crate) mod steps;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::driver::memory::Governor;
+use crate::types::harness::Harness;
 use crate::types::layer::Layer;
 use crate::types::level::Level;
 
@@ -18,8 +19,10 @@ pub struct Options {
     pub site_packages: Vec<PathBuf>,
     /// Folders of single packages (`.../numpy`, `.../numpy.libs`): importable by their names, their neighbours not.
     pub packages: Vec<PathBuf>,
-    /// What the zygote imports beforehand.
-    pub flavour: Flavour,
+    /// The zygote imports numpy in advance. Without it a zygote is smaller, and a fork costs by the page.
+    pub numpy: bool,
+    /// What runs the programs; `None`: the built-in harness.
+    pub harness: Option<&'static Harness>,
     /// Its layers are enabled, and no others.
     pub level: Level,
     /// Watches the memory of all programs of this process.
@@ -42,38 +45,4 @@ pub struct Facts {
     pub landlock_abi: u64,
     /// The kernel asks the driver about threads and forbidden calls.
     pub thread_cap: bool,
-}
-
-/// What a zygote has imported before it forks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Flavour {
-    /// Common modules of the standard library; few, because each page makes a fork slower.
-    #[default]
-    Std,
-    /// numpy as well.
-    Numpy,
-    /// For the official profiles: what their runner puts in place is there before the fork.
-    Official,
-    /// That with numpy.
-    OfficialNumpy,
-}
-
-impl Flavour {
-    /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Std, Self::Numpy, Self::Official, Self::OfficialNumpy];
-
-    /// As the zygote is told.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Std => "std",
-            Self::Numpy => "numpy",
-            Self::Official => "official",
-            Self::OfficialNumpy => "official-numpy",
-        }
-    }
-
-    /// Whether programs are led step by step ([`crate::Sandbox::converse`]) instead of run.
-    pub(crate) const fn is_official(self) -> bool {
-        matches!(self, Self::Official | Self::OfficialNumpy)
-    }
 }

@@ -1,15 +1,16 @@
-//! One sandbox for each flavour of zygote, started when first needed; a program's imports decide which one runs it.
+//! The sandboxes of one thread, started when first needed: a program's harness and imports decide which one runs it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::driver::input::Input;
-use crate::driver::options::{Flavour, Options};
+use crate::driver::options::Options;
 use crate::driver::sandbox::Sandbox;
-use crate::driver::steps::{OfficialProgram, Step};
+use crate::driver::steps::Step;
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::types::harness::Harness;
 use crate::types::outcome::{Go, TestRun};
 use crate::types::program::Program;
 
@@ -17,13 +18,13 @@ use crate::types::program::Program;
 #[derive(Debug)]
 pub struct Sandboxes {
     options: Options,
-    /// One place per flavour.
-    up: [Option<Sandbox>; Flavour::ALL.len()],
+    /// At most one for each harness, with and without numpy.
+    running: Vec<Sandbox>,
     given_up: Arc<AtomicBool>,
 }
 
 impl Sandboxes {
-    /// Starts the flavour of `options`; the others start when a program needs one.
+    /// Starts the sandbox of `options`; the others start when a program needs one.
     ///
     /// # Errors
     /// As [`Sandbox::start`].
@@ -34,12 +35,9 @@ impl Sandboxes {
 
     /// Uses a sandbox that is already running.
     pub fn adopt(options: Options, sandbox: Sandbox) -> Self {
-        let mut up = [const { None }; Flavour::ALL.len()];
-        let flavour = sandbox.flavour;
-        up[flavour as usize] = Some(sandbox);
         Self {
             options,
-            up,
+            running: vec![sandbox],
             given_up: Arc::default(),
         }
     }
@@ -60,55 +58,52 @@ impl Sandboxes {
         limits: &Limits,
         judge: &mut dyn FnMut(usize, &TestRun) -> Go,
     ) -> Result<(), Error> {
-        self.with(self.flavour(&program.code, false), |sandbox| {
+        self.with(None, &program.code, |sandbox| {
             sandbox.run(program, inputs, limits, judge)
         })
     }
 
-    /// As [`Sandbox::converse`], in a fresh sandbox where the last one broke.
+    /// As [`Sandbox::lead`] with the harness of the options, in a fresh sandbox where the last one broke.
     ///
     /// # Errors
     /// Infrastructure faults only.
-    pub fn converse<'a>(
+    pub fn lead<'a>(
         &mut self,
-        program: &OfficialProgram,
+        text: &str,
+        code: &str,
         limits: &Limits,
         deadline: Duration,
         next: &mut dyn FnMut(&TestRun) -> Option<Step<'a>>,
     ) -> Result<(), Error> {
-        self.with(self.flavour(&program.code, true), |sandbox| {
-            sandbox.converse(program, limits, deadline, next)
+        self.with(self.options.harness, code, |sandbox| {
+            sandbox.lead(text, code, limits, deadline, next)
         })
     }
 
     /// Lets `work` use the sandbox that a program needs.
     fn with(
         &mut self,
-        flavour: Flavour,
+        harness: Option<&'static Harness>,
+        code: &str,
         work: impl FnOnce(&mut Sandbox) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let place = &mut self.up[flavour as usize];
-        let mut sandbox = match place.take() {
-            Some(sandbox) => sandbox,
+        let has_numpy = self.options.packages.iter().any(|p| p.ends_with("numpy"));
+        let numpy = has_numpy && imports(code, "numpy");
+        let name = |harness: Option<&Harness>| harness.map(|harness| harness.name);
+        let fits =
+            |sandbox: &Sandbox| sandbox.numpy == numpy && name(sandbox.harness) == name(harness);
+        let mut sandbox = match self.running.iter().position(fits) {
+            Some(index) => self.running.swap_remove(index),
             None => Sandbox::start(&Options {
-                flavour,
+                numpy,
+                harness,
                 ..self.options.clone()
             })?,
         };
         sandbox.give_up_when(&self.given_up);
         work(&mut sandbox)?;
-        *place = Some(sandbox);
+        self.running.push(sandbox);
         Ok(())
-    }
-
-    fn flavour(&self, code: &str, official: bool) -> Flavour {
-        let has_numpy = self.options.packages.iter().any(|p| p.ends_with("numpy"));
-        match (official, has_numpy && imports(code, "numpy")) {
-            (false, false) => Flavour::Std,
-            (false, true) => Flavour::Numpy,
-            (true, false) => Flavour::Official,
-            (true, true) => Flavour::OfficialNumpy,
-        }
     }
 }
 

@@ -5,22 +5,21 @@ use std::process::Child as Process;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::driver::arguments;
 use crate::driver::cgroup::Group;
 use crate::driver::child::{Child, ExitInfo};
 use crate::driver::clocks;
 use crate::driver::input::{Input, OwnInput, send_text};
 use crate::driver::memory::{Governor, MemoryLease};
-use crate::driver::options::{Facts, Flavour, Options};
+use crate::driver::options::{Facts, Options};
 use crate::driver::output::Output;
 use crate::driver::spawn::{may_start_threads, spawn};
 use crate::error::{Error, START_TIMEOUT, broken};
 use crate::isolation::seccomp::calls::Arch;
 use crate::limits::Limits;
+use crate::types::harness::Harness;
 use crate::types::layer::Layer;
 use crate::types::level::Level;
-use crate::types::outcome::{End, Go, TestRun};
-use crate::types::program::Program;
+use crate::types::outcome::End;
 use crate::{sys, wire};
 
 /// One warm interpreter, driven by one thread, blocking.
@@ -38,7 +37,8 @@ pub struct Sandbox {
     thread_cap: bool,
     pub(crate) given_up: Arc<AtomicBool>,
     level: Level,
-    pub(crate) flavour: Flavour,
+    pub(crate) numpy: bool,
+    pub(crate) harness: Option<&'static Harness>,
     governor: Option<Arc<Governor>>,
     /// The program was killed because memory ran out; its next processes run alone.
     pub(crate) evicted: bool,
@@ -46,10 +46,7 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Execs the zygote and waits until it has sealed itself.
-    ///
-    /// # Errors
-    /// `Unavailable` when the machine lacks a required layer, `Start` when the interpreter does not come up.
-    pub fn start(options: &Options) -> Result<Self, Error> {
+    pub(crate) fn connect(options: &Options) -> Result<Self, Error> {
         if Arch::HERE.is_none() && options.has(Layer::Seccomp) {
             return Err(Error::Unavailable(
                 "the system-call tables are for x86-64 and aarch64 only".to_owned(),
@@ -72,7 +69,8 @@ impl Sandbox {
             thread_cap: false,
             given_up: Arc::default(),
             level: options.level,
-            flavour: options.flavour,
+            numpy: options.numpy,
+            harness: options.harness,
             governor: options.governor.clone(),
             evicted: false,
         };
@@ -90,7 +88,6 @@ impl Sandbox {
                          or start as an ordinary user"
                     )));
                 }
-                sandbox.rehearse()?;
                 Ok(sandbox)
             }
             Err(error) => {
@@ -104,51 +101,6 @@ impl Sandbox {
                 }))
             }
         }
-    }
-
-    /// Forks one process for the program and gives it the inputs one by one. After each test `judge` says how to
-    /// continue; a process that ended is replaced by a fresh one for the remaining tests.
-    ///
-    /// # Errors
-    /// Infrastructure faults only; the sandbox cannot be used after one.
-    pub fn run(
-        &mut self,
-        program: &Program,
-        inputs: &[Input],
-        limits: &Limits,
-        judge: &mut dyn FnMut(usize, &TestRun) -> Go,
-    ) -> Result<(), Error> {
-        limits.check().map_err(Error::Limits)?;
-        self.evicted = false;
-        let mut child: Option<Child> = None;
-        let mut index = 0;
-        while let Some(input) = inputs.get(index) {
-            let ready = match child.take() {
-                Some(mut child) if child.alive()? => {
-                    child.release(index, input, wire::TEST)?;
-                    child
-                }
-                old => {
-                    old.map_or(Ok(()), |old| self.kill(old))?;
-                    let left = inputs.len() - index;
-                    self.fork(&program.text(), limits, left, index, input, wire::TEST)?
-                }
-            };
-            let (mut run, survivor) = self.test(ready, index, limits, &program.entry)?;
-            self.distrust_import_block(&mut run.end, &program.code);
-            arguments::fault(&run, index, &program.entry, input)?;
-            child = survivor;
-            match judge(index, &run) {
-                Go::Next => index += 1,
-                Go::Stop => break,
-                go @ (Go::Again | Go::NextFresh) => {
-                    index += usize::from(go == Go::NextFresh);
-                    child.take().map_or(Ok(()), |old| self.kill(old))?;
-                }
-            }
-        }
-        // Callers rely on it: no process of the program is left.
-        child.map_or(Ok(()), |old| self.reap(old).map(drop))
     }
 
     /// Once `flag` is set, a running test soon ends as if at its wall limit. Any thread may set it.
@@ -229,7 +181,7 @@ impl Sandbox {
         input: &Input,
         step: u64,
     ) -> Result<Child, Error> {
-        let converses = self.flavour.is_official();
+        let is_led = self.harness.is_some();
         let alone = self.evicted;
         let lease = self.governor.as_ref().map(|governor| governor.lease(alone));
         if let Some(group) = self.group() {
@@ -237,7 +189,7 @@ impl Sandbox {
         }
         let killed_before = self.group().map_or(0, Group::num_killed);
         let report = sys::memfd(c"report").map_err(broken("memfd"))?;
-        let output = if converses {
+        let output = if is_led {
             None // it handles its own streams
         } else {
             let file = |name| Output::new(name).map_err(broken("memfd"));
@@ -245,7 +197,7 @@ impl Sandbox {
         };
         let (control, theirs) = sys::socket_pair().map_err(broken("socket pair"))?;
         let in_file = send_text(text, &control, &report).map_err(broken("write the program"))?;
-        let mut own = OwnInput::new(converses);
+        let mut own = OwnInput::new(is_led);
         own.release(&control, index, input, step)
             .map_err(broken("release the input"))?;
 
@@ -292,7 +244,7 @@ impl Sandbox {
             input: own,
             cpu_before: 0.0,
             fresh: true,
-            converses,
+            is_led,
             killed_before,
             lease,
         };
@@ -314,7 +266,7 @@ impl Sandbox {
 
     /// Kills a process without asking how it ended; the zygote waits for its end before it does anything else.
     #[expect(clippy::needless_pass_by_value)] // as in `reap`
-    fn kill(&mut self, child: Child) -> Result<(), Error> {
+    pub(crate) fn kill(&mut self, child: Child) -> Result<(), Error> {
         sys::kill(&child.pidfd);
         let request = wire::words([wire::DISCARD, child.pid as u64]);
         sys::send(self.socket.as_raw_fd(), &wire::pack(request), &[]).map_err(broken("ask to reap"))

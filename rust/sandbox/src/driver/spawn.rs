@@ -15,7 +15,7 @@ const BOOT: &str = "import sys\n\
     loader = ExtensionFileLoader('_core', path)\n\
     core = loader.create_module(ModuleSpec('_core', loader, origin=path))\n\
     loader.exec_module(core)\n\
-    core.sandbox_zygote(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5]), sys.argv[6:])\n";
+    core.sandbox_zygote(*map(int, sys.argv[2:6]), sys.argv[6].strip(), sys.argv[7:])\n";
 
 /// The zygote's whole environment. `-I` would ignore `PYTHONHASHSEED`; `-s -P` and this list have the same effect.
 const ENVIRONMENT: [(&str, &str); 7] = [
@@ -46,8 +46,9 @@ pub(crate) fn spawn(
         .args([
             format!("{:010}", std::process::id()),
             format!("{without:06}"),
-            format!("{:14}", options.flavour.name()),
+            u8::from(options.numpy).to_string(),
             format!("{:02}", options.packages.len()),
+            format!("{:16}", options.harness.map_or("", |harness| harness.name)),
         ])
         .args(&options.packages)
         .args(&options.site_packages)

@@ -232,7 +232,7 @@ fn look_from_outside(sandbox: &mut Sandbox, level: Level) -> Result<usize, Strin
             1,
             0,
             &Input::from(Vec::new()),
-            crate::wire::TEST,
+            crate::wire::FIRST_STEP,
         )
         .map_err(|error| error.to_string())?;
     let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", child.pid));

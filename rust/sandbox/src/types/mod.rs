@@ -1,5 +1,6 @@
 //! Plain data that goes into a sandbox and comes out: no behaviour, no processes.
 
+pub(crate) mod harness;
 pub(crate) mod layer;
 pub(crate) mod level;
 pub(crate) mod outcome;

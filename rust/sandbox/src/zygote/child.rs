@@ -11,7 +11,7 @@ use crate::isolation::seccomp::policy::{self, CONTROL_FD};
 use crate::limits::LONGEST_PAST;
 use crate::types::layer::Layer;
 use crate::zygote::seal::OPEN_FILES;
-use crate::zygote::serve::{Borrowed, Job, Zygote};
+use crate::zygote::state::{Borrowed, Job, Zygote};
 use crate::{sys, wire};
 
 /// Where a child reads a long program's text and writes a long report.
@@ -146,7 +146,7 @@ pub fn next_test(done: Option<u64>, report: &[u8]) -> u64 {
 }
 
 /// The same for a harness whose programs never read descriptor 0: gives it the input itself.
-pub fn next_step(done: Option<u64>, report: &[u8]) -> Step {
+pub fn next_step(done: Option<u64>, report: &[u8]) -> ChildStep {
     let mut message = [0; wire::LENGTH + wire::LONGEST_INPUT];
     let next = next_input(done, report, &mut message);
     let input = if next.fd < 0 {
@@ -159,7 +159,7 @@ pub fn next_step(done: Option<u64>, report: &[u8]) -> Step {
         }
         input.unwrap_or_else(|_| sys::exit(0))
     };
-    Step {
+    ChildStep {
         index: next.index,
         step: next.step,
         input,
@@ -168,10 +168,10 @@ pub fn next_step(done: Option<u64>, report: &[u8]) -> Step {
 
 /// What a harness is to do next.
 #[derive(Debug, Clone)]
-pub struct Step {
+pub struct ChildStep {
     /// The test's index.
     pub index: u64,
-    /// See `wire::TEST` and its neighbours.
+    /// The kind of step, as in [`crate::Step`].
     pub step: u64,
     /// The test's input.
     pub input: Vec<u8>,

@@ -7,3 +7,4 @@ pub(crate) mod huge_pages;
 pub(crate) mod readable;
 pub(crate) mod seal;
 pub(crate) mod serve;
+pub(crate) mod state;

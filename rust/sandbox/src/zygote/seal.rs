@@ -11,7 +11,7 @@ use crate::isolation::{jail, landlock, namespaces};
 use crate::types::layer::Layer;
 use crate::zygote::huge_pages;
 use crate::zygote::readable::Readable;
-use crate::zygote::serve::{Zygote, step};
+use crate::zygote::state::{Zygote, step};
 use crate::{sys, wire};
 
 /// A user id that is very likely unused: for a zygote started by root, if the interpreter stays readable.

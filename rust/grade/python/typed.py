@@ -1,9 +1,9 @@
 """A function's result as tokens that keep its Python type, for the official profiles.
 
-The expected value is never in this process, so ``==`` cannot be asked here: what crosses is the value itself, in a
-form from which the other side can tell how Python would have answered against a value read from JSON. A type that
-equals no JSON value crosses as one word. No method of a program's own class runs, and a class with an ``__eq__`` of
-its own equals nothing: it would only say what the program wants to hear.
+The expected value is never in this process, so ``==`` cannot be evaluated here: the value itself is sent, in a form
+from which the other side can tell how Python would compare it with a value read from JSON. A type that equals no JSON
+value is sent as one word. No method of a program's own class runs, and a class with an ``__eq__`` of
+its own equals nothing: it could claim any equality.
 
 One token a line, then what it announces:
 
@@ -25,7 +25,7 @@ import json.decoder
 import sys
 import types
 
-# Taken now: a program may replace what these names mean later.
+# Saved now: a program may replace what these names mean later.
 _type, _mro, _len, _map, _set, _list = type, type.__dict__["__mro__"].__get__, len, map, set, list
 _dumps, _chain = json.JSONEncoder(check_circular=False).encode, itertools.chain.from_iterable
 _Decimal, _Fraction, _numbers = decimal.Decimal, fractions.Fraction, (int, float)

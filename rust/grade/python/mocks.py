@@ -1,5 +1,5 @@
-"""What LiveCodeBench's official runner puts in place of the standard streams and of dangerous functions, as a program
-sees it. Written from the runner's observed behaviour; messages and class names are part of that behaviour.
+"""What LiveCodeBench's official runner replaces the standard streams and dangerous functions with, as a program sees
+it. Written from the runner's observed behaviour; messages and class names are part of that behaviour.
 """
 
 import builtins
@@ -19,14 +19,14 @@ WITHOUT = (
     )),
     (builtins, ("quit", "help")),
 )
-# The same for modules that a zygote does without: they bring a dozen shared objects, and each one's mappings make
-# every fork dearer.
+# The same for modules that a zygote does not import: they load a dozen shared objects, and each one's mappings make
+# every fork more expensive.
 WITHOUT_LATER = {"shutil": ("rmtree", "move", "chown"), "subprocess": ("Popen",)}
 # fmt: on
 # Builtins that the prelude copies and that are not what they were when the prelude was made.
 CHANGED = ("quit", "help", "copyright", "credits", "license")
 BLOCKED = ("ipdb", "joblib", "resource", "psutil", "tkinter")
-# numpy sets these while it is imported, if they are not set; setting one is among the things that are gone.
+# numpy sets these while it is imported, if they are not set; a program cannot set them.
 WANTED_BY_NUMPY = ("OPENBLAS_MAIN_FREE", "GOTOBLAS_MAIN_FREE")
 
 # Where the runner defines its mocks: shown wherever a program prints a type or an object, and in messages.
@@ -55,7 +55,7 @@ def take_away(module):
 
 
 class Later:
-    """Stands before the finders, and takes its names away from a module as soon as that is loaded."""
+    """Comes before the other finders, and removes its names from a module as soon as that is loaded."""
 
     def find_spec(self, name, path=None, target=None):
         if name not in WITHOUT_LATER:

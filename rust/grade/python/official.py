@@ -1,18 +1,18 @@
 """One program as LiveCodeBench's official runner runs it: rewritten, in the runner's namespace, on mocked streams.
 
-Written from what the runner can be observed to do, surprises included. Two things are otherwise: the runner compares
-in this process, here only the answer leaves it; and the runner judges all tests in one go, here each step ends with a
-report and waits for the next one. A report is a line of JSON, then bytes:
+Written from the observed behaviour of the runner, surprises included. Two things differ: the runner compares in this
+process, here only the answer leaves it; and the runner judges all tests in one go, here each step ends with a report
+and waits for the next one. A report is a line of JSON, then bytes:
 
     {"step": "ready"}                               compiled; the function is there
     {"step": "output", "seconds": s}                the captured text follows (lone surrogates in three-byte form)
     {"step": "value", "seconds": s}                 the result follows, as `opsd_typed` writes it
     {"step": "error", "timeout": b, "error": repr}  raised inside a test; "inputs": the arguments' text (functions)
     {"step": "outside", "message": text}            raised outside a test: the runner gives the whole program up
-    {"step": "blocked", "module": name}             this level of isolation could not load it: nobody's wrong answer
+    {"step": "blocked", "module": name}             this level of isolation could not load it: not a wrong answer
     {"step": "shown", "output": o, "inputs": i}     texts of the last wrong answer, as the runner would show them
 
-Anything else, silence included, means that the program took its process down.
+Anything else, or no report, means that the program ended its process.
 """
 
 import builtins
@@ -20,34 +20,29 @@ import contextlib
 import faulthandler
 import json
 import os
-import random
 import signal
 import sys
 import time
 import types
 
 from opsd_importing import blocked
-from opsd_mocks import CHANGED, RUNNERS_MODULE, Capturing, MockedInput, below, guard, import_with_a_folder
-from opsd_rehearse import rehearse_official
+from opsd_mocks import CHANGED, RUNNERS_MODULE, Capturing, MockedInput, below
 from opsd_rewrite import as_function, without_guard
 from opsd_typed import encode
 
-# Taken now: a program may replace what these names mean later.
-_dumps, _loads = json.dumps, json.loads
-_str, _type, _float, _len, _exit = str, type, float, len, os._exit
+# Saved now: a program may replace what these names mean later.
+_loads, _str, _type, _exit = json.loads, str, type, os._exit
 
 PRELUDE_LINES = 36  # of the runner's import text, its final line end included
-MOST_DIGITS = 50_000
 RECURSION_LIMIT = 50_000
 LONGEST = 300  # characters of a text in the metadata
-# What lies below a program counts for the limit on recursion: as much as when a script calls the runner at top level.
-FRAMES_BELOW, FRAMES_OF_COMPILE, FRAMES_OF_MOCKS = 20, 1, 3
+# The runner's own, which count for the limit on recursion: see `process.py`.
+FRAMES_OF_MOCKS = 3
 NO_METHOD = "cannot unpack non-iterable NoneType object"
-"""What a program without the function gets to hear: the runner trips over its own return value."""
+"""The message for a program without the function: an error of the runner in its own return value."""
 
 
 READY = {"step": "ready"}
-USED_BY_JSON = isinstance, str, float, list, tuple
 
 
 class TimeoutException(Exception):
@@ -114,8 +109,8 @@ class Program:
         return READY if self.method is not None else {"step": "outside", "message": NO_METHOD}
 
     def rewritten(self):
-        """Defines the program as a function. What does not compile goes the runner's own way: its message may name a
-        line."""
+        """Defines the program as a function. If that does not compile, the program is rewritten as in the runner: the
+        message may name a line."""
         code = None
         if self.wrapped:
             with contextlib.suppress(SyntaxError, ValueError, OverflowError, RecursionError):
@@ -127,7 +122,7 @@ class Program:
         return self.define(code, 0, False) if text is None else self.define(text, 0, True)
 
     def define(self, text, gap, prelude, code=None):
-        """Executes ``text``, or its ``code``, in a module of its own. A statement in the place of the
+        """Executes ``text``, or its ``code``, in a module of its own. A statement instead of the
         prelude keeps the line numbers and the grammar (docstrings, ``from __future__``)."""
         signal.alarm(self.timeout)
         try:
@@ -141,7 +136,7 @@ class Program:
                 sys.setrecursionlimit(RECURSION_LIMIT)
             exec(code, module.__dict__)
             solution = module.Solution() if "class Solution" in text else module
-            assert solution is not None  # as the runner does, without a word
+            assert solution is not None  # as the runner does, without a message
             return solution
         finally:
             signal.alarm(0)
@@ -199,7 +194,7 @@ class Program:
                 faulthandler.disable()
 
     def show(self, result_too):
-        """The texts of the last result, which turned out to be wrong. Spelling it runs the program's own code."""
+        """The texts of the last result, which turned out to be wrong. Writing it runs the program's own code."""
         prediction, arguments = self.last
         try:
             if not result_too:
@@ -254,89 +249,3 @@ def brief(error):
         return f"{type(error).__name__}: {error}"[:4000]
     except Exception:
         return type(error).__name__
-
-
-# --- the process --------------------------------------------------------------------------------------------------
-
-
-def own_streams():
-    """0, 1 and 2 are the null device, as far as a program can tell: what it writes there past the mocks is lost. In the
-    zygote 0 is."""
-    kept = os.dup(2)
-    os.dup2(0, 2)
-    sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-    for stream, name in ((sys.__stdin__, "stdin"), (sys.stdout, "stdout"), (sys.stderr, "stderr")):
-        stream.buffer.raw.name = f"<{name}>"
-    sys.__stdin__.close()  # by `multiprocessing`, which the runner's processes come from
-    os.dup2(kept, 2)
-    os.close(kept)
-
-
-TEST, COMPILE, SHOW, SHOW_INPUTS = range(4)  # as in wire.rs
-
-
-def take(core, done, report):
-    """Sends a report; gets the next step: its index, its kind, its text."""
-    index, step, data = core.next_step(done, report)
-    return index, step, data.decode()
-
-
-def header(report):
-    """A report's line. The usual ones are spelt here: `json` would copy a dozen pages. Where a program has replaced
-    what `json` works with, it is `json`'s to fail, as the runner would."""
-    if (isinstance, str, float, list, tuple) != USED_BY_JSON:
-        return _dumps(report).encode() + b"\n"
-    seconds = report.get("seconds")
-    if report == READY:
-        return b'{"step": "ready"}\n'
-    if _type(seconds) is _float and seconds - seconds == 0.0 and _len(report) == 2:
-        return f'{{"step": "{report["step"]}", "seconds": {seconds!r}}}\n'.encode()
-    return _dumps(report).encode() + b"\n"
-
-
-def settle():
-    """What the runner's process is like when a program starts."""
-    random.seed(0)  # officially unseeded; here two runs agree
-    sys.setrecursionlimit(1000)
-    sys.set_int_max_str_digits(MOST_DIGITS)
-
-
-def prepare(prelude):
-    """In the zygote: all that does not depend on the program. Returns the module that a child's program is defined in:
-    filling it after the fork would copy the page of each of its 600 names."""
-    own_streams()
-    guard()
-    sys.argv[:] = ["main.py"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    signal.signal(signal.SIGALRM, on_alarm)
-    settle()
-    rehearse_official(
-        Program, lambda: namespace(prelude), lambda code: as_function(*without_guard(code)), header
-    )
-    settle()
-    return namespace(prelude)
-
-
-def child(core, text, module):
-    """The life of the process. Never returns."""
-    order, _, text = text.partition("\n")
-    import_with_a_folder(text)
-    program = Program(order, text, module)
-    below(FRAMES_BELOW, lambda: life(core, program))
-
-
-def life(core, program):
-    """One step after the other until nobody asks for more."""
-    index, step, text = take(core, None, b"")
-    while True:
-        data = b""
-        if step == COMPILE:
-            report = below(FRAMES_OF_COMPILE, program.compile)
-        elif step == TEST:
-            report, data = program.test(text)
-        else:
-            report = program.show(step == SHOW)
-        index, step, text = take(core, index, header(report) + data)

@@ -1,6 +1,6 @@
 """How the official runner rewrites a program that reads standard input, before it compiles it.
 
-Most programs come with the result, found more cheaply (``official/wrap.rs`` of the crate ``opsd-grade``; it must mean
+Most programs come with the result, computed faster (``official/wrap.rs`` of the crate ``opsd-grade``; it must mean
 what comes out here); the others are rewritten in their own process.
 """
 
@@ -9,8 +9,8 @@ import contextlib
 
 
 def without_guard(code):
-    """A last statement ``if __name__ == '__main__':`` gives way to its body; any else-branch goes. With the source's
-    tree where nothing had to give way, which saves parsing it again."""
+    """Replaces a last statement ``if __name__ == '__main__':`` by its body, without its else-branch. Also returns the
+    source's tree if nothing was replaced, which saves parsing it again."""
     tree = None
     with contextlib.suppress(BaseException):
         tree = ast.parse(code)
