@@ -63,19 +63,20 @@ impl Sandboxes {
         })
     }
 
-    /// As [`Sandbox::lead`] with the harness of the options, in a fresh sandbox where the last one broke.
+    /// As [`Sandbox::lead`], with a sandbox of this harness; in a fresh one where the last one broke.
     ///
     /// # Errors
     /// Infrastructure faults only.
     pub fn lead<'a>(
         &mut self,
+        harness: &'static Harness,
         text: &str,
         code: &str,
         limits: &Limits,
         deadline: Duration,
         next: &mut dyn FnMut(&TestRun) -> Option<Step<'a>>,
     ) -> Result<(), Error> {
-        self.with(self.options.harness, code, |sandbox| {
+        self.with(Some(harness), code, |sandbox| {
             sandbox.lead(text, code, limits, deadline, next)
         })
     }
