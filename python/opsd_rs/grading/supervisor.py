@@ -1,7 +1,7 @@
 """The supervisor process of a grader, seen from Python: start it, send jobs, receive replies, end it.
 
 In: jobs with their problems. Out: replies as dictionaries, to whoever submitted the job. The protocol is described in
-the crate ``rust/grade``, in ``protocol.rs``. This process is never forked, and its environment is not inherited.
+``rust/grade/src/serve/protocol.rs``. This process is never forked, and its environment is not inherited.
 """
 
 from __future__ import annotations
@@ -177,10 +177,10 @@ class Supervisor:
             "compare": own,
             "official": oddities(problem) if self._official else {},
         }
-        self._send({"kind": "shelve", "key": sent.key, "problem": record, "sizes": sizes})
+        self._send({"kind": "put_problem", "key": sent.key, "problem": record, "sizes": sizes})
         self._outbox.put(b"".join(itertools.chain(*texts)))
         for _, old in self._sent.put(id(problem), sent):
-            self._send({"kind": "unshelve", "key": old.key})
+            self._send({"kind": "drop_problem", "key": old.key})
         return sent.key
 
     def _send(self, message: Mapping[str, Any]) -> None:
