@@ -279,7 +279,7 @@ def test_bad_input_is_named(grader: Grader) -> None:
         one(grader, Problem("empty", "", ()), RIGHT)
     with pytest.raises(BadInput, match=r"problem call: test 1, input line 2: not a JSON value"):
         one(grader, Problem("call", "", (CALL.tests[0], Case("1\nx", "3")), entry_point="add"), RIGHT)
-    with pytest.raises(BadInput, match="'other' was handed over with problem 'add'"):
+    with pytest.raises(BadInput, match="'other' was given with problem 'add'"):
         grader.grade([(ADD, Solution("other", 0, code=RIGHT))])
     with pytest.raises(BadInput, match="stop = 'later'"):
         Grader(stop="later")  # type: ignore[arg-type]

@@ -102,13 +102,13 @@ def infra_error(grade: Grade) -> OpsdError:
 
 
 def _forget() -> None:
-    """In a forked copy: the graders, and whoever holds the lock, belong to the process it was copied from."""
+    """In a forked copy: the graders, and the holder of the lock, belong to the process that was forked."""
     global _lock, _graders
     _lock = threading.Lock()
-    _left_alone.append(_graders)
+    _graders_of_parents.append(_graders)
     _graders = {}
 
 
-_left_alone: list[dict[GraderSettings, Grader]] = []
+_graders_of_parents: list[dict[GraderSettings, Grader]] = []
 """Kept, so that no finaliser of a forked copy touches what its parent still uses."""
 os.register_at_fork(after_in_child=_forget)

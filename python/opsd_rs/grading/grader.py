@@ -1,8 +1,8 @@
 """The grader: solutions and their problems in; verdicts per test, one per solution, and feedback out.
 
-One supervisor process does the work (``rust/grade``): it is exec'd with a clean environment, alone knows the expected
+One supervisor process does the work (``rust/grade``): it is started with a clean environment, alone knows the expected
 outputs, and drives one sandbox per worker. This process is never forked, so it may hold torch, CUDA, threads and any
-amount of memory. A program that fails is a verdict; a fault of ours is retried and then reported apart
+amount of memory. A program that fails is a verdict; an infrastructure fault is retried and then reported as such
 (``infra_error``, ``passed`` None).
 
 What it does not do: load problems, read or write files (``grading.files``), protect from faults of the kernel.
@@ -56,7 +56,7 @@ class Grader(Flow[Supervisor]):
         from importlib.metadata import version
 
         supervisor = self._ready()
-        # The level that was asked for matters less than the one that holds; who is killed for the budget runs again.
+        # What counts is the level that holds, not the one asked for; a program killed for the budget runs again.
         apart = ("workers", "level", "require", "allow_unsandboxed", "memory_budget_mib")
         mine = {name: value for name, value in self._wire.items() if name not in apart}
         return {
@@ -69,7 +69,7 @@ class Grader(Flow[Supervisor]):
         }
 
     def code_of(self, solution: Solution) -> str:
-        """The program that a solution comes to: its code, or what the extraction rule finds; else empty."""
+        """The program of a solution: its code, or what the extraction rule finds; else empty."""
         from opsd_rs import _core
 
         if solution.code is not None or solution.completion is None:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from opsd_rs.base import MOST_TEST_CHARS, SizedLru
 from opsd_rs.errors import OpsdError
 from opsd_rs.grading.backend import Mailbox
-from opsd_rs.grading.official import oddities
+from opsd_rs.grading.official import quirks
 from opsd_rs.grading.settings import comparator
 from opsd_rs.records import Problem, Solution
 
@@ -175,7 +175,7 @@ class Supervisor:
             "time_limit_seconds": problem.time_limit_seconds,
             "memory_limit_mib": problem.memory_limit_mib,
             "compare": own,
-            "official": oddities(problem) if self._official else {},
+            "official": quirks(problem) if self._official else {},
         }
         self._send({"kind": "put_problem", "key": sent.key, "problem": record, "sizes": sizes})
         self._outbox.put(b"".join(itertools.chain(*texts)))

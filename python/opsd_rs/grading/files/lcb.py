@@ -9,15 +9,18 @@ could not be graded (``infra_error``) is null there, and in no mean.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from opsd_rs.base import pass_at_k, tally_passed, write_whole
 from opsd_rs.records import Grade, Solution
 
-K_LIST = (1, 5, 10, 20, 40, 50, 75, 100, 125, 150, 200, 500, 1000)
-"""The official runner's k, as far as every problem has so many samples."""
+OFFICIAL_K = (1, 5, 10, 20, 40, 50, 75, 100, 125, 150, 200, 500, 1000)
+"""The official runner's k of pass@k."""
 CODES = {
     "wrong_answer": (-2, "Wrong Answer"),
     "time_limit": (-3, "Time Limit Exceeded"),
@@ -27,6 +30,7 @@ CODES = {
 }
 """Official code and message of our verdicts; every other failure is -4, a runtime error."""
 
+Counts = NDArray[np.int64]
 Outcome = tuple[list[Any] | None, str]
 """The result list of a solution, None where it could not be graded, and its metadata as JSON text."""
 
@@ -109,11 +113,22 @@ def _share(passed: Sequence[bool | None]) -> float | None:
 def _metrics(graded: Sequence[Sequence[bool | None]]) -> dict[str, Any]:
     correct_N, samples_N = tally_passed(graded)
     places = [index for index, samples in enumerate(samples_N) if samples > 0]
-    correct, samples = correct_N[places], samples_N[places]
-    per_k = {
-        f"pass@{k}": pass_at_k(correct, samples, k) for k in K_LIST if len(places) and (samples >= k).all()
-    }
-    detail = {
-        name: dict(zip(map(str, places), values.tolist(), strict=True)) for name, values in per_k.items()
-    }
-    return {**{name: float(values.mean()) for name, values in per_k.items()}, "detail": detail}
+    names = [str(place) for place in places]
+    return pass_at_k_metrics(correct_N[places], samples_N[places], names, OFFICIAL_K if places else ())
+
+
+def pass_at_k_metrics(
+    correct_N: Counts, samples_N: Counts, names: Iterable[Any], k_list: Iterable[int]
+) -> dict[str, Any]:
+    """pass@k for every k that each problem has samples for, and per problem under ``detail``, in the official layout.
+
+    >>> pass_at_k_metrics(np.array([1, 0]), np.array([2, 2]), "ab", [1, 5])
+    {'pass@1': 0.25, 'detail': {'pass@1': {'a': 0.5, 'b': 0.0}}}
+    """
+    names, means, detail = list(names), dict[str, float](), dict[str, dict[Any, float]]()
+    for k in k_list:
+        if (samples_N >= k).all():
+            values = pass_at_k(correct_N, samples_N, k)
+            means[f"pass@{k}"] = float(values.mean()) if names else float("nan")
+            detail[f"pass@{k}"] = dict(zip(names, values.tolist(), strict=True))
+    return {**means, "detail": detail}

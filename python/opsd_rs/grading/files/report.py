@@ -1,4 +1,4 @@
-"""What a graded file comes to: pass@k, mean@k with its interval, counts; whole and by difficulty, platform, month.
+"""The summary of a graded file: pass@k, mean@k with its interval, counts; of all and by difficulty, platform, month.
 
 In: each solution's problem and verdict. Out: plain values for JSON, and rows for people. Nulls (infrastructure
 faults) leave every figure and are counted beside it. Problems are the clusters of the interval: the samples of one
@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from opsd_rs.base import mean_accuracy, pass_at_k, t_interval, tally_passed
+from opsd_rs.grading.files.lcb import OFFICIAL_K
 from opsd_rs.grading.flags import flag_shares
 from opsd_rs.records import Grade, Problem, SecondVerdict
 
-K_LIST = (1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 50, 64, 75, 100, 125, 128, 150, 200, 256, 500, 512, 1000)
+K_LIST = sorted({*OFFICIAL_K, *(2**power for power in range(10))})
 """The k of pass@k, as far as every problem has so many graded samples: the official runner's and powers of two."""
 
 GROUPS: Mapping[str, Callable[[Problem], str | None]] = {

@@ -31,7 +31,7 @@ from opsd_rs.records import Problem, Solution
 
 
 class Entry(Protocol):
-    """A problem whose tests are read when asked for."""
+    """A problem whose tests are read on demand."""
 
     @property
     def head(self) -> Problem:
