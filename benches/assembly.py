@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from opsd_rs import _core
-from opsd_rs.context_batch import Batch, BatchRow, pack_rows
-from opsd_rs.context_chat import ChatTemplate, chat_template
+from opsd_rs.context import Batch
+from opsd_rs.context.batch import BatchRow, pack_rows
+from opsd_rs.context.chat import ChatTemplate, chat_template
 
 ROWS = 256
 NAMES = ("solution", "feedback")
@@ -144,9 +145,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     if args.model is None:
-        from opsd_rs import model
+        from opsd_rs.model import fetch
 
-        args.model = model.fetch("smollm2-135m", progress=print)
+        args.model = fetch("smollm2-135m", progress=print)
     chat = chat_template(str(args.model), False)
     for case in ("head", "cold", "distinct"):
         print(json.dumps({"cores": os.cpu_count(), **measure(chat, case, args.repeats)}), flush=True)

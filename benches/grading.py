@@ -123,7 +123,7 @@ def problems_of(jobs: Sequence[Job], seconds: int) -> dict[str, Any]:
 
 def run_files(jobs: Sequence[Job], workers: int, seconds: int) -> Found:
     """Grade as `opsd-rs grade` does: from file to file, equal programs once."""
-    from opsd_rs.grade_run import grade_files
+    from opsd_rs.grading import grade_files
 
     with tempfile.TemporaryDirectory() as folder:
         solutions, out = Path(folder) / "solutions.jsonl", Path(folder) / "out.jsonl"

@@ -22,9 +22,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.launch import restart_on_cpu
+from opsd_rs.base import mean_accuracy, restart_on_cpu
 from opsd_rs.records import Problem, Solution
-from opsd_rs.statistics import accuracy
 
 PURPOSE = "primer-accuracy"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
@@ -51,10 +50,12 @@ def measure(
 ) -> Iterator[list[dict[str, Any]]]:
     """Sample and grade ``args.chunk`` problems at a time; one line per problem."""
     import torch
-    from opsd_rs import Grader, model
+    from opsd_rs import Grader
     from opsd_rs.config import Config
     from opsd_rs.context import Assembler
-    from opsd_rs.rollout import Request, Sampling, make_engine, request_seed
+    from opsd_rs.model import resolve
+    from opsd_rs.rollout import Request, Sampling, make_engine
+    from opsd_rs.rollout.engine import request_seed
 
     config = Config.model_validate(
         {
@@ -67,7 +68,7 @@ def measure(
             "teacher": {"max_context_tokens": 512},
         }
     )
-    model_dir = model.resolve(args.model)
+    model_dir = resolve(args.model)
     assembler = Assembler(
         model_dir,
         config.context,
@@ -125,7 +126,7 @@ def measure(
 
 def totals(name: str, lines: Sequence[dict[str, Any]]) -> str:
     """Return one row of the summary: mean@n with its standard errors, share solved at least once, what went wrong."""
-    mean = accuracy([line["solved"] for line in lines], [line["n"] for line in lines])
+    mean = mean_accuracy([line["solved"] for line in lines], [line["n"] for line in lines])
     once = sum(line["solved"] > 0 for line in lines)
     verdicts = sum((Counter(line["verdicts"]) for line in lines), Counter())
     answers = sum(verdicts.values())
@@ -197,10 +198,10 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="a page whose table is replaced")
     args = parser.parse_args()
 
-    from opsd_rs import problems as problem_room
+    from opsd_rs.problems import load
 
     decoding = decoding_of(args)
-    problems = problem_room.load(args.problems, kind=args.kind)
+    problems = load(args.problems, kind=args.kind)
     done = read_lines(args.out)
     missing = [p for p in problems if fingerprint(p, decoding) not in done]
     print(f"{len(problems)} problems, {len(missing)} to measure", file=sys.stderr)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from opsd_rs import Case, Grader, Problem, Solution
-from opsd_rs.cores import whole_cores
+from opsd_rs.base.cores import whole_cores
 
 Item = tuple[Problem, Solution]
 

@@ -11,10 +11,10 @@ import copy
 
 import torch
 from opsd_rs import Assembler, Context, Grader, Rollout, Solution
-from opsd_rs import model as models
-from opsd_rs import problems as problem_room
 from opsd_rs.config import LossConfig
 from opsd_rs.loss import opsd_loss
+from opsd_rs.model import resolve
+from opsd_rs.problems import load
 from transformers import AutoModelForCausalLM
 
 
@@ -70,11 +70,11 @@ def main():
     args = words.parse_args()
 
     torch.manual_seed(0)
-    folder = models.resolve(args.model)
+    folder = resolve(args.model)
     student = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()  # eval: no dropout
     teacher = copy.deepcopy(student).requires_grad_(False)
     optimizer = torch.optim.AdamW(student.parameters(), lr=2e-5, betas=(0.9, 0.999), weight_decay=0.01)
-    pool = [p for p in problem_room.load("primer") if p.kind == "function"]
+    pool = [p for p in load("primer") if p.kind == "function"]
     assembler = Assembler(folder, Context.load(args.context), max_context_tokens=1536, pool=pool)
     # One update per batch: on policy, so no importance weights.
     loss = {"config": LossConfig(is_clip=None, rollout_is_clip=None), "temperature": args.temperature}

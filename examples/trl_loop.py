@@ -14,10 +14,10 @@ import argparse
 import torch
 from datasets import Dataset
 from opsd_rs import Assembler, Context, Grader, Rollout, Solution
-from opsd_rs import model as models
-from opsd_rs import problems as problem_room
 from opsd_rs.config import LossConfig
 from opsd_rs.loss import opsd_loss
+from opsd_rs.model import resolve
+from opsd_rs.problems import load
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
@@ -129,8 +129,8 @@ def main():
     words.add_argument("--out", default="runs/trl_loop")
     args = words.parse_args()
 
-    folder = models.resolve(args.model)
-    problems = {p.problem_id: p for p in problem_room.load("primer") if p.kind == "function"}
+    folder = resolve(args.model)
+    problems = {p.problem_id: p for p in load("primer") if p.kind == "function"}
     assembler = Assembler(
         folder, Context.load(args.context), max_context_tokens=1536, pool=list(problems.values())
     )

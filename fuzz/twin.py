@@ -12,7 +12,7 @@ from pathlib import Path
 from struct import unpack
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 import comparator_twin as twin
 
 RULES = ("official", "exact", "tokens", "tokens_ci", "float")

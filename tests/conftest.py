@@ -23,9 +23,9 @@ if os.environ.get("CI"):
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct as a Hugging Face directory; the first use on a machine takes about 30 s."""
-    from opsd_rs import model
+    from opsd_rs.model import fetch
 
-    return model.fetch("smollm2-135m", progress=lambda line: print(line, file=sys.stderr))
+    return fetch("smollm2-135m", progress=lambda line: print(line, file=sys.stderr))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def ended_graders() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def left_ranks() -> Iterator[None]:
     """Afterwards leaves the process group that the students of a file joined."""
-    from opsd_rs.student import leave_ranks
+    from opsd_rs.policy import leave_ranks
 
     yield
     leave_ranks()

@@ -9,7 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from opsd_rs import problems
+from opsd_rs.problems import load
+from opsd_rs.problems.sets import dump
 
 ROOT = Path(__file__).parent.parent
 
@@ -72,8 +73,8 @@ def test_config_show(command: Path, tmp_path: Path) -> None:
 
 
 def test_grade(command: Path, tmp_path: Path) -> None:
-    chosen = problems.load("primer", limit=6)
-    problems.dump(chosen, tmp_path / "problems.jsonl")
+    chosen = load("primer", limit=6)
+    dump(chosen, tmp_path / "problems.jsonl")
     lines = [{"problem_id": p.problem_id, "sample": 0, "code": p.solution} for p in chosen]
     lines += [{"problem_id": chosen[0].problem_id, "sample": 1, "completion": "I do not know."}]
     (tmp_path / "solutions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

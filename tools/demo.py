@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from opsd_rs import journal, run_table
+from opsd_rs.base import read_table
+from opsd_rs.training.lines import distinguishable
 from rich.console import Console
 from rich.table import Table
 
@@ -77,7 +78,7 @@ def train(config: str, folder: Path, name: str, words: list[str]) -> None:
         return
     first = folder / next(iter(TRAINED))
     baseline = [] if here == first else [f"eval.from={first / 'eval.parquet'}"]
-    if name in {row["context"] for row in journal.read_table(folder / "gap" / "gap.parquet")}:
+    if name in {row["context"] for row in read_table(folder / "gap" / "gap.parquet")}:
         baseline.append(f"gap.from={folder / 'gap' / 'gap.parquet'}")
     run("train", config, *words, f"run.dir={here}", *baseline)
 
@@ -88,7 +89,7 @@ def report(folder: Path, trained: Sequence[str], law: Path, figure: Path, second
     gaps = Table(title="Before training: student and self-teacher, training decoding")
     for column in ("context", "student", "self-teacher", "coverage", "gap"):
         gaps.add_column(column, justify="left" if column == "context" else "right")
-    for row in journal.read_table(folder / "gap" / "gap.parquet"):
+    for row in read_table(folder / "gap" / "gap.parquet"):
         gaps.add_row(
             row["context"],
             plus_minus(row["acc_student"], row["acc_student_se"]),
@@ -101,8 +102,8 @@ def report(folder: Path, trained: Sequence[str], law: Path, figure: Path, second
     for column in ("context", "before", "after", "improvement", ""):
         gains.add_column(column, justify="left" if column == "context" else "right")
     for name in trained:
-        (row,) = journal.read_table(folder / name / "runs.parquet")
-        clear = run_table.distinguishable(row["improvement"], row["improvement_se_cond"])
+        (row,) = read_table(folder / name / "runs.parquet")
+        clear = distinguishable(row["improvement"], row["improvement_se_cond"])
         gains.add_row(
             name,
             f"{row['acc_val0']:.3f}",

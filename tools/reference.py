@@ -11,7 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from opsd_rs import evaluate, journal, law, run_table
+from opsd_rs.base import read_table
+from opsd_rs.law import figure2
+from opsd_rs.measure import eval_accuracy
+from opsd_rs.training.lines import improvement_line
+from opsd_rs.training.tables import at, read_eval_rows
 
 CLI = str(Path(sys.executable).parent / "opsd-rs")
 RUNS = {
@@ -37,21 +41,19 @@ def main() -> None:
     for row in rows:
         print("{run:24} step {step:3}  {arm:8} {accuracy:.3f} ± {se:.3f}".format(**row))
     for name, (folder, _) in RUNS.items():
-        (row,) = journal.read_table(folder / "runs.parquet")
-        print(
-            f"{name}: gap {row['gap']:+.3f} (SE {row['gap_se_cond']:.3f}); {run_table.improvement_line(row)}"
-        )
-    for path in law.figure2(rows, Path("docs/reference")):
+        (row,) = read_table(folder / "runs.parquet")
+        print(f"{name}: gap {row['gap']:+.3f} (SE {row['gap_se_cond']:.3f}); {improvement_line(row)}")
+    for path in figure2(rows, Path("docs/reference")):
         print(path)
 
 
 def curve(name: str, folder: Path) -> list[dict[str, Any]]:
     """Accuracy of student and self-teacher at each validation of a run."""
-    found = run_table.eval_rows(folder)
+    found = read_eval_rows(folder)
     keys = dict.fromkeys((row.step, row.arm) for row in found)
     rows = []
     for step, arm in keys:
-        accuracy = evaluate.accuracy(run_table.at(found, step, arm))
+        accuracy = eval_accuracy(at(found, step, arm))
         rows.append(
             {"run": name, "step": step, "arm": arm, "accuracy": accuracy.mean, "se": accuracy.se_conditional}
         )

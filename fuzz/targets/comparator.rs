@@ -1,5 +1,5 @@
-//! The comparators against their plain twin in Python (`tests/comparator_twin.py`), which runs beside as a process and
-//! is asked about every pair of texts that the fuzzer comes up with. The first byte says how the rest is read.
+//! The comparators against their plain twin in Python (`tests/support/comparator_twin.py`), which runs as a process and
+//! is asked about every pair of texts that the fuzzer finds. The first byte says how the rest is read.
 #![no_main]
 
 use std::io::{BufReader, Read, Write};

@@ -1,6 +1,6 @@
 """On-policy self-distillation of language models from world feedback.
 
-``import opsd_rs`` is light: torch, transformers and polars are loaded by the rooms that need them.
+``import opsd_rs`` is light: torch, transformers and polars are loaded by the packages that need them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from opsd_rs.records import (
 
 if TYPE_CHECKING:
     from opsd_rs.context import Assembler as Assembler
-    from opsd_rs.context_api import Context as Context
-    from opsd_rs.context_batch import Batch as Batch
+    from opsd_rs.context import Batch as Batch
+    from opsd_rs.context import Context as Context
     from opsd_rs.grading import Grader as Grader
 
 __version__ = "0.1.0"
@@ -40,22 +40,35 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load ``Grader``, ``Context``, ``Assembler`` and ``Batch`` (and the rooms, as attributes) at first use."""
+    """Load what is listed below, and the packages as attributes, at first use."""
     from importlib import import_module
 
-    if name in _AT_FIRST_USE:
-        return getattr(import_module(_AT_FIRST_USE[name]), name)
-    if not name.startswith("_") and name in _ROOMS:
-        return import_module(f"opsd_rs.{name}")
+    if name in _NAMES:
+        return getattr(import_module(_NAMES[name]), name)
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     raise AttributeError(f"module 'opsd_rs' has no attribute {name!r}")
 
 
-_AT_FIRST_USE = {
+_NAMES = {
     "Assembler": "opsd_rs.context",
-    "Batch": "opsd_rs.context_batch",
-    "Context": "opsd_rs.context_api",
+    "Batch": "opsd_rs.context",
+    "Context": "opsd_rs.context",
     "Grader": "opsd_rs.grading",
 }
-_ROOMS = frozenset(
-    {"config", "context", "gap", "grading", "law", "loss", "model", "problems", "rollout", "teacher"}
+_PACKAGES = (
+    "config",
+    "context",
+    "grading",
+    "law",
+    "loss",
+    "measure",
+    "model",
+    "policy",
+    "problems",
+    "rollout",
 )
+_MODULES = {name: f"opsd_rs.{name}" for name in _PACKAGES} | {
+    "gap": "opsd_rs.measure.arms",
+    "teacher": "opsd_rs.policy.teacher",
+}

@@ -137,10 +137,10 @@ class Grade:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class SampleRequest:
     """One answer wanted from the sampler, by the student or by the teacher under its context.
 
-    >>> Ask("add", 0, (1, 9, 2)).sample
+    >>> SampleRequest("add", 0, (1, 9, 2)).sample
     0
     """
 

@@ -13,11 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from opsd_rs import statistics
-from opsd_rs.cores import usable_cores
+from opsd_rs.base import pass_at_k, usable_cores
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.grading import Grader
-from opsd_rs.lcb_rules import Profile, Sample, defect, odd_tests
+from opsd_rs.grading import Grader, Profile, Sample, defect, odd_tests
 from opsd_rs.records import Case, Solution
 
 K_LIST = [1, 5, 10, 20, 40, 50, 75, 100, 125, 150, 200, 500, 1000]
@@ -98,7 +96,7 @@ def metrics(results: Mapping[int, Sequence[Result]], k_list: Sequence[int]) -> d
     detail: dict[str, dict[int, float]] = {}
     for k in k_list:
         if (total >= k).all():
-            values = statistics.pass_at_k(correct, total, k)
+            values = pass_at_k(correct, total, k)
             found[f"pass@{k}"] = float(values.mean()) if len(values) else float("nan")
             detail[f"pass@{k}"] = dict(zip(results, values.tolist(), strict=True))
     return {**found, "detail": detail}

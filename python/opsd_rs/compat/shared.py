@@ -15,9 +15,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from opsd_rs import problem_pairs
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.grading import Grader
+from opsd_rs.problems import pairs_cases, pairs_head
 from opsd_rs.records import Grade, Problem
 
 MOST_CHARS = 1 << 28
@@ -78,7 +78,7 @@ def from_pairs(ground_truth: Any) -> Problem:
 
     def make(name: str) -> Problem:
         record = {"problem_id": name, "reward_model": {"ground_truth": value}}
-        head, tests = problem_pairs.head(record, 0), problem_pairs.cases(record)
+        head, tests = pairs_head(record, 0), pairs_cases(record)
         kind = (json.loads(value) if isinstance(value, str) else value).get("testtype")
         if kind not in (None, "", "stdin", "functional"):
             raise BadInput(f"ground truth: testtype {kind!r} cannot be graded; stdin and functional can")

@@ -1,5 +1,5 @@
 # Runs a checker program: its three files are what descriptor 0 holds, one after the other; the first line gives
-# their lengths and that of the program. They exist for `open` alone; nothing in the sandbox has a place for files.
+# their lengths and that of the program. Only `open` knows them; the sandbox has no writable files.
 def _start():
     import builtins
     import io
@@ -28,7 +28,7 @@ def _start():
         raw = io.BytesIO(files[name])
         if "b" in mode:
             return raw
-        # A program may print what is no text: that must not be the checker's failure.
+        # A program may print bytes that are not text: that must not fail the checker.
         return io.TextIOWrapper(raw, encoding or "utf-8", errors or "replace", newline)
 
     builtins.open = io.open = opened

@@ -1,4 +1,4 @@
-//! One solution's whole way: take the code out of the completion, judge it by the profile, and by the second one.
+//! Grades one solution from start to end: extract the code, judge it by the profile, and by the second profile.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

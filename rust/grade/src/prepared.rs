@@ -13,17 +13,17 @@ use crate::types::choices::Profile;
 use crate::types::official::OfficialTask;
 use crate::types::verdict::{Outcome, Verdict};
 
-/// Values in a result that a checker program is to judge; the sandbox spells no more.
+/// Values in a result that a checker program is to judge; the sandbox writes no more.
 const MOST_FOR_CHECKER: usize = 4_000_000;
 
-/// See the module.
+/// A problem, ready to be judged.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     /// How programs are entered.
     pub(crate) entry: Entry,
     /// One per test, in the order in which they run.
     pub(crate) inputs: Vec<Input>,
-    /// The place in the problem of the test that runs as the n-th.
+    /// Place in the problem of the test that runs n-th.
     pub(crate) order: Vec<usize>,
     /// Per test.
     pub(crate) limits: Limits,
@@ -31,7 +31,7 @@ pub(crate) struct Prepared {
     pub(crate) comparator: Comparator,
     /// Official profiles only.
     pub(crate) task: Option<OfficialTask>,
-    /// Prepared for a second profile, or why it cannot be.
+    /// The same for a second profile, or why that is impossible.
     pub(crate) also: Option<(Profile, Result<Box<Prepared>, String>)>,
 }
 
@@ -53,7 +53,7 @@ impl Expected {
         }
     }
 
-    /// A function's result, read when first asked for: a failing program leaves most of a problem's tests untouched.
+    /// A function's result, parsed on first use: with a failing program most tests of a problem are never needed.
     pub(crate) fn value(&self) -> Option<&Value> {
         let read = || Value::parse(self.text.as_bytes());
         self.value
@@ -105,7 +105,7 @@ impl Prepared {
         self.outputs.get(index)?.value()
     }
 
-    /// One outcome per test, in the order of the problem; those that are missing say that they did not run.
+    /// One outcome per test, in the order of the problem; missing ones become `NotRun`.
     pub(crate) fn in_input_order(&self, outcomes: Vec<Outcome>) -> Vec<Outcome> {
         let not_run = |_| Outcome::bare(Verdict::NotRun, "");
         let mut all: Vec<Outcome> = self.order.iter().map(not_run).collect();

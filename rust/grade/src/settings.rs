@@ -1,4 +1,4 @@
-//! The settings of one grader: what the caller sends first, and what holds for every problem.
+//! The settings of one grader: the caller's first message, valid for every problem.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::feedback::Feedback;
 use crate::types::case::CompareSpec;
 use crate::types::choices::{Isolation, Profile, Stop};
 
-/// Limits given for all problems; each one that is set takes the place of the problem's own or of the default.
+/// Limits given for all problems; each one that is set replaces the problem's own or the default.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Overrides {
@@ -42,24 +42,24 @@ pub(crate) struct Settings {
     pub isolation: Isolation,
     /// See [`Overrides`].
     pub limits: Overrides,
-    /// Exactly this level of isolation, `S2`; None: the best that the machine gives.
+    /// Exactly this level of isolation, `S2`; None: the best that the machine offers.
     #[serde(default)]
     pub level: Option<String>,
     /// Lowest level of isolation accepted.
     pub require: String,
-    /// Resident memory of all programs together, MiB; None: a quarter of what there is.
+    /// Resident memory of all programs together, MiB; None: a quarter of the machine's.
     #[serde(default)]
     pub memory_budget_mib: Option<u64>,
-    /// Level S0, no isolation at all, is accepted where asked for.
+    /// Level S0, no isolation at all, is allowed if asked for.
     #[serde(default)]
     pub allow_unsandboxed: bool,
     /// Which answers count as the expected one, unless a problem says otherwise.
     pub compare: CompareSpec,
-    /// What feedback texts are written.
+    /// Which feedback texts are written.
     pub feedback: Feedback,
     /// How code is taken from completions.
     pub extract: Rule,
-    /// Process that the supervisor serves; its end is the supervisor's end.
+    /// Process that the supervisor serves; when it ends, the supervisor ends.
     pub parent: u32,
     /// Interpreter of the programs.
     pub python: PathBuf,

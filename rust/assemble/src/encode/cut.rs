@@ -1,10 +1,10 @@
 //! Where a text can be cut so that the ids of its parts are the ids of the whole.
 //!
-//! Cutting just anywhere changes ids more often than not. It is safe between a word's last character and the blank
+//! A cut at an arbitrary place mostly changes ids. It is safe between a word's last character and the blank
 //! or line feed after it, if the tokenizer always starts a new word there and finds every word from its start on
 //! alone. That is a property of its splitting expressions, and it is read from them: each alternative must be one
-//! of those below, for which it was checked that none reaches over such a place or asks what lies behind it.
-//! Normalisation agrees: nothing composes with a blank. So what is encoded anew around a join is the head's last
+//! of those below, for which it was checked that none matches across such a place or looks behind it.
+//! Normalisation agrees: nothing composes with a blank. So what is encoded again around a join is the head's last
 //! word before its last blank, the seam, and the tail up to its first blank.
 
 /// How far the splitting expressions of a tokenizer reach.
@@ -25,7 +25,7 @@ impl Default for Reach {
     }
 }
 
-/// Alternatives that take in letters, and thus end a word of them wherever a blank follows.
+/// Alternatives that match letters, and so end a word wherever a blank follows.
 const LETTERS: [&str; 9] = [
     r" ?\p{L}+",
     r"[^\r\n\p{L}\p{N}]?\p{L}+",
@@ -38,7 +38,7 @@ const LETTERS: [&str; 9] = [
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
 ];
 
-/// Alternatives that take in digits.
+/// Alternatives that match digits.
 const DIGITS: [&str; 4] = [r" ?\p{N}+", r"\p{N}", r"\p{N}{1,3}", r"\p{N}{1,2}"];
 
 /// The rest: contractions, punctuation with the line ends after it, white space (whose look ahead is one character).
@@ -71,7 +71,7 @@ const OTHERS: [&str; 25] = [
 ];
 
 impl Reach {
-    /// Takes note of one splitting expression.
+    /// Adds one splitting expression.
     pub(crate) fn see(&mut self, pattern: &str) {
         for alternative in alternatives(pattern) {
             self.letters |= LETTERS.contains(&alternative);
@@ -90,7 +90,7 @@ impl Reach {
     }
 }
 
-/// The alternatives of an expression: its parts between the bars that stand in no bracket.
+/// The alternatives of an expression: its parts between the bars outside brackets.
 fn alternatives(pattern: &str) -> Vec<&str> {
     let (mut depth, mut class, mut escaped, mut start) = (0, false, false, 0);
     let mut found = Vec::new();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_inside_brackets_part_nothing() {
+    fn bars_inside_brackets_split_nothing() {
         assert_eq!(
             alternatives(r"a|(?i:b|c)|[|]\||d"),
             ["a", "(?i:b|c)", r"[|]\|", "d"]

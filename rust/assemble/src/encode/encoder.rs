@@ -3,7 +3,7 @@
 //! The library keeps an alignment for every byte and a spelling for every token; a prompt needs neither. Where a
 //! text holds no added token, it is normalised and split here (by the library's normalizer and expressions) and
 //! each word's ids are looked up; only a word never seen goes through the model. In every other case the library
-//! does the whole job. What both give is compared in the tests on arbitrary text.
+//! does all the work. The tests compare both on arbitrary text.
 
 use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
@@ -24,7 +24,7 @@ const LONGEST_WORD: usize = 128;
 
 pub(crate) type Words = Map<Box<str>, Box<[u32]>>;
 
-/// A tokenizer that knows no special tokens, and what it has found out about words.
+/// A tokenizer that knows no special tokens, with a cache of words.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     library: Tokenizer,
@@ -47,7 +47,7 @@ impl Encoder {
                         .is_some_and(|all| all.iter().all(composes))
             }
         };
-        // Dropout draws at random; padding to words and the like belong to other models.
+        // Dropout draws at random; padding of words and the like belong to other models.
         let plain_model = json["model"]["type"] != "BPE" || json["model"]["dropout"].is_null();
         let added = json["added_tokens"]
             .as_array()
@@ -76,7 +76,7 @@ impl Encoder {
         }
     }
 
-    /// Starts a piece of work on this thread; it ends with `Session::found`.
+    /// Starts work on this thread; it ends with `Session::found`.
     pub(crate) fn session(&self) -> Session<'_> {
         Session {
             encoder: self,
@@ -100,7 +100,7 @@ impl Encoder {
     }
 }
 
-/// One thread's encoding: reads what all know, keeps what it finds to itself until it finishes.
+/// One thread's encoding: reads the shared words and keeps new ones to itself until it ends.
 pub(crate) struct Session<'a> {
     encoder: &'a Encoder,
     known: RwLockReadGuard<'a, Words>,
@@ -182,7 +182,7 @@ impl Session<'_> {
             ids.extend_from_slice(known);
             return Ok(());
         }
-        let spelled = if byte_level {
+        let text = if byte_level {
             Cow::Owned(spell_bytes(word))
         } else {
             Cow::Borrowed(word)
@@ -191,7 +191,7 @@ impl Session<'_> {
             .encoder
             .library
             .get_model()
-            .tokenize(&spelled)
+            .tokenize(&text)
             .map_err(unreadable)?;
         let found: Box<[u32]> = tokens.iter().map(|token| token.id).collect();
         ids.extend_from_slice(&found);
@@ -201,7 +201,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Ends the work and gives what was found out, for `Encoder::learn`.
+    /// Ends the work and returns new words, for `Encoder::learn`.
     pub(crate) fn found(self) -> Words {
         self.found
     }

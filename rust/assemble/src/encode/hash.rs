@@ -1,11 +1,11 @@
-//! Maps keyed by texts, of which a step has megabytes: a hash that reads eight bytes at a time.
+//! Maps keyed by texts, of which a step has megabytes: the hash reads eight bytes at a time.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<WordHasher>>;
 
-/// Multiply and rotate; nobody chooses the keys to collide.
+/// Multiply and rotate; keys are not chosen to collide.
 #[derive(Default)]
 pub(crate) struct WordHasher(u64);
 

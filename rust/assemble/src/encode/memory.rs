@@ -1,4 +1,4 @@
-//! Parts that come again: the text of a slot or of a template, encoded between its first and its last cut.
+//! Parts that are used again: the text of a slot or of a template, encoded between its first and its last cut.
 
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use crate::encode::hash::Map;
 use crate::encode::spelling::Spellings;
 use crate::error::Error;
 
-/// Texts and ids kept, in bytes: all statements of a benchmark, and to spare.
+/// Texts and ids kept, in bytes: more than all statements of a benchmark.
 const MOST_BYTES: usize = 64 << 20;
 
 /// What is known of one text.
@@ -52,7 +52,7 @@ impl Part {
     }
 }
 
-/// Parts of this and earlier batches. What goes unused while half of the room fills up twice is forgotten.
+/// Parts of this and earlier batches. What is not used while half of the capacity fills up twice is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Memory(Mutex<Generations>);
 
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_used_stays_and_the_rest_goes() {
+    fn used_parts_stay_and_unused_ones_are_dropped() {
         let memory = Memory::default();
         let part = || {
             Arc::new(Part {

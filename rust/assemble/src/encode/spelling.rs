@@ -1,4 +1,4 @@
-//! Finding any of many spellings in a text: one look per character, more only where two of them agree.
+//! Finding any of many spellings in a text: one lookup per character, more only where two of them match.
 
 use std::collections::HashMap;
 

@@ -23,14 +23,14 @@ enum Step {
 #[derive(Debug)]
 pub(crate) struct Splitter {
     steps: Vec<Step>,
-    /// The model reads bytes spelled as characters.
+    /// The model reads bytes written as characters.
     pub(crate) byte_level: bool,
     /// Where a text may be cut beforehand.
     pub(crate) cuts: Cuts,
 }
 
 impl Splitter {
-    /// `None` where the description has a step whose work is not known here; the library does the whole job then.
+    /// `None` where the description has a step that is not known here; then the library does all the work.
     pub(crate) fn new(pre_tokenizer: &Value) -> Option<Self> {
         let mut splitter = Self {
             steps: Vec::new(),
@@ -45,7 +45,7 @@ impl Splitter {
 
     fn add(&mut self, step: &Value, reach: &mut Reach) -> Option<()> {
         if self.byte_level {
-            return None; // a step after the spelling of bytes would see other characters
+            return None; // a later step would see other characters
         }
         let mut regex = |pattern: &str| {
             reach.see(pattern);

@@ -1,11 +1,11 @@
-//! A step's rows, all at once: equal rows are put together once, distinct ones on every core, results packed.
+//! A step's rows, all at once: equal rows are built once, distinct ones on every core, results packed.
 
 use crate::encode::hash::Map;
 use crate::encode::parallel::on_every_core;
 use crate::error::Error;
 use crate::prompt::chat::Chat;
 use crate::prompt::prefix::shared_prefixes;
-use crate::prompt::row::{Budget, Prepared, parts, prepare, texts};
+use crate::prompt::row::{Budget, Prompt, build_prompt, parts, texts};
 use crate::prompt::template::{ContextTemplate, Row};
 
 /// Rows end to end: row `i` is `ids[offsets[i]..offsets[i + 1]]`.
@@ -49,14 +49,14 @@ pub fn assemble(
         })
         .collect();
     let parts = parts(chat, &texts(context, &distinct))?;
-    let prepared = on_every_core(&chat.encoder, &distinct, |session, row| {
-        prepare(chat, context, session, row, &parts, budget)
+    let built = on_every_core(&chat.encoder, &distinct, |session, row| {
+        build_prompt(chat, context, session, row, &parts, budget)
     })?;
-    Ok(pack(&places, &prepared, completions))
+    Ok(pack(&places, &built, completions))
 }
 
-fn pack(places: &[usize], prepared: &[Prepared], completions: &[&[u32]]) -> Packed {
-    let prompts = places.iter().map(|place| prepared[*place].ids.len());
+fn pack(places: &[usize], built: &[Prompt], completions: &[&[u32]]) -> Packed {
+    let prompts = places.iter().map(|place| built[*place].ids.len());
     let total = prompts.sum::<usize>() + completions.iter().map(|ids| ids.len()).sum::<usize>();
     let mut packed = Packed {
         ids: Vec::with_capacity(total),
@@ -64,7 +64,7 @@ fn pack(places: &[usize], prepared: &[Prepared], completions: &[&[u32]]) -> Pack
         ..Packed::default()
     };
     for (i, place) in places.iter().enumerate() {
-        let row = &prepared[*place];
+        let row = &built[*place];
         let start = packed.ids.len();
         packed.ids.extend_from_slice(&row.ids);
         packed.completions.push(packed.ids.len());
@@ -79,10 +79,7 @@ fn pack(places: &[usize], prepared: &[Prepared], completions: &[&[u32]]) -> Pack
                 .map(|span| [start + span.start, start + span.end]),
         );
     }
-    let prompts: Vec<&[u32]> = places
-        .iter()
-        .map(|place| &prepared[*place].ids[..])
-        .collect();
+    let prompts: Vec<&[u32]> = places.iter().map(|place| &built[*place].ids[..]).collect();
     packed.shared = shared_prefixes(&prompts);
     packed
 }

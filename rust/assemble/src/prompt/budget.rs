@@ -1,7 +1,7 @@
 //! Keeping a teacher prompt within its token budget by cutting the middle out of its sections.
 //!
 //! Solution and feedback keep the same share of their characters; the statement, the instruction and the
-//! assistant header are never touched. Beginning and end are what a reader needs most: imports and signature,
+//! assistant header are never touched. A reader needs beginning and end most: imports and signature,
 //! the last lines of a program, the verdict that opens a feedback text.
 
 use std::borrow::Cow;
@@ -45,8 +45,8 @@ fn byte_of(text: &str, character: usize) -> usize {
 
 /// Largest number of characters to keep, out of `total`, that `fits`; `None` when not even 0 does.
 ///
-/// Token counts grow with the text almost always but not strictly, so the answer is one that was itself seen to
-/// fit, not a bound that was inferred.
+/// Token counts grow with the text almost always but not strictly, so the answer is a number that was tried and fit,
+/// not an inferred bound.
 pub(crate) fn largest_fit<E>(
     total: usize,
     mut fits: impl FnMut(usize) -> Result<bool, E>,

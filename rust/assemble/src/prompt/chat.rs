@@ -113,7 +113,7 @@ impl Chat {
         Ok(())
     }
 
-    /// What is known of a text, found out now if it is new.
+    /// The part of a text, from memory or encoded now.
     pub(crate) fn part(&self, session: &mut Session<'_>, text: &str) -> Result<Arc<Part>, Error> {
         if let Some(part) = self.memory.get(text) {
             return Ok(part);
@@ -155,7 +155,7 @@ impl Chat {
         format!("{}{}{}", self.head, self.trimmed(message), self.tail)
     }
 
-    /// Whether `text` spells a special token.
+    /// Whether `text` contains a special token.
     pub fn spells_special(&self, text: &str) -> bool {
         self.reserved.occur_in(text)
     }
@@ -174,7 +174,7 @@ impl Chat {
     }
 }
 
-/// A tokenizer that neither cuts nor pads, whatever its file asks for.
+/// The tokenizer without truncation or padding, whatever its file asks for.
 fn bare_tokenizer(json: &str) -> Result<Tokenizer, Error> {
     let mut tokenizer = Tokenizer::from_str(json).map_err(|e| Error::Tokenizer(e.to_string()))?;
     tokenizer
@@ -221,7 +221,7 @@ fn added_tokens(json: &Value) -> Result<HashMap<u32, Added>, Error> {
 
 /// The added token nearest to the message: the last of `head`, the first of `tail`; special ones come first.
 ///
-/// Tokens with white space in them (runs of blanks in some tokenizers) are no markers: a longer run across the
+/// Tokens with white space in them (runs of blanks in some tokenizers) are not markers: a longer run across the
 /// cut would be another token.
 fn marker(
     tokenizer: &Tokenizer,

@@ -1,4 +1,4 @@
-//! One prompt put together from parts: what lies between cuts is copied, what lies around a join is encoded.
+//! One prompt built from parts: what lies between cuts is copied, what lies around a join is encoded.
 
 use std::mem;
 use std::ops::Range;
@@ -10,10 +10,10 @@ use crate::encode::memory::{Core, Part};
 use crate::error::Error;
 use crate::prompt::template::Run;
 
-/// The parts at hand, by their text.
+/// Known parts, by their text.
 pub(crate) type Parts<'a> = Map<&'a str, Arc<Part>>;
 
-/// A run as far as the chat template lets it stand.
+/// A run without what the chat template strips.
 pub(crate) struct Visible<'a> {
     run: Run<'a>,
     shown: Range<usize>,
@@ -31,7 +31,7 @@ impl Visible<'_> {
     }
 }
 
-/// All that stands between the turn's markers: the message, stripped as the template strips it, between what the
+/// All text between the turn's markers: the message, stripped as the template strips it, between what the
 /// template writes around it, and the whole stripped where a marker swallows the white space beside it.
 pub(crate) fn inside<'a>(
     around: [&'a str; 2],

@@ -1,9 +1,9 @@
-//! Which rows begin alike: what a trainer may compute once.
+//! Which rows share a prefix, which a trainer may compute once.
 
 /// For each row, an earlier row that shares the longest beginning with it, and that length; the
 /// row itself and 0 where no earlier row begins with the same id.
 ///
-/// Sorted by their ids, the rows that share most with a row stand next to it: the search looks left and right for
+/// Sorted by their ids, the rows that share most with a row are next to it: the search looks left and right for
 /// the nearest earlier row, and the length shared is the least of those between neighbours on the way.
 pub(crate) fn shared_prefixes(rows: &[&[u32]]) -> Vec<[usize; 2]> {
     let mut order: Vec<usize> = (0..rows.len()).collect();

@@ -1,4 +1,4 @@
-//! One row within its budgets: as it is if it fits, else with the middle of its sections cut out.
+//! One row within its budgets: unchanged if it fits, else with the middle of its sections cut out.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,7 +17,7 @@ use crate::prompt::template::{ContextTemplate, Row};
 /// How many tokens a row may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget<'a> {
-    /// The whole prompt, the chat template's words included.
+    /// The whole prompt, the chat template's text included.
     pub total: usize,
     /// A bound per section of the template, in its order; those left out at the end are not bounded.
     pub sections: &'a [Option<usize>],
@@ -43,7 +43,7 @@ impl Budget<'_> {
 
 /// One row's prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prepared {
+pub(crate) struct Prompt {
     /// Token ids of the whole prompt.
     pub ids: Vec<u32>,
     /// `special:prompt`, and `special:NAME` and `cut:NAME` of sections.
@@ -71,14 +71,14 @@ struct Cutting<'a, 's> {
     lengths: Vec<usize>,
 }
 
-pub(crate) fn prepare(
+pub(crate) fn build_prompt(
     chat: &Chat,
     context: &ContextTemplate,
     session: &mut Session<'_>,
     row: &Row<'_>,
     parts: &Parts<'_>,
     budget: Budget<'_>,
-) -> Result<Prepared, Error> {
+) -> Result<Prompt, Error> {
     let shown = |i: usize| row.sections[i].filter(|_| context.shows(row, i));
     let special = |text: &str| parts.get(text).is_some_and(|part| part.special);
     let mut flags = Vec::new();
@@ -117,7 +117,7 @@ pub(crate) fn prepare(
     for (slot, span) in line.spans.iter().rev() {
         spans[*slot] = span.clone();
     }
-    Ok(Prepared {
+    Ok(Prompt {
         ids: line.ids,
         flags,
         spans,
@@ -159,7 +159,7 @@ impl Cutting<'_, '_> {
                 .all(|(slot, span)| *slot == 0 || span.len() <= self.budget.section(slot - 1))
     }
 
-    /// First each section to its own bound, then all of them alike to the bound of the whole.
+    /// First each section to its own bound, then all of them by the same share to the bound of the whole.
     fn shorten(&mut self, mut keeps: Vec<Keep>) -> Result<(Vec<Keep>, Line), Error> {
         for section in 0..keeps.len() {
             let bound = self.budget.section(section);
@@ -248,7 +248,7 @@ pub(crate) fn texts<'a>(context: &'a ContextTemplate, rows: &[&Row<'a>]) -> Vec<
         .collect()
 }
 
-/// The parts of `texts`: those remembered and those found out now.
+/// The parts of `texts`: those in memory and those encoded now.
 pub(crate) fn parts<'a>(chat: &Chat, texts: &[&'a str]) -> Result<Parts<'a>, Error> {
     let mut parts = Parts::default();
     let mut fresh = Vec::new();

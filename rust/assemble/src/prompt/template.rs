@@ -8,7 +8,7 @@ use crate::error::Error;
 pub struct Templates {
     /// The user's message where there is a context. Slots: prompt, preamble and the names of `sections`.
     pub template: String,
-    /// Name and wrapper of each section: the wrapper holds the slot of that name, and stands where there is a text.
+    /// Name and wrapper of each section: the wrapper holds the slot of that name, and is written where there is a text.
     pub sections: Vec<(String, String)>,
     /// The user's message where no section applies.
     pub bare: String,
@@ -25,7 +25,7 @@ pub struct Row<'a> {
     pub label: &'a str,
     /// The statement, in its final wording.
     pub prompt: &'a str,
-    /// A text per section of the template, in its order (a solution, the sandbox's words, a note...); those left
+    /// A text per section of the template, in its order (a solution, feedback, a note...); those left
     /// out at the end are absent.
     pub sections: &'a [Option<&'a str>],
 }
@@ -49,7 +49,7 @@ enum Piece {
     Slot(Slot),
 }
 
-/// One section: its name and what stands around its text.
+/// One section: its name and what is written around its text.
 #[derive(Debug, Clone)]
 struct Section {
     name: String,
@@ -69,7 +69,7 @@ pub struct ContextTemplate {
 impl ContextTemplate {
     /// Parses the templates; refuses unknown slots and single braces, naming the key.
     pub fn new(templates: &Templates) -> Result<Self, Error> {
-        // `problem` is the word for the statement in what a model is asked to write.
+        // `problem` is the statement's name in templates that ask a model to write something.
         let fixed = [
             ("prompt", Slot::Prompt),
             ("problem", Slot::Prompt),
@@ -124,7 +124,7 @@ impl ContextTemplate {
                 Piece::Slot(Slot::Prompt) => runs.push(Run::slot(0, row.prompt)),
                 Piece::Slot(Slot::Preamble) => runs.push(Run::fixed(&self.preamble)),
                 Piece::Slot(Slot::Section(i)) => {
-                    // A section stands whole or not at all.
+                    // A section is written whole or not at all.
                     let Some(text) = row.text(*i) else { continue };
                     runs.extend(self.sections[*i].wrapper.iter().map(|piece| match piece {
                         Piece::Text(fixed) => Run::fixed(fixed),
@@ -136,7 +136,7 @@ impl ContextTemplate {
         runs
     }
 
-    /// Whether a section of the row reaches its message at all.
+    /// Whether a section of the row is part of its message.
     pub fn shows(&self, row: &Row<'_>, section: usize) -> bool {
         row.text(section).is_some()
             && self
@@ -154,7 +154,7 @@ impl ContextTemplate {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run<'a> {
     pub(crate) text: &'a str,
-    /// 0 for the statement, `1 + i` for section `i`; `None` for the template's own words.
+    /// 0 for the statement, `1 + i` for section `i`; `None` for the template's own text.
     pub(crate) slot: Option<usize>,
 }
 

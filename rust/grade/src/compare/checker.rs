@@ -3,24 +3,24 @@
 //! It runs as `__main__` in a sandbox of its own, once per test, in a fresh process, never in the caller's and never
 //! in that of a candidate. `sys.argv[1:4]` name three files, to be read with `open`: the test's input, the expected
 //! output, the candidate's output (for a function problem: the arguments, one JSON value a line, and two JSON values).
-//! Standard input is the candidate's output, too. It says "right" by ending normally or with exit code 0 (or Kattis's
+//! Standard input is the candidate's output too. It says "right" by ending normally or with exit code 0 (or Kattis's
 //! 42), "wrong" by exit code 1 (or 43); what it then printed is the remark on the answer. Everything else, an uncaught
 //! exception, another code, a limit, is a fault of the checker and never counts against the candidate.
 
 use opsd_sandbox::{End, Entry, Error, Go, Limits, Options, Program, Sandbox, TestRun};
 
-use crate::types::ends::end_in_words;
+use crate::types::ends::describe_end;
 use crate::types::verdict::Judged;
 
 /// Opens the three files and compiles the program, which follows them on descriptor 0.
 const START: &str = include_str!("../../python/checker.py");
 /// CPU seconds of one check; the other limits are a candidate's defaults.
 const CPU_SECONDS: f64 = 10.0;
-/// Of what the checker printed.
+/// Characters kept of what the checker printed.
 const REMARK_CHARS: usize = 300;
 const RETRIES: u32 = 2;
 
-/// See the module.
+/// A checker program's name and source.
 #[derive(Debug)]
 pub struct Checker {
     /// For messages.
@@ -53,14 +53,14 @@ impl Checker {
                 };
                 let place = line.map_or_else(String::new, |line| format!(", line {line}"));
                 Judged::Unknown {
-                    cause: format!("checker {}{place}: {}", self.name, end_in_words(&run.end)),
+                    cause: format!("checker {}{place}: {}", self.name, describe_end(&run.end)),
                 }
             }
         }
     }
 }
 
-/// The end of what the checker said: standard error, else standard output.
+/// The end of what the checker printed: standard error, else standard output.
 fn remark(run: &TestRun) -> String {
     let said = [&run.stderr, &run.stdout]
         .map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned())
@@ -71,7 +71,7 @@ fn remark(run: &TestRun) -> String {
     said.chars().skip(skipped).collect()
 }
 
-/// Where one worker's checkers run. The sandbox starts with the first check.
+/// The sandbox in which one worker's checkers run. It starts with the first check.
 #[derive(Debug)]
 pub(crate) struct CheckerSandbox {
     options: Options,
@@ -86,7 +86,7 @@ impl CheckerSandbox {
         }
     }
 
-    /// Ask `checker` about one answer.
+    /// Runs `checker` on one answer.
     pub(crate) fn check(
         &mut self,
         checker: &Checker,
@@ -117,7 +117,7 @@ impl CheckerSandbox {
     }
 
     fn run(&mut self, data: &[u8]) -> Result<Option<TestRun>, Error> {
-        // Under a name of its own: lines in messages are to be those of the user's program.
+        // Compiled under its own file name, so that line numbers in messages are those of the user's program.
         let start = serde_json::Value::from(START);
         let program = Program {
             code: format!("exec(compile({start}, '<checker>', 'exec'))\nexec(_start())"),

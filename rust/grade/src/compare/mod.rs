@@ -2,7 +2,7 @@
 //!
 //! | rule | a program's output | a function's result |
 //! |---|---|---|
-//! | `official` | LiveCodeBench's comparison (see `compare`) | Python's `==` |
+//! | `official` | LiveCodeBench's comparison (see `official`) | Python's `==` |
 //! | `exact` | byte for byte; one newline at the very end does not count | `==` |
 //! | `tokens` | the same words; how they are spaced and broken into lines does not count | `==` |
 //! | `tokens_ci` | as `tokens`, upper and lower case alike (code point by code point) | `==` |
@@ -10,8 +10,8 @@
 //! | `checker:PATH` | a program decides (see `checker`) | the same, on JSON text |
 //!
 //! Close: `|actual - expected| <= max(abs, rel * |expected|)`. `float:1e-6` sets both tolerances, `float:abs=1e-9` or
-//! `float:abs=1e-9,rel=1e-6` each one (the other is 0), bare `float` is `float:1e-6`. Infinities are close to
-//! themselves alone, and NaN to nothing but the same word.
+//! `float:abs=1e-9,rel=1e-6` each one (the other is 0), bare `float` is `float:1e-6`. An infinity is close only
+//! to itself, and NaN only to the same word.
 
 pub(crate) mod checker;
 pub(crate) mod decimal;
@@ -28,12 +28,12 @@ use value::Value;
 
 use crate::types::case::CompareSpec;
 
-/// Bare `float`: what problem statements mostly ask for.
+/// Bare `float`: what most problem statements ask for.
 const DEFAULT_TOLERANCE: f64 = 1e-6;
 /// For messages.
 const RULES: &str = "official, exact, tokens, tokens_ci, float, float:1e-6, float:abs=1e-9,rel=1e-6 or checker:PATH";
 
-/// A comparator, ready for use. See the module.
+/// A comparator, ready to use. See the module.
 #[derive(Debug, Clone)]
 pub enum Comparator {
     /// LiveCodeBench's.
@@ -58,12 +58,12 @@ pub struct Tolerance {
 }
 
 impl Comparator {
-    /// The comparator so spelled, or what is wrong with the spelling.
-    pub fn new(spelled: &CompareSpec) -> Result<Self, String> {
-        let bad = |why: &str| format!("compare = {:?}: {why}", spelled.rule);
-        let (name, parameters) = match spelled.rule.split_once(':') {
+    /// The comparator that `spec` names, or what is wrong with it.
+    pub fn new(spec: &CompareSpec) -> Result<Self, String> {
+        let bad = |why: &str| format!("compare = {:?}: {why}", spec.rule);
+        let (name, parameters) = match spec.rule.split_once(':') {
             Some((name, parameters)) => (name, Some(parameters)),
-            None => (spelled.rule.as_str(), None),
+            None => (spec.rule.as_str(), None),
         };
         match (name, parameters) {
             ("official", None) => Ok(Self::Official),
@@ -73,7 +73,7 @@ impl Comparator {
             ("float", parameters) => Tolerance::parse(parameters)
                 .map(Self::Float)
                 .map_err(|why| bad(&why)),
-            ("checker", Some(path)) => match &spelled.checker {
+            ("checker", Some(path)) => match &spec.checker {
                 Some(source) => Ok(Self::Checker(Arc::new(Checker::new(path, source)))),
                 None => Err(bad("the checker program's text is missing")),
             },
@@ -110,7 +110,7 @@ impl Comparator {
         }
     }
 
-    /// The program that decides, if one does.
+    /// The checker program, if one decides.
     pub(crate) fn checker(&self) -> Option<&Arc<Checker>> {
         match self {
             Self::Checker(checker) => Some(checker),
@@ -168,7 +168,7 @@ impl Tolerance {
     }
 }
 
-/// A word as a number: decimal digits, point, exponent, sign, or a word for infinity. What overflows is no number, so
+/// A word as a number: decimal digits, point, exponent, sign, or a word for infinity. What overflows is not a number, so
 /// that `1e400` is not close to `1e500`.
 fn number(word: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(word).ok()?;

@@ -1,9 +1,9 @@
 //! Is this output the expected one? The comparison of LiveCodeBench's official runner, on bytes.
 //!
-//! Standard output: both texts stripped, cut at "\n", each line stripped; as many lines; each pair of lines equal,
-//! or made of the same number of tokens that all are decimal numbers of equal value (exact, no tolerance).
+//! Standard output: both texts stripped, split at "\n", each line stripped; the same number of lines; each pair of lines equal,
+//! or the same number of tokens that are all decimal numbers of equal value (exact, no tolerance).
 //! Function results: Python's `==` on the decoded JSON values (see `value`).
-//! Unlike the official runner a signalling NaN is a plain mismatch; it does not end the run.
+//! Unlike in the official runner, a signalling NaN is a plain mismatch and does not end the run.
 
 use crate::compare::decimal::Decimal;
 

@@ -1,19 +1,19 @@
-//! JSON that every reader takes the same way.
+//! JSON that every reader reads the same way.
 
 use serde::de::IgnoredAny;
 
 /// Integers of more digits may be too long for Python's reader, whatever its limit is.
 const MOST_DIGITS: usize = 4000;
-/// It goes as deep as the caller's limit on recursion lets it.
+/// Python's reader nests as deep as the caller's recursion limit allows.
 const DEEPEST: usize = 100;
 
-/// Whether `text` is JSON by RFC 8259, not deeply nested, without numbers of thousands of digits. Python's reader takes
-/// it without a word; of any other text it has to be asked.
+/// Whether `text` is JSON by RFC 8259, not deeply nested, without numbers of thousands of digits. Python's reader accepts
+/// it; any other text must be given to that reader to know.
 pub fn is_plain_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok() && is_modest(text.as_bytes())
 }
 
-/// No number is long and nothing nested deeply, in what is known to be JSON.
+/// Whether valid JSON has no long number and no deep nesting.
 fn is_modest(text: &[u8]) -> bool {
     let (mut depth, mut digits) = (0, 0);
     let mut bytes = text.iter();

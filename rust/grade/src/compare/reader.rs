@@ -17,17 +17,17 @@ impl Value {
     }
 
     /// The same, but None where more than `most` values are in it: a text of megabytes can hold millions, and each
-    /// takes many times its text.
+    /// takes many times the memory of its text.
     pub(crate) fn parse_up_to(text: &[u8], most: usize) -> Option<Self> {
         Reader::new(text, most).whole()
     }
 }
 
-/// A text, and how far it is read.
+/// A text and the position reached in it.
 struct Reader<'a> {
     text: &'a [u8],
     at: usize,
-    /// Values that may still come.
+    /// Values that may still follow.
     left: usize,
 }
 
@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
         self.at - start
     }
 
-    /// The grammar of Python's reader: `-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?`; a tail that does not fit is left.
+    /// The grammar of Python's reader: `-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?`; a tail that does not match is not read.
     fn number(&mut self) -> Option<Value> {
         let start = self.at;
         self.take(b"-");
@@ -232,7 +232,7 @@ fn push_code_point(code: u32, bytes: &mut Vec<u8>) {
     if let Some(character) = char::from_u32(code) {
         bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
     } else {
-        // A lone surrogate: the three-byte form that UTF-8 proper forbids.
+        // A lone surrogate: the three-byte form that strict UTF-8 forbids.
         bytes.extend([
             0xe0 | (code >> 12) as u8,
             0x80 | (code >> 6 & 0x3f) as u8,

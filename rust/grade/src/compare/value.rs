@@ -2,7 +2,7 @@
 //!
 //! Integers are exact at any length, `1 == 1.0 == true`, NaN differs from itself, dictionaries ignore order, a
 //! later duplicate key wins. `NaN`, `Infinity` and lone surrogates are read as Python reads them.
-//! A string is held in generalised UTF-8, so that a lone surrogate has a form of its own.
+//! A string is held in generalised UTF-8, so that a lone surrogate can be held too.
 
 use std::collections::HashMap;
 
@@ -70,7 +70,7 @@ impl Value {
         }
     }
 
-    /// As [`Self::same_value`], but two numbers are equal where `close` says so, too. Truth values are no numbers.
+    /// As [`Self::same_value`], but two numbers are also equal where `close` says so. Truth values are not numbers.
     pub(crate) fn same_but_for_numbers(
         &self,
         other: &Self,

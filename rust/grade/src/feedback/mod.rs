@@ -5,7 +5,7 @@
 //! | `leetcode` | people: verdict, how many tests passed, the first failing one |
 //! | `sdpo` | the self-teacher in training: SDPO's layout |
 //! | `lcb` | self-repair: LiveCodeBench's layout, a sentence for every verdict |
-//! | `none` | nobody |
+//! | `none` | no text |
 //!
 //! All are empty when every test passed, and never longer than their budget in characters.
 
@@ -21,7 +21,7 @@ use crate::types::verdict::{Outcome, Verdict};
 pub use text::Shown;
 use text::{Shares, answer, block, within};
 
-/// A smaller budget has no room for the headers.
+/// A smaller budget would not hold the headers.
 const FEWEST_CHARS: usize = 300;
 
 const NO_CODE: &str = "Incorrect Format\nThe answer holds no code. Put the complete program inside one closed code block \
@@ -29,7 +29,7 @@ const NO_CODE: &str = "Incorrect Format\nThe answer holds no code. Put the compl
 const NO_CODE_TRUNCATED: &str = "Incorrect Format\nThe answer was cut off at the length limit before a complete code \
                                  block. Keep the reasoning shorter and close the code block.";
 
-/// See the module.
+/// The layout of a text; see the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Style {
@@ -93,7 +93,7 @@ impl Feedback {
         within(text, self.budget())
     }
 
-    /// The part of a wrong answer that is shown. Made while the output is at hand, so that it need not be kept.
+    /// The part of a wrong answer that is shown. Made at once, so that the whole output need not be kept.
     pub fn answer(self, output: &[u8]) -> String {
         answer(output, self.budget())
     }

@@ -1,10 +1,10 @@
-//! Pieces that every style is made of: blocks cut to their share, source lines, a whole cut to its budget.
+//! Parts that every style uses: blocks cut to their share, source lines, a whole text cut to its budget.
 
 use std::borrow::Cow;
 
 use opsd_sandbox::Frame;
 
-/// Characters of a whole text unless the caller says otherwise; SDPO's figure.
+/// Characters of a whole text by default; SDPO's figure.
 const DEFAULT_CHARS: usize = 2_000;
 const MAX_LINE_CHARS: usize = 250;
 const MAX_LINES: usize = 8;
@@ -21,7 +21,7 @@ pub struct Shown<'a> {
 }
 
 /// The shares of one section's blocks in a budget of characters; with the headers they stay below it, so that a long
-/// input never pushes the expected output out.
+/// input never displaces the expected output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shares {
     pub(super) input: usize,
@@ -49,7 +49,7 @@ pub(super) fn answer(output: &[u8], max_chars: usize) -> String {
     block(output, Shares::of(max_chars).answer)
 }
 
-/// Innermost frame first: the source line, then where it stands.
+/// Innermost frame first: the source line, then its place.
 pub(super) fn frames(frames: &[Frame], source: &str) -> String {
     let innermost = frames.iter().rev().take(MAX_FRAMES);
     innermost.map(|frame| frame_lines(frame, source)).collect()

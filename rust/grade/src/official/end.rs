@@ -1,4 +1,4 @@
-//! How a run ends: the runner's result list and metadata to the letter, and our verdict.
+//! The end of a run: the runner's result list and metadata, byte for byte, and our verdict.
 
 use opsd_sandbox::{End, Limit, Step, TestRun};
 use serde_json::Value as Json;
@@ -36,7 +36,7 @@ impl<'a> OfficialRun<'a> {
         self.finish(verdict, metadata, Some(self.index))
     }
 
-    /// Raised outside a test: the runner forgets the tests before.
+    /// Raised outside a test: the runner discards the results before it.
     pub(super) fn outside(
         &mut self,
         run: &TestRun,
@@ -54,7 +54,7 @@ impl<'a> OfficialRun<'a> {
         self.finish(Verdict::CompileError, metadata, None)
     }
 
-    /// The process is gone, or makes no sense.
+    /// The process is gone, or sends what no harness sends.
     pub(super) fn gone(&mut self, run: &TestRun) -> Option<Step<'a>> {
         let (verdict, words) = match &run.end {
             End::Stopped { by: Limit::Wall } => (
@@ -99,10 +99,10 @@ impl<'a> OfficialRun<'a> {
         None
     }
 
-    /// The input of the current test for the metadata; `own` is the program's view of a function's arguments.
+    /// The input of the current test for the metadata; `own` is what the program's process shows of a function's arguments.
     pub(super) fn shown_input(&self, own: Option<&[u8]>) -> String {
-        let odd = self.task.odd(self.index);
-        match (own, odd.and_then(|odd| odd.shown_input.as_ref())) {
+        let quirk = self.task.quirk(self.index);
+        match (own, quirk.and_then(|quirk| quirk.shown_input.as_ref())) {
             (Some(own), _) => quote(own),
             (None, Some(shown)) => quote(shown.as_bytes()),
             (None, None) => quote(&cut(self.problem.shown(self.index).input)),
@@ -110,8 +110,8 @@ impl<'a> OfficialRun<'a> {
     }
 
     pub(super) fn shown_expected(&self) -> String {
-        let odd = self.task.odd(self.index);
-        match odd.and_then(|odd| odd.shown_output.as_ref()) {
+        let quirk = self.task.quirk(self.index);
+        match quirk.and_then(|quirk| quirk.shown_output.as_ref()) {
             Some(shown) => quote(shown.as_bytes()),
             None if self.task.function.is_some() => "null".to_owned(),
             None => quote(&cut(self.problem.shown(self.index).expected)),

@@ -1,13 +1,13 @@
-//! For the fuzz target: any bytes in place of what a program's process says under an official profile.
+//! For the fuzz target: any bytes instead of what a program's process sends under an official profile.
 
 use std::sync::Arc;
 
 use opsd_sandbox::{End, Limits, TestRun};
 
-use super::compare::{Compared, compare};
 use super::prepare::with_limits;
 use super::report::Report;
 use super::run::OfficialRun;
+use super::stdout::{Compared, compare};
 use super::value::{Equal, Typed};
 use crate::compare::value::Value;
 use crate::feedback::{Feedback, Style};
@@ -23,7 +23,7 @@ const BORDER: &[u8] = b"\n\xff\n";
 const BUDGET: usize = 2_000;
 const ANSWERS: [&str; 3] = ["3", "[[1, 2], [3, 4]]", "[1, [2.5, true], {\"a\": NaN}]"];
 
-/// Judges the reports in `bytes`, one after the other, and checks what must hold of the outcome whatever they say.
+/// Judges the reports in `bytes`, one after the other, and checks what must hold of the outcome for any reports.
 #[allow(unreachable_pub, reason = "the fuzz target calls it from outside")]
 pub fn judge_any_reports(bytes: &[u8]) -> Option<Verdict> {
     let (&kind, bytes) = bytes.split_first()?;

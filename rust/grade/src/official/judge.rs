@@ -1,4 +1,4 @@
-//! One solution under an official profile: run, and run again where the fault was ours.
+//! One solution under an official profile: run, and run again after a fault of ours.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

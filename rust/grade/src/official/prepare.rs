@@ -18,7 +18,7 @@ const OUTPUT_MIB: u64 = 128;
 /// The runner has no limit; honest programs stay far below.
 const THREADS: u32 = 128;
 
-/// Fails on limits out of range only.
+/// Fails only on limits out of range.
 pub(crate) fn prepare(
     problem: Problem,
     overrides: &Overrides,
@@ -38,7 +38,7 @@ pub(crate) fn prepare(
     Ok(with_limits(problem, limits, task))
 }
 
-/// Nothing about a problem is refused but its limits: what is wrong with it is the official runner's to say. Tests
+/// Nothing about a problem is refused but its limits: the official runner reports what is wrong with it. Tests
 /// run in the order given.
 pub(super) fn with_limits(problem: Problem, limits: Limits, task: OfficialTask) -> Prepared {
     let entry = problem

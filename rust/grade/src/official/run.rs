@@ -1,7 +1,7 @@
-//! Judging as LiveCodeBench's official runner does: its list of results, its metadata, and our verdict from them.
+//! One program as LiveCodeBench's official runner judges it: list of results, metadata, and our verdict from them.
 //!
 //! The program runs in one process, its tests in the given order, up to the first failure; nothing is reset, repeated
-//! or confirmed. What the runner says when it gives up is kept to the word, with its surprises: a fault outside a test
+//! or confirmed. What the runner reports when it gives up is reproduced exactly, quirks included: a fault outside a test
 //! discards the passes before it (`[-4]`), a process that is gone leaves `[-2]` with an IndexError of the runner's own.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::prepared::Prepared;
 use crate::types::official::{Official, OfficialTask};
 use crate::types::verdict::{Outcome, Verdict};
 
-/// A program under judgement. Made anew when an infrastructure fault makes it run again.
+/// One run of a program. A new one is made when an infrastructure fault makes it run again.
 pub(super) struct OfficialRun<'a> {
     pub(super) problem: &'a Prepared,
     pub(super) task: &'a OfficialTask,
@@ -25,11 +25,11 @@ pub(super) struct OfficialRun<'a> {
     pub(super) cancelled: &'a Arc<AtomicBool>,
     pub(super) results: Vec<Json>,
     pub(super) seconds: f64,
-    /// The program is there; its tests run.
+    /// The program is defined; its tests run.
     pub(super) defined: bool,
     /// Test that runs now, or whose texts are being fetched.
     pub(super) index: usize,
-    /// What the metadata say about it, once its texts are here.
+    /// What the metadata will say about it, once its texts are here.
     pub(super) pending: Option<Pending>,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) verdict: Option<Verdict>,

@@ -1,26 +1,26 @@
-//! One program under an official profile, step by step: what each report comes to, and what is asked for next.
+//! One program under an official profile, step by step: what each report means, and what is asked for next.
 
 use std::sync::atomic::Ordering;
 
 use opsd_sandbox::{End, Step, TestRun};
 use serde_json::Value as Json;
 
-use super::compare::{Compared, compare};
 use super::equality::{AMBIGUOUS, EMPTY};
 use super::harness;
 use super::report::Report;
 use super::run::{OfficialRun, Pending, measured};
+use super::stdout::{Compared, compare};
 use super::text::{cut, quote};
 use super::value::{Equal, Typed};
 use crate::compare::value::Value;
 use crate::types::ends::SIGKILL;
 use crate::types::verdict::{Outcome, Verdict};
 
-/// `str` of what comparing a signalling NaN raises.
+/// `str` of the exception that comparing a signalling NaN raises.
 const SIGNALLED: &[u8] = b"[<class 'decimal.InvalidOperation'>]";
 
 impl<'a> OfficialRun<'a> {
-    /// Reads a step's run; names the next step, or None when all is known.
+    /// Reads the report of a step; the next step, or None when all is known.
     pub(super) fn next(&mut self, run: &TestRun) -> Option<Step<'a>> {
         if self.cancelled.load(Ordering::Relaxed) {
             return None;
@@ -29,17 +29,17 @@ impl<'a> OfficialRun<'a> {
             let words = format!("import blocked: {module} cannot be loaded at isolation level S1");
             self.outcomes
                 .push(measured(run, Verdict::InfraError, words));
-            self.verdict = Some(Verdict::InfraError); // again would be the same again
+            self.verdict = Some(Verdict::InfraError); // another run would end the same way
             return None;
         }
         let report = run.value.as_deref().and_then(Report::parse);
         let Some(report) = report else {
             if run.end == (End::Signaled { signal: SIGKILL }) {
-                return None; // somebody else's doing: without a verdict the program is run again
+                return None; // killed from outside: without a verdict the program is run again
             }
             return self.gone(run);
         };
-        // Only what was asked for is an answer: who may answer a test again after a wrong answer guesses until it is right.
+        // Only what was asked for counts: a program that could answer again after a wrong answer would guess until it is right.
         let function = self.task.function.is_some();
         let asked = (self.defined, self.pending.is_some());
         match (report.step, asked) {
@@ -68,8 +68,8 @@ impl<'a> OfficialRun<'a> {
         };
         if let Some(error) = self
             .task
-            .odd(self.index)
-            .and_then(|odd| odd.input_error.clone())
+            .quirk(self.index)
+            .and_then(|quirk| quirk.input_error.clone())
         {
             let outcome = Outcome::bare(Verdict::RuntimeError, error.clone());
             return self.failed(-4, error.as_bytes(), None, outcome);
@@ -80,8 +80,8 @@ impl<'a> OfficialRun<'a> {
     fn output(&mut self, run: &TestRun, report: &Report<'_>) -> Option<Step<'a>> {
         if let Some(error) = self
             .task
-            .odd(self.index)
-            .and_then(|odd| odd.output_error.as_ref())
+            .quirk(self.index)
+            .and_then(|quirk| quirk.output_error.as_ref())
         {
             return self.outside(run, error.as_bytes(), error.clone());
         }
@@ -187,7 +187,7 @@ impl<'a> OfficialRun<'a> {
                 let outcome = measured(run, Verdict::RuntimeError, words);
                 self.failed(-4, &repr, Some(inputs), outcome)
             }
-            None => self.gone(run), // nobody asked
+            None => self.gone(run), // it was not asked for
         }
     }
 

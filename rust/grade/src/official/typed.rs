@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use super::value::Typed;
 use crate::compare::value::Value;
 
-/// Deeper nesting is taken for a value that equals nothing.
+/// A value nested deeper equals nothing.
 const MAX_DEPTH: usize = 500;
 /// Tokens of one value; three times what the harness writes.
 const MOST_TOKENS: usize = 1_000_000;
@@ -15,8 +15,8 @@ const MOST_TOKENS: usize = 1_000_000;
 const MOST_DIMENSIONS: usize = 64;
 
 impl Typed {
-    /// Read tokens. None: no harness writes this. What is nested too deeply equals nothing, and plain parts of more
-    /// than `most` values do not either.
+    /// Read tokens. None: no harness writes this. A value nested too deeply equals nothing, nor does a plain
+    /// part of more than `most` values.
     pub(super) fn parse(bytes: &[u8], most: usize) -> Option<Self> {
         let mut reader = Reader {
             bytes,
@@ -36,7 +36,7 @@ impl Typed {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Tokens that may still come.
+    /// Tokens that may still follow.
     left: usize,
     /// See [`Typed::parse`].
     most: usize,
@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// As many as announced. Room is made as they come, not as they are announced.
+    /// As many as announced. Memory is taken as they come, not as they are announced.
     fn several<T>(
         &mut self,
         count: usize,
@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
                 })?;
                 let keys: HashSet<_> = pairs.iter().map(|(key, _)| key).collect();
                 if keys.len() < pairs.len() {
-                    Typed::Opaque // one right item must not stand for others
+                    Typed::Opaque // one right item must not count for others
                 } else {
                     Typed::Dict(pairs)
                 }

@@ -5,7 +5,7 @@ use crate::compare::value::Value;
 /// A result.
 #[derive(Debug, Clone)]
 pub(super) enum Typed {
-    /// JSON's own types all the way down.
+    /// JSON's own types, at every depth.
     Json(Value),
     List(Vec<Typed>),
     Dict(Vec<(Vec<u8>, Typed)>),
@@ -20,7 +20,7 @@ pub(super) enum Typed {
     SharedNan,
     /// Comparing it raises this.
     Raises(Vec<u8>),
-    /// Equals nothing that JSON has.
+    /// Equals no JSON value.
     Opaque,
 }
 
@@ -28,7 +28,7 @@ pub(super) enum Typed {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Equal {
     Plain(bool),
-    /// numpy's: an array of answers, flat.
+    /// numpy's: an array of answers, flattened.
     Each(Vec<bool>),
 }
 

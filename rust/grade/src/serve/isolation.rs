@@ -1,4 +1,4 @@
-//! Which level of isolation this grader works at: chosen and proved before the first program.
+//! Chooses and proves this grader's level of isolation, before the first program runs.
 
 use opsd_sandbox::{Governor, Level, LevelReport, Options, Sandbox, choose};
 
@@ -9,7 +9,7 @@ use crate::settings::Settings;
 /// How every sandbox of this grader is started, what was proved, and the first sandbox, already up.
 ///
 /// # Errors
-/// The level asked for does not hold here, in the sandbox's words, or is none.
+/// The level asked for is unknown, or does not hold on this machine.
 pub(crate) fn ready(settings: &Settings) -> Result<(Options, LevelReport, Sandbox), Error> {
     let named = |name: &str| Level::parse(name).ok_or_else(|| Error::Level(name.to_owned()));
     let wanted = settings.level.as_deref().map(named).transpose()?;

@@ -1,5 +1,5 @@
-//! The wire between the caller and the supervisor: frames of a 4-byte big-endian length and one JSON message. The texts
-//! of a problem's tests, megabytes at times, follow their message as they are.
+//! The messages between the caller and the supervisor: frames of a 4-byte big-endian length and one JSON message. The texts
+//! of a problem's tests, megabytes at times, follow their message as raw bytes.
 //!
 //! The caller opens with `Settings`; the supervisor answers `Ready` or `Fault`. From then on the caller puts problems,
 //! sends jobs that name them, and drops problems; results come back in the order they finish. A problem must be put
@@ -26,7 +26,7 @@ pub(crate) enum Request {
         /// Bytes of each test's input and output, whose texts follow the frame in this order.
         sizes: Vec<(usize, usize)>,
     },
-    /// Forget a problem.
+    /// Drop a problem.
     DropProblem {
         /// Its key.
         key: u64,
@@ -40,9 +40,9 @@ pub(crate) enum Request {
         /// The candidate.
         solution: Solution,
     },
-    /// Nobody waits for these jobs any more: what has not started never does, what runs is ended; no reply comes.
+    /// Drop these jobs: those that wait never start, those that run are ended; no reply comes.
     Cancel {
-        /// Numbers of jobs; those that are done already are passed over.
+        /// Numbers of jobs; those already done are ignored.
         jobs: Vec<u64>,
     },
 }
@@ -57,7 +57,7 @@ pub(crate) enum Reply {
         sandbox_level: String,
         /// One line: which protections hold.
         sandbox: String,
-        /// The rules that hold, in words; equal words, equal rules.
+        /// The rules that hold, as text; equal texts mean equal rules.
         policy: String,
     },
     /// The supervisor cannot go on; it ends after this.
@@ -76,12 +76,12 @@ pub(crate) enum Reply {
     Refused {
         /// Number of the job.
         job: u64,
-        /// Which and why.
+        /// Which problem, and why.
         message: String,
     },
 }
 
-/// The next message, or None at the end of the stream (between frames, or in the midst of one: the caller died).
+/// The next message, or None at the end of the stream (between frames, or inside one: the caller died).
 pub(crate) fn receive<T: DeserializeOwned>(stream: &mut impl Read) -> Result<Option<T>, Error> {
     let mut length = [0; 4];
     if !fill(stream, &mut length)? {

@@ -1,8 +1,8 @@
-//! The supervisor: an exec'd process of its own, the only holder of expected outputs.
+//! The supervisor: a separate, exec'd process, and the only one that has the expected outputs.
 //!
 //! One thread reads requests from the caller's socket; N workers each drive one sandbox and write results as they
-//! finish. The caller may hold torch, CUDA and threads: nothing is ever forked from it. When the socket ends, or the
-//! caller's process does, this returns, the process exits, and the kernel ends the sandboxes with it
+//! finish. The caller may hold torch, CUDA and threads: nothing is ever forked from it. When the socket or the
+//! caller's process ends, this returns, the process exits, and the kernel ends the sandboxes with it
 //! (`PR_SET_PDEATHSIG`, prctl(2)).
 
 use std::any::Any;
@@ -28,7 +28,7 @@ use crate::settings::Settings;
 use crate::strict::run_lock::RunLock;
 use crate::types::case::Solution;
 
-/// How often the caller's life is looked at; its socket usually tells at once.
+/// How often to check that the caller lives; its socket usually tells at once.
 const PARENT_CHECK: Duration = Duration::from_millis(500);
 
 type ReadyProblem = Arc<Result<Prepared, String>>;
@@ -40,10 +40,10 @@ struct Job {
     cancelled: Arc<AtomicBool>,
 }
 
-/// Jobs that are not done yet, and how to call each off.
-type UnderWay = Arc<Mutex<HashMap<u64, Arc<AtomicBool>>>>;
+/// Jobs that are not done yet, each with its flag for cancelling.
+type PendingJobs = Arc<Mutex<HashMap<u64, Arc<AtomicBool>>>>;
 
-/// Serve one caller on `stream` until it is gone. Faults are told to the caller, not returned, where it still listens.
+/// Serve one caller on `stream` until it is gone. Faults are sent to the caller where it still listens, and returned.
 pub fn supervise(mut stream: UnixStream) -> Result<(), Error> {
     let Some(settings) = receive::<Settings>(&mut stream)? else {
         return Ok(());
@@ -52,7 +52,7 @@ pub fn supervise(mut stream: UnixStream) -> Result<(), Error> {
     watch_parent(settings.parent, clone(&stream)?);
     let result = serve(&settings, stream, &replies);
     if let Err(error) = &result {
-        // The caller may be gone already; then nobody is left to tell.
+        // The caller may be gone already.
         let _told = reply(
             &replies,
             &Reply::Fault {
@@ -71,8 +71,8 @@ fn serve(
     let comparator = Comparator::new(&settings.compare).map_err(Error::BadProblem)?;
     let ready = isolation::ready(settings)?;
     let governor = ready.0.governor.clone();
-    let served = attend(settings, ready, &comparator, stream, replies);
-    // The sandboxes would end with this process; the folder of their control group would not.
+    let served = accept_requests(settings, ready, &comparator, stream, replies);
+    // The sandboxes end with this process; the folder of their control group does not.
     let closed = governor.map_or(Ok(()), |governor| governor.close());
     served.and(closed.map_err(|source| Error::Io {
         step: "removing the control group",
@@ -80,15 +80,15 @@ fn serve(
     }))
 }
 
-fn attend(
+fn accept_requests(
     settings: &Settings,
     (options, rung, first): (Options, LevelReport, Sandbox),
     comparator: &Comparator,
     mut stream: UnixStream,
     replies: &Arc<Mutex<UnixStream>>,
 ) -> Result<(), Error> {
-    let under_way = UnderWay::default();
-    let jobs = start_workers(settings, &options, first, replies, &under_way)?;
+    let pending = PendingJobs::default();
+    let jobs = start_workers(settings, &options, first, replies, &pending)?;
     reply(
         replies,
         &Reply::Ready {
@@ -121,7 +121,7 @@ fn attend(
                     .get(&key)
                     .ok_or(Error::UnknownProblem { job, key })?;
                 let cancelled = Arc::new(AtomicBool::new(false));
-                lock(&under_way).insert(job, Arc::clone(&cancelled));
+                lock(&pending).insert(job, Arc::clone(&cancelled));
                 let job = Job {
                     number: job,
                     problem: Arc::clone(problem),
@@ -133,9 +133,9 @@ fn attend(
                 }
             }
             Request::Cancel { jobs } => {
-                let mut under_way = lock(&under_way);
+                let mut pending = lock(&pending);
                 for job in jobs {
-                    if let Some(cancelled) = under_way.remove(&job) {
+                    if let Some(cancelled) = pending.remove(&job) {
                         cancelled.store(true, Ordering::Relaxed);
                     }
                 }
@@ -145,14 +145,14 @@ fn attend(
     Ok(())
 }
 
-/// All workers, each with its sandbox up; the first worker takes the one that was proved. The first that fails to start
-/// one ends the attempt.
+/// Starts all workers, each with its sandbox up; the first worker takes the one that was proved. Fails where one of
+/// them fails to start.
 fn start_workers(
     settings: &Settings,
     options: &Options,
     first: Sandbox,
     replies: &Arc<Mutex<UnixStream>>,
-    under_way: &UnderWay,
+    pending: &PendingJobs,
 ) -> Result<Sender<Job>, Error> {
     let (jobs, queue) = channel();
     let queue = Arc::new(Mutex::new(queue));
@@ -164,7 +164,7 @@ fn start_workers(
         let (options, first) = (options.clone(), first.take());
         let (replies, started) = (Arc::clone(replies), started.clone());
         let run_lock = Arc::clone(&run_lock);
-        let under_way = Arc::clone(under_way);
+        let pending = Arc::clone(pending);
         thread::Builder::new()
             .name(format!("grade-{number}"))
             .spawn(move || {
@@ -177,7 +177,7 @@ fn start_workers(
                     Ok(sandboxes) => {
                         let _seen = started.send(Ok(()));
                         let grader = Grader::new(sandboxes, for_checkers, &settings, run_lock);
-                        work(grader, &queue, &replies, &under_way);
+                        work(grader, &queue, &replies, &pending);
                     }
                     Err(error) => {
                         let _seen = started.send(Err(error));
@@ -196,13 +196,13 @@ fn start_workers(
     Ok(jobs)
 }
 
-/// A worker's life. Sandboxes are started on the thread that drives them, so that they die with it (the first one dies
+/// A worker's loop. Sandboxes are started on the thread that drives them, so that they die with it (the first one dies
 /// with the reading thread, which is this process's first).
 fn work(
     mut grader: Grader,
     queue: &Mutex<Receiver<Job>>,
     replies: &Mutex<UnixStream>,
-    under_way: &UnderWay,
+    pending: &PendingJobs,
 ) {
     loop {
         let job = lock(queue).recv();
@@ -228,12 +228,12 @@ fn work(
                 message: message.clone(),
             },
         }));
-        // A panic is a bug of ours: say so and end, rather than leave the caller waiting for this job.
+        // A panic is our bug: report it and end, rather than leave the caller waiting for this job.
         let answer = answer.unwrap_or_else(|panic| Reply::Fault {
             message: panic_text(panic.as_ref()),
         });
-        if lock(under_way).remove(&job).is_none() && !matches!(answer, Reply::Fault { .. }) {
-            continue; // called off meanwhile
+        if lock(pending).remove(&job).is_none() && !matches!(answer, Reply::Fault { .. }) {
+            continue; // cancelled meanwhile
         }
         if reply(replies, &answer).is_err() {
             return; // the caller is gone; the reading thread sees it too
@@ -256,7 +256,7 @@ fn reply(replies: &Mutex<UnixStream>, message: &Reply) -> Result<(), Error> {
     send(&mut *lock(replies), message)
 }
 
-/// A panic elsewhere ends the supervisor by itself; what it left behind is whole.
+/// A panic elsewhere ends the supervisor by itself; the data behind the lock is complete.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -268,7 +268,7 @@ fn clone(stream: &UnixStream) -> Result<UnixStream, Error> {
     })
 }
 
-/// A process that the caller forked may keep the socket open after the caller died: look at the parent itself too.
+/// A process that the caller forked may keep the socket open after the caller died: so check the parent itself too.
 fn watch_parent(parent: u32, stream: UnixStream) {
     thread::spawn(move || {
         while std::os::unix::process::parent_id() == parent {

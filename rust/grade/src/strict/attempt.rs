@@ -1,15 +1,16 @@
-//! One solution under judgement: what each test's end comes to, and how to go on.
+//! Decides what each test's end means for one solution, and what to run next.
 //!
 //! - A wrong answer, error or memory failure in a process that ran earlier tests is run again in a fresh one, and the
-//!   second verdict counts: state that an earlier test left behind never fails a solution. Once two failures have
-//!   stood the second run and none has vanished, the program is taken to keep no state and later failures stand.
-//! - A test is stopped at 1.3 times its CPU limit, so that what is near the limit can be told from what is far beyond.
+//!   second verdict counts: state that an earlier test left behind never fails a solution. Once two failures were
+//!   confirmed by a second run and none has vanished, the program is taken to keep no state: later failures count
+//!   at once.
+//! - A test is stopped at 1.3 times its CPU limit, to tell a time near the limit from one far beyond it.
 //!   Between 1 and 1.3 times the limit it is run again alone, while no other program of this supervisor runs, and the
 //!   smaller CPU time counts. Beyond, the first failure of a solution is run again in a fresh process (an earlier test
-//!   may have slowed it down), beside others: neighbours cost a sixth at most, so that quiet could not change it.
+//!   may have slowed it down), beside others: other programs slow a test by a sixth at most, so running alone could not change this verdict.
 //! - Once a test has failed, the rest run only while the solution stays within `min(tests x limit, 30 s)` of CPU
 //!   time (an idle limit counts as its length), so that a program that is too slow does not cost every test's limit.
-//!   A solution without a failure is never cut short. What is left out is `not_run`.
+//!   A solution without a failure is never cut short. Skipped tests are `not_run`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,25 +19,24 @@ use opsd_sandbox::{End, Limit, TestRun};
 
 use super::ending::outcome;
 use crate::compare::checker::CheckerSandbox;
-use crate::feedback::Feedback;
 use crate::prepared::Prepared;
 use crate::settings::Settings;
 use crate::types::choices::{Isolation, Stop};
 use crate::types::ends::SIGKILL;
 use crate::types::verdict::{Judged, Outcome, Verdict};
 
-/// CPU seconds of a whole solution once one of its tests has failed.
+/// CPU seconds for a whole solution once one of its tests has failed.
 const BUDGET_SECONDS: f64 = 30.0;
-/// Runs that a starved or killed test gets besides the first.
+/// Runs of a starved or killed test, besides the first.
 const RETRIES: u32 = 2;
-/// Failures that must stand a run in a fresh process before further ones are believed at once; a fork each.
+/// Failures that must be confirmed in a fresh process, at a fork each, before later ones are believed at once.
 const CONFIRMATIONS: u32 = 2;
 /// A test is stopped at this share of its CPU limit, unless it runs a second time because it was too slow.
 pub(super) const SLACK: f64 = 1.3;
 /// CPU times near a limit, in shares of it: there a verdict may depend on the machine.
 const BAND: (f64, f64) = (0.85, SLACK);
 
-/// How to go on after a test.
+/// What to run next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     /// The next test, in the process that ran this one.
@@ -62,13 +62,11 @@ pub(crate) struct Attempt<'a> {
     /// In the order in which the tests ran.
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) flags: Vec<&'static str>,
-    stop: Stop,
-    isolation: Isolation,
-    feedback: Feedback,
+    settings: &'a Settings,
     spent_seconds: f64,
     num_starved: u32,
     num_killed: u32,
-    /// The test that was sent back to be run in a fresh process.
+    /// The test that runs again in a fresh process.
     doubted: Option<usize>,
     num_confirmed: u32,
     keeps_state: bool,
@@ -80,16 +78,14 @@ pub(crate) struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     pub(crate) fn new(
         problem: &'a Prepared,
-        settings: &Settings,
+        settings: &'a Settings,
         cancelled: &'a Arc<AtomicBool>,
     ) -> Self {
         Self {
             problem,
             outcomes: Vec::new(),
             flags: Vec::new(),
-            stop: settings.stop,
-            isolation: settings.isolation,
-            feedback: settings.feedback,
+            settings,
             spent_seconds: 0.0,
             num_starved: 0,
             num_killed: 0,
@@ -111,7 +107,7 @@ impl<'a> Attempt<'a> {
         self.outcomes.iter().any(|outcome| outcome.verdict.failed())
     }
 
-    /// What the test that ran as the `position`-th comes to: its outcome is kept, unless it must run once more.
+    /// Keeps the outcome of the test that ran as the `position`-th, unless it must run once more; what to run next.
     pub(super) fn next(
         &mut self,
         position: usize,
@@ -138,12 +134,12 @@ impl<'a> Attempt<'a> {
         }
         let problem = self.problem;
         let (limits, entry) = (&problem.limits, &problem.entry);
-        let mut found = outcome(limits, entry, run, self.feedback, &mut |answer| {
+        let mut found = outcome(limits, entry, run, self.settings.feedback, &mut |answer| {
             check(problem, position, answer, checkers)
         });
         if let Some(seconds) = self.first_run.take() {
             self.flag("confirmed");
-            // The time at which a run was stopped is no measurement.
+            // A run that was stopped measured nothing.
             let stopped = run.end == (End::Stopped { by: Limit::Cpu });
             let second = if stopped {
                 f64::INFINITY
@@ -163,7 +159,7 @@ impl<'a> Attempt<'a> {
         }
         if self.doubted.take() == Some(position) {
             if found.verdict == Verdict::Accepted {
-                self.keeps_state = true; // right by itself, wrong after the tests before it
+                self.keeps_state = true; // right alone, wrong after the tests before it
                 self.flag("state_leak");
             } else {
                 self.num_confirmed += 1;
@@ -183,7 +179,7 @@ impl<'a> Attempt<'a> {
             )
     }
 
-    /// Keeps an outcome; how to go on.
+    /// Keeps an outcome; what to run next.
     fn keep(&mut self, position: usize, found: Outcome, run: &TestRun) -> Next {
         let (verdict, limits) = (found.verdict, &self.problem.limits);
         if verdict == Verdict::IdleLimit {
@@ -202,7 +198,9 @@ impl<'a> Attempt<'a> {
             return Next::Done; // starved or killed three times: the next test would be, too
         }
         let timeout = matches!(verdict, Verdict::TimeLimit | Verdict::IdleLimit);
-        if failed && self.stop == Stop::FirstFailure || timeout && self.stop == Stop::FirstTimeout {
+        if failed && self.settings.stop == Stop::FirstFailure
+            || timeout && self.settings.stop == Stop::FirstTimeout
+        {
             return Next::Done;
         }
         let num_tests = self.problem.inputs.len();
@@ -211,9 +209,9 @@ impl<'a> Attempt<'a> {
             self.flag("budget");
             return Next::Done;
         }
-        match self.isolation {
+        match self.settings.isolation {
             Isolation::Solution if !self.keeps_state => Next::Test,
-            // What failed once and then did not keeps state, or guesses: it gets no second guess.
+            // A program that fails and then passes keeps state or guesses: it gets no second guess.
             Isolation::Solution | Isolation::Test => Next::Fresh,
         }
     }

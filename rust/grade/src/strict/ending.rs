@@ -1,14 +1,14 @@
-//! How a test ended, as the sandbox saw it, becomes a verdict with its words.
+//! Turns the end of a test, as the sandbox reports it, into a verdict with its message.
 
 use opsd_sandbox::{End, Entry, Frame, Limit, Limits, TestRun};
 
 use crate::feedback::Feedback;
-use crate::types::ends::{SIGKILL, exception, signal_name};
+use crate::types::ends::{SIGKILL, exception_text, signal_name};
 use crate::types::verdict::{Judged, Outcome, Verdict};
 
-/// Share of the address space from which a crash is put down to memory.
+/// Share of the address space from which a crash counts as a memory failure.
 const MEMORY_SHARE: f64 = 0.95;
-/// The outcome of a test; what only the feedback needs is kept if there will be one. `judge` compares an answer.
+/// The outcome of a test; what only the feedback needs is kept if feedback is written. `judge` compares an answer.
 pub(crate) fn outcome(
     limits: &Limits,
     entry: &Entry,
@@ -49,7 +49,7 @@ pub(crate) fn outcome(
     outcome
 }
 
-/// What the program answered: its output, or its result, or why that has no JSON form.
+/// What the program answered: its output, or its result, or why the result is not JSON.
 fn answer<'r>(entry: &Entry, run: &'r TestRun) -> &'r [u8] {
     match entry {
         Entry::Stdin => &run.stdout,
@@ -74,7 +74,7 @@ fn verdict(
             Verdict::InfraError,
             "starved: the machine gave the program no time".to_owned(),
         ),
-        // A test may run a little past its limit, so that what is near it can be told from what is not (see `judge`).
+        // A test may run a little past its limit, to tell a time near it from one far beyond (see `attempt`).
         End::Finished | End::Raised { .. } | End::Exited { .. } if late => {
             (Verdict::TimeLimit, String::new())
         }
@@ -95,9 +95,11 @@ fn verdict(
             } else {
                 Verdict::RuntimeError
             };
-            (verdict, exception(kind, message))
+            (verdict, exception_text(kind, message))
         }
-        End::Compile { kind, message, .. } => (Verdict::CompileError, exception(kind, message)),
+        End::Compile { kind, message, .. } => {
+            (Verdict::CompileError, exception_text(kind, message))
+        }
         End::Exited { code } => (
             Verdict::RuntimeError,
             format!("The process ended with exit code {code}."),

@@ -1,4 +1,4 @@
-//! Runs one solution through its tests: `attempt` says after each one how to go on, and this carries it out.
+//! Runs one solution through its tests: after each one `attempt` decides what to run next, and the loop here runs it.
 //!
 //! - Tests run in one process, in the order that `prepare` gives; the next input is released after the last output was
 //!   judged.
@@ -13,10 +13,10 @@ use super::run_lock::RunLock;
 use crate::compare::checker::CheckerSandbox;
 use crate::types::verdict::{Outcome, Verdict};
 
-/// Infrastructure faults that are retried.
+/// Infrastructure faults per solution that are retried.
 const RETRIES: u32 = 2;
 
-/// Runs `program` until `attempt` has all its outcomes, or until a fault outlives its retries.
+/// Runs `program` until `attempt` has all its outcomes, or a fault has used up its retries.
 pub(crate) fn judge(
     program: &Program,
     attempt: &mut Attempt<'_>,
@@ -51,8 +51,8 @@ pub(crate) fn judge(
             match attempt.next(done + at, run, checkers) {
                 // The second run itself was disturbed: the same run once more, under the same limits.
                 Next::Again if repeats => return Go::Again,
-                // Begin again with the next test: a process that waited here would keep its memory, for which the
-                // one that runs alone may have to wait.
+                // Begin again with the next test: a process that waited here would keep its memory, and the one
+                // that runs alone may need it.
                 Next::Test | Next::Fresh | Next::Again if turn.is_wanted() => next = Next::Yield,
                 decided => next = decided,
             }
@@ -66,7 +66,7 @@ pub(crate) fn judge(
         drop(turn);
         let Err(error) = result else { continue };
         if next == Next::Done {
-            return; // it broke while clearing up; the verdicts were in
+            return; // it broke while cleaning up, after the last verdict
         }
         num_faults += 1;
         attempt.flag("retried");

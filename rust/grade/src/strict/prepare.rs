@@ -1,6 +1,6 @@
 //! A problem made ready for the strict profile: inputs as bytes, results parsed, limits checked.
 //!
-//! Everything that can be wrong with the user's problem is found here, once, and named.
+//! Everything that can be wrong with the user's problem is found and named here, once.
 //!
 //! The order in which the tests run: the smallest input first (most failures show there, at once), then the
 //! largest (a program too slow shows there), then the rest as given.
@@ -16,7 +16,7 @@ use crate::settings::Overrides;
 use crate::types::case::{Case, Problem};
 
 /// Check and convert. Fails on a problem without tests, on limits out of range, and on function arguments or
-/// results that are no JSON.
+/// results that are not JSON.
 pub(crate) fn prepare(
     problem: Problem,
     overrides: &Overrides,

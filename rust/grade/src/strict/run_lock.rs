@@ -1,8 +1,8 @@
-//! Quiet: one program measured while no other program of this supervisor runs.
+//! The run lock: lets one program be measured while no other program of this supervisor runs.
 //!
-//! Every test takes a turn before its input is released. Turns are shared, except one asked for alone: it waits until
-//! the tests now running have ended, and keeps new ones out until it is over. CPU time hardly depends on the
-//! neighbours (a sixth at eight programs per core); alone it depends on them not at all.
+//! Every test takes a turn before its input is released. Turns are shared, except one taken alone: it waits until
+//! the running tests have ended, and blocks new ones until it ends. Other programs change CPU time little (a sixth at
+//! eight programs per core); alone, not at all.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -17,14 +17,14 @@ pub(crate) struct RunLock {
 struct State {
     running: usize,
     alone: bool,
-    /// Want to be alone; new shared turns wait for them, or a steady stream would keep them out for ever.
+    /// Wait to run alone. New shared turns wait for them: a steady stream of those would block them for ever.
     waiting: usize,
 }
 
-/// The right to run a test; given back when dropped.
+/// The right to run a test, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
-    turnstile: &'a RunLock,
+    lock: &'a RunLock,
     alone: bool,
 }
 
@@ -33,7 +33,7 @@ impl RunLock {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Beside others.
+    /// A turn beside others.
     pub(crate) fn shared(&self) -> Turn<'_> {
         let mut state = self.state();
         while state.alone || state.waiting > 0 {
@@ -44,12 +44,12 @@ impl RunLock {
         }
         state.running += 1;
         Turn {
-            turnstile: self,
+            lock: self,
             alone: false,
         }
     }
 
-    /// With nobody else. The caller must hold no turn.
+    /// A turn with no other. The caller must not hold one.
     pub(crate) fn alone(&self) -> Turn<'_> {
         let mut state = self.state();
         state.waiting += 1;
@@ -62,29 +62,29 @@ impl RunLock {
         state.waiting -= 1;
         state.alone = true;
         Turn {
-            turnstile: self,
+            lock: self,
             alone: true,
         }
     }
 }
 
 impl Turn<'_> {
-    /// Whether another should go first.
+    /// Whether to end this turn soon, for a worker that waits to run alone.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.alone || self.turnstile.state().waiting > 0
+        self.alone || self.lock.state().waiting > 0
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut state = self.turnstile.state();
+        let mut state = self.lock.state();
         if self.alone {
             state.alone = false;
         } else {
             state.running -= 1;
         }
         drop(state);
-        self.turnstile.changed.notify_all();
+        self.lock.changed.notify_all();
     }
 }
 
@@ -96,21 +96,21 @@ mod tests {
     use super::RunLock;
 
     #[test]
-    fn nobody_runs_beside_the_one_who_is_alone() {
-        let turnstile = RunLock::default();
+    fn nothing_runs_beside_a_turn_taken_alone() {
+        let lock = RunLock::default();
         let running = AtomicUsize::new(0);
         thread::scope(|scope| {
             for worker in 0..4 {
-                let (turnstile, running) = (&turnstile, &running);
+                let (lock, running) = (&lock, &running);
                 scope.spawn(move || {
                     for round in 0..300 {
                         if (worker + round) % 7 == 0 {
-                            let _turn = turnstile.alone();
+                            let _turn = lock.alone();
                             assert_eq!(running.load(Ordering::SeqCst), 0);
                             thread::yield_now();
                             assert_eq!(running.load(Ordering::SeqCst), 0);
                         } else {
-                            let _turn = turnstile.shared();
+                            let _turn = lock.shared();
                             running.fetch_add(1, Ordering::SeqCst);
                             thread::yield_now();
                             running.fetch_sub(1, Ordering::SeqCst);
@@ -119,7 +119,7 @@ mod tests {
                 });
             }
         });
-        let (first, second) = (turnstile.shared(), turnstile.shared());
+        let (first, second) = (lock.shared(), lock.shared());
         assert!(!first.is_wanted() && !second.is_wanted());
     }
 }

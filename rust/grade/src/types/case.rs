@@ -9,11 +9,11 @@ use crate::types::official::Quirks;
 pub(crate) struct Case {
     /// Standard input, or arguments.
     pub input: String,
-    /// Expected standard output, or result. Known to the supervisor alone.
+    /// Expected standard output, or result. Only the supervisor knows it.
     pub output: String,
 }
 
-/// A comparator as it is asked for.
+/// Which comparator to use, as the caller names it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct CompareSpec {
     /// See [`crate::Comparator`].
@@ -23,7 +23,7 @@ pub struct CompareSpec {
     pub checker: Option<String>,
 }
 
-/// A problem, as far as grading needs it.
+/// The parts of a problem that grading needs.
 #[derive(Debug, Clone, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the caller's names")]
 pub(crate) struct Problem {
@@ -38,7 +38,7 @@ pub(crate) struct Problem {
     pub time_limit_seconds: f64,
     /// Address space of the program.
     pub memory_limit_mib: u64,
-    /// In place of the grader's comparator.
+    /// Replaces the grader's comparator.
     #[serde(default)]
     pub compare: Option<CompareSpec>,
     /// For the official profiles only.
@@ -46,14 +46,14 @@ pub(crate) struct Problem {
     pub official: Quirks,
 }
 
-/// A candidate: `code` as it stands, else what the extraction rule finds in `completion`.
+/// A candidate: `code` unchanged, else what the extraction rule finds in `completion`.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Solution {
     /// Program text.
     pub code: Option<String>,
     /// A model's answer.
     pub completion: Option<String>,
-    /// The completion ended at the token limit; changes the words of the feedback only.
+    /// The completion ended at the token limit; changes only the feedback's wording.
     #[serde(default)]
     pub truncated: bool,
 }

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Whose rules judge.
+/// Whose rules apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) enum Profile {
-    /// A judge's: the program as it stands, on real standard streams, under CPU limits.
+    /// A contest judge's: the program unchanged, on real standard streams, under CPU limits.
     #[default]
     #[serde(rename = "strict")]
     Strict,
@@ -24,20 +24,20 @@ impl Profile {
     }
 }
 
-/// When to leave the remaining tests out.
+/// When to skip the remaining tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Stop {
-    /// Run all tests (within the budget after a failure, see `judge`).
+    /// Run all tests (within the budget after a failure, see `strict::attempt`).
     #[default]
     Never,
-    /// The first test that is stopped for its time, computing or idle, is the last: the failures that are dear.
+    /// The first test that is stopped for its time, computing or idle, is the last: these failures are expensive.
     FirstTimeout,
     /// The first test that fails, in the order in which they run (see `strict::prepare`), is the last.
     FirstFailure,
 }
 
-/// How far tests of one program are kept apart.
+/// How tests of one program are isolated from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Isolation {

@@ -2,15 +2,15 @@
 
 use opsd_sandbox::End;
 
-/// A program cannot send it to itself, and our own kills have other ends.
+/// A program cannot send it to itself, and our own kills are reported as other ends.
 pub(crate) const SIGKILL: i32 = 9;
 
-/// An end that is no answer, in a few words.
-pub(crate) fn end_in_words(end: &End) -> String {
+/// An end in a few words.
+pub(crate) fn describe_end(end: &End) -> String {
     match end {
         End::Finished => "finished".to_owned(),
         End::Raised { kind, message, .. } | End::Compile { kind, message, .. } => {
-            exception(kind, message)
+            exception_text(kind, message)
         }
         End::Exited { code } => format!("exit code {code}"),
         End::Signaled { signal } => signal_name(*signal),
@@ -22,7 +22,7 @@ pub(crate) fn end_in_words(end: &End) -> String {
 }
 
 /// `ZeroDivisionError: division by zero`.
-pub(crate) fn exception(kind: &str, message: &str) -> String {
+pub(crate) fn exception_text(kind: &str, message: &str) -> String {
     if message.is_empty() {
         kind.to_owned()
     } else {

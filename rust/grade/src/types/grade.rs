@@ -1,4 +1,4 @@
-//! One solution's grade, in the words of the result line: a verdict per test, and one for all of them.
+//! One solution's grade, with the fields of the result line: a verdict per test, and one for all of them.
 
 use serde::Serialize;
 
@@ -33,13 +33,13 @@ pub(crate) struct Grade {
     pub tests: Vec<CaseResult>,
     /// What a teacher may read about the failure; empty when every test passed.
     pub feedback: String,
-    /// The same for programs; None when every test passed.
+    /// The same in a form for programs; None when every test passed.
     pub reason: Option<Reason>,
-    /// What happened on the way: `state_leak` (a failure vanished in a fresh process), `budget` (tests left out after
-    /// a failure), `starved`, `killed` (a test was run again), `retried` (a sandbox was replaced), `confirmed` (a time limit was
-    /// run a second time), `near_limit` (a test took 0.85 to 1.3 times its CPU limit).
+    /// What happened during the run: `state_leak` (a failure vanished in a fresh process), `budget` (tests skipped
+    /// after a failure), `starved`, `killed` (a test was run again), `retried` (a sandbox was replaced), `confirmed` (a
+    /// test over its time limit was run a second time), `near_limit` (a test took 0.85 to 1.3 times its CPU limit).
     pub flags: Vec<String>,
-    /// Words for `infra_error` and `runtime_error`, machine-readable enough for a log.
+    /// One line for `infra_error` and `runtime_error`, fit for a log.
     pub message: String,
     /// What the official runner would have returned; official profiles only.
     pub official: Option<Official>,
@@ -48,7 +48,7 @@ pub(crate) struct Grade {
 }
 
 impl Grade {
-    /// The grade that `outcomes` (one per test, in their order) come to.
+    /// The grade that `outcomes` (one per test, in their order) give.
     pub(crate) fn new(
         verdict: Verdict,
         outcomes: &[Outcome],
@@ -96,7 +96,7 @@ pub(crate) struct Also {
 }
 
 /// The solution's verdict: accepted iff all `num_tests` tests are; else the first failure in input order. An
-/// infrastructure fault decides only when no test failed by itself: a sure failure is never hidden by our own.
+/// infrastructure fault decides only when no test failed by itself: our own fault never hides a real failure.
 pub(crate) fn verdict_of(outcomes: &[Outcome], num_tests: usize) -> Verdict {
     let accepted = outcomes
         .iter()

@@ -1,4 +1,4 @@
-//! A problem as an official profile judges it (which runner, its timeout, what is odd about its tests), and what that
+//! A problem as an official profile judges it (which runner, its timeout, the quirks of its tests), and what that
 //! runner would have returned.
 
 use serde::{Deserialize, Serialize};
@@ -6,32 +6,32 @@ use serde_json::Value as Json;
 
 use crate::types::choices::Profile;
 
-/// What the official runner's form of a problem can hold and ours cannot. All of it is worked out by the caller, which
-/// has Python's own words for what is wrong.
+/// What the official runner's form of a problem can express and ours cannot. The caller works all of it out: it has
+/// Python's own error messages.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Quirks {
-    /// Inputs, where they are not as many as tests: they count for the deadline.
+    /// Number of inputs, where it differs from that of tests; it sets the deadline.
     pub num_inputs: Option<usize>,
     /// Why the tests cannot be read; found once the program is defined, before its first test.
     pub defect: Option<String>,
-    /// Those of single tests.
+    /// Quirks of single tests.
     pub tests: Vec<TestQuirk>,
 }
 
-/// One odd test.
+/// The quirks of one test.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct TestQuirk {
-    /// Which.
+    /// Place of the test.
     pub index: usize,
-    /// The input's text in the metadata, where it is no string.
+    /// The input's text in the metadata, where it is not a string.
     pub shown_input: Option<String>,
     /// The same for the output.
     pub shown_output: Option<String>,
-    /// What handing the input over raises: its repr.
+    /// The repr of what passing the input raises.
     pub input_error: Option<String>,
-    /// What comparing with the output raises: its message.
+    /// The message of what comparing with the output raises.
     pub output_error: Option<String>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct TestQuirk {
 pub(crate) struct Official {
     /// `true`, `false`, -2, -3, -4 per test up to the first failure.
     pub results: Vec<Json>,
-    /// A JSON object as text. `expected` is null in it for functions: the caller spells that value in Python.
+    /// A JSON object as text. `expected` is null in it for functions: the caller writes that value as Python does.
     pub metadata: String,
     /// The JSON text of that value.
     pub expected_json: Option<String>,
@@ -51,13 +51,13 @@ pub(crate) struct Official {
 pub(crate) struct OfficialTask {
     pub(crate) vintage: &'static str,
     pub(crate) timeout_seconds: u32,
-    /// Bare name; None: standard input.
+    /// Name without its class; None: standard input.
     pub(crate) function: Option<String>,
     pub(crate) quirks: Quirks,
 }
 
 impl OfficialTask {
-    /// None: `strict` is no official profile. A timeout is rounded up: `signal.alarm` takes whole seconds.
+    /// None for `strict`, which is not official. A timeout is rounded up: `signal.alarm` takes whole seconds.
     pub(crate) fn new(
         profile: Profile,
         timeout_seconds: f64,
@@ -84,7 +84,7 @@ impl OfficialTask {
         (f64::from(self.timeout_seconds) + 1.0) * inputs as f64 + 5.0
     }
 
-    pub(crate) fn odd(&self, index: usize) -> Option<&TestQuirk> {
-        self.quirks.tests.iter().find(|odd| odd.index == index)
+    pub(crate) fn quirk(&self, index: usize) -> Option<&TestQuirk> {
+        self.quirks.tests.iter().find(|quirk| quirk.index == index)
     }
 }

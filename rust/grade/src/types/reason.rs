@@ -1,4 +1,4 @@
-//! Why a solution did not pass, for programs: what the feedback says to people.
+//! Why a solution did not pass, in a form for programs; the feedback says the same to people.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub(crate) struct Reason {
     pub verdict: Verdict,
     /// Class of the uncaught exception, `ZeroDivisionError`.
     pub exception: Option<String>,
-    /// Its words, the checker program's, or those of our own fault.
+    /// The exception's message, the checker program's remark, or our own fault.
     pub message: String,
     /// 1-based line in the user's own source where the error arose.
     pub line: Option<u32>,
@@ -22,7 +22,7 @@ pub(crate) struct Reason {
 }
 
 impl Reason {
-    /// Why `outcomes` (one per test, in their order) come to `verdict`; None when it is `accepted`.
+    /// Why `outcomes` (one per test, in their order) give `verdict`; None when it is `accepted`.
     pub(crate) fn of(verdict: Verdict, outcomes: &[Outcome]) -> Option<Self> {
         if verdict == Verdict::Accepted {
             return None;

@@ -21,7 +21,7 @@ pub enum Verdict {
     MemoryLimit,
     /// Too much output.
     OutputLimit,
-    /// Killed for a system call no honest program makes.
+    /// Killed for a system call that no honest program makes.
     SecurityViolation,
     /// The source does not compile.
     CompileError,
@@ -29,12 +29,12 @@ pub enum Verdict {
     NoCode,
     /// Our own fault, after retries; says nothing about the program.
     InfraError,
-    /// Left out after an earlier failure.
+    /// Skipped after an earlier failure.
     NotRun,
 }
 
 impl Verdict {
-    /// A verdict against the program (neither accepted, nor left out, nor our own fault).
+    /// Whether it counts against the program: not accepted, not skipped, not our own fault.
     pub fn failed(self) -> bool {
         !matches!(self, Self::Accepted | Self::InfraError | Self::NotRun)
     }
@@ -47,17 +47,17 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// CPU seconds of the test.
     pub cpu_seconds: Option<f64>,
-    /// From release of the input to the end.
+    /// Wall seconds from the release of the input to the end.
     pub wall_seconds: Option<f64>,
     /// Peak resident memory of the process.
     pub memory_mib: Option<f64>,
-    /// A wrong answer as the feedback shows it (see `feedback::answer`).
+    /// A wrong answer as the feedback shows it (see `Feedback::answer`).
     pub actual: String,
     /// Length of the whole wrong answer.
     pub actual_bytes: usize,
     /// Standard error as the feedback shows it.
     pub debug: String,
-    /// `ZeroDivisionError: division by zero`, the checker's remark, or what our own fault was.
+    /// `ZeroDivisionError: division by zero`, the checker's remark, or our own fault.
     pub message: String,
     /// Class of the uncaught exception, or of what the compiler said.
     pub exception: Option<String>,
@@ -83,15 +83,15 @@ impl Outcome {
     }
 }
 
-/// What one test's answer is.
+/// Whether one test's answer is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Judged {
     Right,
     Wrong {
-        /// The checker's words, mostly none.
+        /// What the checker printed; mostly empty.
         remark: String,
     },
-    /// It could not be judged; our own or the checker's fault.
+    /// It could not be judged, by our own or the checker's fault.
     Unknown {
         cause: String,
     },

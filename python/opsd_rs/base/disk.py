@@ -1,0 +1,74 @@
+"""A disk without room: whatever writes large files says so in one error that names the folder and the mend.
+
+In: a block that writes below a folder. Out: nothing, or ``DiskFull`` in the place of what the library raised. Libraries
+tell of a full disk in their own ways (torch: ``enforce fail at inline_container.cc``, without an error number), so that
+their words alone do not decide: a few bytes are written, and the kernel's answer to that does.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from opsd_rs.errors import DiskFull
+
+MIB = 1 << 20
+PROBE_BYTES = MIB
+"""Written to learn whether there is room: more than the last blocks that a failed write may leave free."""
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_NUMBERLESS = ("inline_container.cc", "PytorchStreamWriter failed", f"os error {errno.ENOSPC}")
+"""What torch and safetensors say of a failed write, with the error number lost."""
+
+
+@contextmanager
+def writing(what: str, folder: Path, mend: str = "free space there") -> Iterator[None]:
+    """Turn a failure of the block for want of room below ``folder`` into one error; every other error passes.
+
+    :param what: what the block writes, as a user would call it
+    :param mend: what to do about it
+    :raises DiskFull: the file system of ``folder``, or the user's quota on it, has no room left
+    """
+    try:
+        yield
+    except Exception as error:  # what a library raises for a full disk has no common class
+        if not _means_no_room(error, folder):
+            raise
+        raise DiskFull(f"{folder}: no space left for {what} ({_left(folder)}): {mend}") from error
+
+
+def _means_no_room(error: Exception, folder: Path) -> bool:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _NO_ROOM
+    return any(words in str(error) for words in _NUMBERLESS) and not _has_room(folder)
+
+
+def _has_room(folder: Path) -> bool:
+    """SampleRequest the kernel: ``statvfs`` would not tell of a quota."""
+    try:
+        with tempfile.TemporaryFile(dir=_existing(folder), buffering=0) as file:
+            left = PROBE_BYTES
+            while left:
+                left -= file.write(bytes(left))
+            os.fsync(file.fileno())  # some file systems find out only when they write
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            return False
+        raise
+    return True
+
+
+def _left(folder: Path) -> str:
+    """What the file system has left, for people: bytes, or files where these have run out first."""
+    disk = os.statvfs(_existing(folder))
+    if disk.f_files and not disk.f_favail:
+        return "no file more can be made"
+    return f"{disk.f_bavail * disk.f_frsize / MIB:.1f} MiB free"
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that could be made."""
+    return next(path for path in (folder, *folder.resolve().parents) if path.is_dir())

@@ -1,0 +1,85 @@
+"""Files that are written whole or not at all, and lines that are appended whole.
+
+A run folder holds ``config.json`` (resolved), ``metrics.jsonl`` (a line per step), ``gap.parquet``, ``eval.parquet``,
+``runs.parquet``, ``rollouts/*.parquet``, ``checkpoints/`` and ``figures/``; ``base.tables`` has
+the tables.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from opsd_rs.base.disk import MIB, writing
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write ``data`` so that a crash leaves the old file or the new one, never a part (rename(2)).
+
+    :raises DiskFull: no room; the old file stays and nothing of the new one does
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with writing(f"{path.name} ({len(data) / MIB:.1f} MiB)", path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one JSON line in one write, then fsync: a crash can cut the last line only.
+
+    :raises DiskFull: no room; the file is as it was
+    """
+    line = (json.dumps(record, allow_nan=False) + "\n").encode()
+    with writing(f"a line of {path.name}", path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            append(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def append(file: int, line: bytes) -> None:
+    """Append a whole line to an open file that nobody else writes, or none of it.
+
+    One write takes it all, but for signals and disks that fill up: then it goes on, and cuts off what it wrote where
+    it cannot. OSError.
+    """
+    size = os.fstat(file).st_size
+    view = memoryview(line)
+    try:
+        while view:
+            view = view[os.write(file, view) :]
+    except OSError:
+        os.ftruncate(file, size)
+        raise
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All whole JSON lines; a last line cut by a crash is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    return [json.loads(line) for line in lines[:-1] if line.strip()]
+
+
+def cut_lines(path: Path, num_steps: int) -> None:
+    """Keep only the lines of steps before ``num_steps``: what lies past a checkpoint is done again."""
+    write_lines(path, [line for line in read_lines(path) if line["step"] < num_steps])
+
+
+def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write JSON lines as one file, whole or not at all."""
+    write_whole(path, b"".join(json.dumps(line).encode() + b"\n" for line in lines))

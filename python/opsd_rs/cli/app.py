@@ -1,0 +1,38 @@
+"""``opsd-rs``: the commands, joined under one group.
+
+In: words of a shell. Out: tables for people or JSON for programs on stdout, progress and errors on stderr,
+and an exit code: 0 done, 1 our own fault, 2 bad input, 3 stopped with a checkpoint, 130 interrupted.
+
+Other packages are imported inside the commands, so that ``--help`` loads click alone and ``grade`` and ``law`` never
+load torch. Commands join packages and hold no logic of theirs.
+"""
+
+from __future__ import annotations
+
+import click
+
+from opsd_rs import __version__
+from opsd_rs.cli.config import config
+from opsd_rs.cli.context import context
+from opsd_rs.cli.data import data, model
+from opsd_rs.cli.doctor import doctor
+from opsd_rs.cli.errors import ErrorGroup
+from opsd_rs.cli.grade import grade
+from opsd_rs.cli.law import law
+from opsd_rs.cli.train import evaluate, gap, train
+
+
+@click.group(
+    cls=ErrorGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="opsd-rs")
+def main() -> None:
+    """On-policy self-distillation: measure the gap, predict the gain, train.
+
+    CONFIG is a built-in name (demo, paper/qwen3-8b, contexts/feedback) or a path ending in .toml;
+    files merge left to right, KEY=VALUE last. `opsd-rs config keys` lists the keys.
+    """
+
+
+for command in (train, gap, evaluate, context, grade, data, model, law, config, doctor):
+    main.add_command(command)

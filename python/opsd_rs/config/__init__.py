@@ -1,0 +1,28 @@
+"""The configuration: one frozen tree, the files it is read from, and what is said about both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opsd_rs._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    # isort: off
+    from opsd_rs.config.context import LEAST_SECTION, SECTIONS, ContextConfig, ExamplesConfig, NotesConfig
+    from opsd_rs.config.files import config_names, load_config, load_context, resolve, resolved_json
+    from opsd_rs.config.files import split_arguments
+    from opsd_rs.config.text import explain_key, key_reference, key_rows, to_toml
+    from opsd_rs.config.tree import Config, LossConfig, ProblemsConfig, RolloutConfig, TeacherConfig
+
+__all__ = [
+    "LEAST_SECTION", "SECTIONS", "Config", "ContextConfig", "ExamplesConfig", "LossConfig", "NotesConfig",
+    "ProblemsConfig", "RolloutConfig", "TeacherConfig", "config_names", "explain_key", "key_reference",
+    "key_rows", "load_config", "load_context", "resolve", "resolved_json", "split_arguments", "to_toml",
+]  # fmt: skip
+__getattr__, __dir__ = lazy_exports(__name__, {
+    "context": ["LEAST_SECTION", "SECTIONS", "ContextConfig", "ExamplesConfig", "NotesConfig"],
+    "files": ["config_names", "load_config", "load_context", "resolve", "resolved_json",
+        "split_arguments"],
+    "text": ["explain_key", "key_reference", "key_rows", "to_toml"],
+    "tree": ["Config", "LossConfig", "ProblemsConfig", "RolloutConfig", "TeacherConfig"],
+})  # fmt: skip

@@ -1,0 +1,130 @@
+"""Rules that hold between keys of the configuration, asked before any model is loaded.
+
+In: a ``Config`` whose single values are already valid. Out: faults (the run must not start) and warnings
+(it may). Each names the key to change, so that the loader can add the file and line that set it.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opsd_rs.config.tree import Config
+
+
+class Finding(NamedTuple):
+    """One broken rule: the dotted key to change, and why with the mend.
+
+    >>> Finding("optim.betas", "must lie in [0, 1)").key
+    'optim.betas'
+    """
+
+    key: str
+    text: str
+
+
+def faults(config: Config) -> list[Finding]:
+    """What makes this configuration impossible to run, all of it."""
+    return [*_batches(config), *_loss(config), *_lengths(config), *_problems(config)]
+
+
+def warnings(config: Config) -> list[Finding]:
+    """What is allowed but seldom meant."""
+    return list(_unlikely(config))
+
+
+def _batches(config: Config) -> Iterator[Finding]:
+    train = config.train
+    if train.mini_batch_prompts > train.prompts_per_step:
+        yield Finding(
+            "train.mini_batch_prompts",
+            f"{train.mini_batch_prompts} is more than the {train.prompts_per_step} prompts of a step "
+            "(train.prompts_per_step)",
+        )
+    elif train.prompts_per_step % train.mini_batch_prompts:
+        yield Finding(
+            "train.mini_batch_prompts",
+            f"{train.mini_batch_prompts} must divide train.prompts_per_step = {train.prompts_per_step}",
+        )
+    if config.deepspeed.stage == 0:
+        yield Finding(
+            "deepspeed.stage",
+            "0 is refused: DeepSpeed then keeps no fp32 partitions for the EMA teacher to follow; "
+            "use 1, 2 or 3",
+        )
+    elif config.deepspeed.stage not in (1, 2, 3):
+        yield Finding("deepspeed.stage", f"{config.deepspeed.stage} is not a ZeRO stage; use 1, 2 or 3")
+    if not all(0.0 <= beta < 1.0 for beta in config.optim.betas):
+        yield Finding("optim.betas", f"{list(config.optim.betas)} must both lie in [0, 1)")
+
+
+def _loss(config: Config) -> Iterator[Finding]:
+    loss, rollout = config.loss, config.rollout
+    if rollout.top_p < 1.0 and loss.rollout_is_clip is not None:
+        # The sampler's log-probabilities are those of the cut distribution, the trainer's of the whole one:
+        # their ratio would correct for a difference that nucleus sampling made on purpose.
+        yield Finding(
+            "rollout.top_p",
+            f"{rollout.top_p} cannot go with the trainer/sampler ratio: set rollout.top_p = 1.0, "
+            'or loss.rollout_is_clip = "none"',
+        )
+    if loss.kind == "jsd" and loss.jsd_alpha in (0.0, 1.0):
+        other = "forward_kl" if loss.jsd_alpha == 0.0 else "reverse_kl"
+        yield Finding(
+            "loss.jsd_alpha", f'{loss.jsd_alpha} makes the divergence 0 everywhere; loss.kind = "{other}"?'
+        )
+
+
+def _lengths(config: Config) -> Iterator[Finding]:
+    if config.teacher.max_context_tokens < config.rollout.max_prompt_tokens:
+        yield Finding(
+            "teacher.max_context_tokens",
+            f"{config.teacher.max_context_tokens} cannot hold a problem of "
+            f"rollout.max_prompt_tokens = {config.rollout.max_prompt_tokens}, which is never cut",
+        )
+
+
+def _problems(config: Config) -> Iterator[Finding]:
+    problems = config.problems
+    ends: dict[str, date] = {}
+    for name, text in (("date_from", problems.date_from), ("date_to", problems.date_to)):
+        if text is None:
+            continue
+        try:
+            ends[name] = date.fromisoformat(text)
+        except ValueError:
+            yield Finding(f"problems.{name}", f'"{text}" is not an ISO date such as 2025-02-01')
+    if len(ends) == 2 and ends["date_from"] >= ends["date_to"]:
+        yield Finding(
+            "problems.date_to", f"{ends['date_to']} must come after date_from = {ends['date_from']}"
+        )
+    if config.eval.problems == "held_out" and problems.held_out == 0.0:
+        yield Finding("eval.problems", '"held_out" needs problems.held_out above 0')
+
+
+def _unlikely(config: Config) -> Iterator[Finding]:
+    context, teacher, evaluation = config.context, config.teacher, config.eval
+    if teacher.kind == "ema" and teacher.rate > 0.5:
+        yield Finding(
+            "teacher.rate",
+            f"{teacher.rate} is the share of the student taken over per step, not a decay; "
+            f"did you mean {1.0 - teacher.rate:.4g}?",
+        )
+    from_peers = "{solution}" in context.notes.prompt and context.notes.solution == "peer"
+    if (context.solution == "peer" or from_peers) and config.rollout.n < 2:
+        yield Finding("rollout.n", f'1 rollout has no peer, and the context "{context.name}" asks for one')
+    kinds = (context.solution, context.feedback, context.notes.kind, context.examples.kind)
+    privileged = context.static or bool(context.function) or any(kind != "none" for kind in kinds)
+    if not privileged and config.control.mask == "zero":
+        yield Finding(
+            "control.mask",
+            f'"zero" takes every row of the context "{context.name}" out of the loss: nothing would train; '
+            'set control.mask = "one" for the control',
+        )
+    if evaluation.temperature == 0.0 and evaluation.n > 1:
+        yield Finding(
+            "eval.n", f"{evaluation.n} samples at eval.temperature = 0 are {evaluation.n} times the same"
+        )

@@ -1,0 +1,272 @@
+"""From files and arguments to one ``Config``: find, merge, check, and say who set what.
+
+In: sources (built-in names or .toml paths) and overrides (``key.path=value``), merged left to right,
+overrides last. Out: the frozen tree, or every fault at once, each with the file and line or the argument
+that set it.
+
+Three conventions beyond TOML: ``context = "feedback"`` stands for the ``[context]`` table of that context's
+file, and any table that names a context replaces the one before it, so that two contexts never mix; the
+string ``"none"`` unsets a key that may be unset (TOML has no null); relative paths of contexts start at the
+file that names them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import ValidationError
+
+from opsd_rs.config import checks
+from opsd_rs.config.toml_lines import key_lines, line_of
+from opsd_rs.config.tree import Config, ContextConfig, keys
+from opsd_rs.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+from opsd_rs.config.faults import (
+    ConfigFaults,
+    KeyPath,
+    Leaf,
+    Tree,
+    describe_fault,
+    dotted_key,
+    key_path,
+    located,
+    near,
+    origins,
+)
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+"""The built-in files: ``demo``, ``paper/qwen3-8b``, ``contexts/feedback`` are names of files below it."""
+
+
+class Resolved(NamedTuple):
+    """A configuration, the origin of each key that was set, and what is unusual about it."""
+
+    config: Config
+    origins: Mapping[str, str]
+    """Dotted key -> ``file:line`` or ``argument key=value``; keys left at their default are absent."""
+    warnings: tuple[str, ...]
+
+
+def split_arguments(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Command line words into (sources, overrides): what contains ``=`` is an override."""
+    words = list(arguments)
+    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
+
+
+def load_config(sources: Sequence[str], overrides: Sequence[str] = ()) -> Config:
+    """The merged, checked configuration; warnings go to stderr.
+
+    Raises ``BadInput`` with all faults: unknown keys, wrong types, rules between keys, missing files.
+    """
+    resolved = resolve(sources, overrides)
+    for warning in resolved.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return resolved.config
+
+
+def resolve(sources: Sequence[str], overrides: Sequence[str] = ()) -> Resolved:
+    """As ``load_config``, with the origins and the warnings as data."""
+    tree: Tree = {}
+    for source in sources:
+        path = config_path(source)
+        _merge(tree, _read(path), beside=path.parent)
+    for override in overrides:
+        _merge(tree, _override(override), beside=Path())
+    try:
+        config = Config.model_validate(_plain(tree))
+    except ValidationError as error:
+        raise ConfigFaults([describe_fault(tree, fault) for fault in error.errors()]) from None
+    if faults := checks.faults(config):
+        raise ConfigFaults([located(tree, fault) for fault in faults])
+    warnings = tuple(located(tree, finding) for finding in checks.warnings(config))
+    return Resolved(config, dict(origins(tree)), warnings)
+
+
+def load_context(name: str, beside: Path | None = None) -> ContextConfig:
+    """The context called ``name``, or the one in the .toml file ``name`` (relative to ``beside``)."""
+    tree: Tree = {}
+    _merge(tree, {"context": Leaf(name, f"context {name}")}, beside=beside or Path())
+    try:
+        return Config.model_validate(_plain(tree)).context
+    except ValidationError as error:
+        raise ConfigFaults([describe_fault(tree, fault) for fault in error.errors()]) from None
+
+
+def resolved_json(config: Config) -> str:
+    """The whole tree as JSON (unset keys as null), the text of a run folder's ``config.json``."""
+    return config.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+def config_from_json(text: str, origin: str = "config.json") -> Config:
+    """The inverse of ``resolved_json``; ``origin`` names the file in errors."""
+    try:
+        return Config.model_validate_json(text, by_alias=True)
+    except ValidationError as error:
+        lines = [
+            f"{origin}: {dotted_key(key_path(fault['loc']))}: {fault['msg']}" for fault in error.errors()
+        ]
+        raise ConfigFaults(lines) from None
+
+
+def config_names(folder: str = "") -> list[str]:
+    """Built-in names, sorted: all, or those below ``folder``."""
+    files = (CONFIGS / folder).rglob("*.toml")
+    return sorted(file.relative_to(CONFIGS).with_suffix("").as_posix() for file in files)
+
+
+def config_path(source: str) -> Path:
+    """The file behind a source: a path when it ends in ``.toml`` (or is a run's ``.json``), else a built-in name."""
+    is_path = source.endswith((".toml", ".json"))
+    path = Path(source) if is_path else CONFIGS / f"{source}.toml"
+    if path.is_file():
+        return path
+    if is_path:
+        folder = path.parent
+        there = [str(folder / file.name) for file in folder.glob("*.toml")] if folder.is_dir() else []
+        built_in = [name for name in config_names() if name.rpartition("/")[2] == path.stem]
+        same = f"; did you mean the built-in {built_in[0]}?" if built_in else ""
+        raise BadInput(f"{source}: no such file{near(source, there) or same}")
+    hint = (
+        near(source, config_names()) or f"; built-in names: {', '.join(config_names())}; a path ends in .toml"
+    )
+    raise BadInput(f"{source}: no built-in configuration of this name{hint}")
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> Tree:
+    label = _label(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            table = json.loads(text, object_hook=_unset)
+            if not isinstance(table, dict):
+                raise BadInput(f"{label}: not a configuration: an object is expected")
+            return _tree(table, lambda _: label)
+        table = tomllib.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{label}: not JSON: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{label}: not TOML: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{label}: cannot be read: {error}") from None
+    lines = key_lines(text)
+    return _tree(table, lambda at: f"{label}:{line_of(lines, at)}")
+
+
+def _unset(table: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with null written as TOML files have to write it."""
+    return {name: "none" if value is None else value for name, value in table.items()}
+
+
+def _label(path: Path) -> str:
+    """How messages name a file: as the user wrote it, built-in ones from ``configs/`` on."""
+    return f"configs/{path.relative_to(CONFIGS)}" if path.is_relative_to(CONFIGS) else str(path)
+
+
+def _tree(table: Mapping[str, Any], origin: Any, above: KeyPath = ()) -> Tree:
+    return {
+        name: _tree(value, origin, (*above, name))
+        if isinstance(value, dict)
+        else Leaf(value, origin((*above, name)))
+        for name, value in table.items()
+    }
+
+
+def _override(argument: str) -> Tree:
+    dotted, _, text = argument.partition("=")
+    path = tuple(part.strip() for part in dotted.split("."))
+    if not all(path):
+        raise BadInput(f"argument {argument}: write key.path=value")
+    origin = f"argument {argument}"
+    value = _value(dotted_key(path), text)
+    tree: Tree | Leaf = _tree(value, lambda _: origin) if isinstance(value, dict) else Leaf(value, origin)
+    for name in reversed(path):
+        tree = {name: tree}
+    assert isinstance(tree, dict)
+    return tree
+
+
+def _value(dotted: str, text: str) -> Any:
+    """An override's value: TOML where it is TOML, else the text itself; lists may be written ``a,b``."""
+    kind = keys().get(dotted)
+    if kind is not None and kind.is_text and not text.startswith(('"', "'")):
+        return text
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        parsed = {}
+    if set(parsed) == {"value"}:
+        return (
+            parsed["value"]
+            if kind is None or not kind.is_list or isinstance(parsed["value"], list)
+            else [text]
+        )
+    return text.split(",") if kind is not None and kind.is_list else text
+
+
+# ---- merging -------------------------------------------------------------------------------------
+
+
+def _merge(tree: Tree, new: Tree, beside: Path) -> None:
+    """Lay ``new`` over ``tree``, table by table; ``beside`` is where relative context files start."""
+    context = new.get("context")
+    if isinstance(context, Leaf) and isinstance(context.value, str):
+        tree.pop("context", None)
+        new = {**new, "context": _context_table(context, beside)}
+    elif isinstance(context, dict) and "name" in context:
+        tree.pop("context", None)
+    _overlay(tree, new)
+
+
+def _overlay(tree: Tree, new: Tree) -> None:
+    for name, value in new.items():
+        below = tree.get(name)
+        if isinstance(value, dict):
+            if not isinstance(below, dict):
+                below = tree[name] = {}
+            _overlay(below, value)
+        else:
+            tree[name] = value
+
+
+def _context_table(leaf: Leaf, beside: Path) -> Tree:
+    name: str = leaf.value
+    try:
+        path = config_path(str(beside / name) if name.endswith(".toml") else f"contexts/{name}")
+    except BadInput as error:
+        raise BadInput(f"{leaf.origin}: {error}") from None
+    fragment = _read(path)
+    context = fragment.pop("context", None)
+    if not isinstance(context, dict) or fragment:
+        raise BadInput(f"{_label(path)}: a context file holds one [context] table and nothing else")
+    return context
+
+
+def _plain(tree: Tree, above: KeyPath = ()) -> dict[str, Any]:
+    """The tree as pydantic's strict mode wants it: tuples for lists, None for "none", ISO text for dates."""
+    plain: dict[str, Any] = {}
+    for name, value in tree.items():
+        path = (*above, name)
+        if isinstance(value, dict):
+            plain[name] = _plain(value, path)
+            continue
+        kind = keys().get(dotted_key(path))
+        plain[name] = _strict(value.value)
+        if kind is not None and kind.may_be_unset and value.value == "none":
+            plain[name] = None
+        elif kind is not None and kind.is_text and isinstance(value.value, date):
+            plain[name] = value.value.isoformat()
+    return plain
+
+
+def _strict(value: Any) -> Any:
+    return tuple(_strict(item) for item in value) if isinstance(value, list) else value

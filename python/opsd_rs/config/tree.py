@@ -1,0 +1,286 @@
+"""The configuration: one frozen tree, unknown keys refused, every default stated once, here.
+
+TOML by hand, JSON by machine. Defaults are the paper's Table 2 (arXiv 2605.30070) where it gives a value and
+SDPO's rich-feedback run where it leaves a blank (learning rate, Adam betas).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin
+
+from pydantic import Field
+
+from opsd_rs.config.context import ContextConfig, ExamplesConfig, NotesConfig
+from opsd_rs.config.section import Fraction, NaturalInt, PositiveInt, Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["Config", "ContextConfig", "ExamplesConfig", "Key", "NotesConfig", "Section", "keys"]
+
+
+class RunConfig(Section):
+    """Where the run lives."""
+
+    dir: str = "runs/opsd"
+    """Run folder; made by the run, refused if it holds another run."""
+    config_id: str | None = None
+    """Name of this configuration in the law's table; default: model, problems and context joined."""
+    family: str | None = None
+    """Group for the law's fit; default: the model's folder name."""
+
+
+class ModelConfig(Section):
+    """The policy."""
+
+    path: str = "smollm2-135m"
+    """A Hugging Face directory or hub name, or a name known to ``opsd-rs model fetch``."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Compute type of student, teacher and sampler; the optimizer and the EMA are always fp32."""
+    enable_thinking: bool = False
+    """Handed to the chat template on both the student's and the teacher's side."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+
+class ProblemsConfig(Section):
+    """Which problems, which of their tests."""
+
+    path: str = "primer"
+    """``primer``, or a jsonl file of ours or LiveCodeBench's."""
+    kind: Literal["all", "function", "stdin"] = "all"
+    """Only problems whose program is called as a function, or fed on standard input."""
+    split: Literal["hash", "sdpo", "none"] = "hash"
+    """How each problem's tests are divided: by a hash per problem, as SDPO does, or not at all."""
+    train_tests: Fraction = 0.5
+    """Share of a problem's tests that training sees; validation always runs all of them."""
+    held_out: Fraction = 0.0
+    """Share of problems, chosen by a hash, that training never sees."""
+    limit: PositiveInt | None = None
+    """Only the first so many problems, in file order after the filters."""
+    difficulty: tuple[str, ...] = ()
+    """Keep these, ``easy``, ``medium``, ``hard``; empty: all."""
+    platform: tuple[str, ...] = ()
+    """Keep these; empty: all."""
+    release: tuple[str, ...] = ()
+    """Keep these; empty: all."""
+    date_from: str | None = None
+    """First contest date kept, ISO."""
+    date_to: str | None = None
+    """First contest date no longer kept, ISO."""
+    prompt: Literal["plain", "sdpo"] = "plain"
+    """How the statement becomes the user's message: as it stands, or in SDPO's LiveCodeBench wording."""
+
+
+class RolloutConfig(Section):
+    """How the student is sampled in training and for the gap (the paper's training decoding)."""
+
+    engine: Literal["vllm", "hf"] = "vllm"
+    """vLLM in processes of its own, or Hugging Face generate; neither stands in for the other."""
+    n: PositiveInt = 8
+    """Rollouts per problem: the group among which peers are found."""
+    temperature: Annotated[float, Field(gt=0.0)] = 1.0
+    """Both sides' logits are divided by it in the loss too."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Below 1 only without ``loss.rollout_is_clip``."""
+    max_tokens: PositiveInt = 8192
+    """Longest completion, in training and in validation."""
+    max_prompt_tokens: PositiveInt = 2048
+    """Problems whose prompt is longer are left out."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.4
+    """Share of the GPU that vLLM may take beside the trainer."""
+    kv_cache_gib: PositiveInt = 1
+    """KV cache of vLLM's CPU build."""
+    max_num_seqs: PositiveInt = 256
+    """Sequences that vLLM decodes at a time."""
+    enforce_eager: bool = False
+    """No CUDA graphs; always so on CPU."""
+
+
+class EvalConfig(Section):
+    """Validation: its own decoding, all tests."""
+
+    every: NaturalInt = 5
+    """Steps between validations; 0 validates only before and after."""
+    n: PositiveInt = 4
+    """Samples per problem: the k of mean@k."""
+    temperature: Annotated[float, Field(ge=0.0)] = 0.6
+    """0 is greedy."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    """Nucleus of validation."""
+    problems: Literal["train", "held_out"] = "train"
+    """``train``: the training problems with all their tests (transductive, as published)."""
+    from_: str | None = Field(default=None, alias="from")
+    """An ``eval.parquet`` whose step 0 is taken as this run's baseline instead of measuring it again."""
+    teacher: bool = False
+    """Also validate the self-teacher (its context built from fresh training-decoding rollouts)."""
+
+
+class ControlConfig(Section):
+    """The control without privileged context."""
+
+    mask: Literal["zero", "one"] = "zero"
+    """``zero``: rows without context leave the loss (SDPO). ``one``: they stay, so that None trains too."""
+
+
+class GapConfig(Section):
+    """The gap at step 0, with the training decoding."""
+
+    n: PositiveInt = 8
+    """Samples per problem and arm."""
+    from_: str | None = Field(default=None, alias="from")
+    """A ``gap.parquet`` measured before, taken instead of measuring."""
+    contexts: tuple[str, ...] = ()
+    """Contexts that ``opsd-rs gap`` measures; empty: only the run's own."""
+    baseline: Literal["split", "paper"] = "split"
+    """``split`` scores the student on fresh samples, ``paper`` on those that built the contexts."""
+
+
+class LossConfig(Section):
+    """The divergence between student and self-teacher, token by token."""
+
+    kind: Literal["reverse_kl", "forward_kl", "jsd", "sampled_token"] = "reverse_kl"
+    """Reverse KL is KL(student || teacher); ``sampled_token`` uses the sampled token alone."""
+    jsd_alpha: Fraction = 0.5
+    """Weight of the teacher in the mixture; used by ``jsd`` only."""
+    topk: PositiveInt | None = 20
+    """Size of the student's support; unset: the whole vocabulary."""
+    tail: bool = True
+    """One more bucket for the rest of the vocabulary; else both sides are renormalised on the support."""
+    aggregate: Literal["token_mean", "sdpo"] = "token_mean"
+    """``token_mean``: over all trained tokens of the mini-batch, whatever the micro-batches. ``sdpo``: mean
+    over rows of token means, masked rows counted in the denominator."""
+    is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
+    """Upper bound of the ratio now/start-of-step; unset: no ratio."""
+    rollout_is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
+    """Upper bound of the ratio trainer/sampler; unset: no ratio."""
+
+
+class TeacherConfig(Section):
+    """The self-teacher."""
+
+    kind: Literal["ema", "fixed", "live"] = "ema"
+    """Weights of the self-teacher: a slow average of the student, the initial ones, or the student's own."""
+    rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
+    """Share of the student taken over, once per outer step."""
+    max_context_tokens: PositiveInt = 10240
+    """Budget of the whole teacher prompt; solution and feedback are cut in the middle, the rest never."""
+
+
+class OptimConfig(Section):
+    """AdamW, constant learning rate."""
+
+    lr: Annotated[float, Field(gt=0.0)] = 1e-6
+    """Constant, no warm-up."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the two moments."""
+    eps: Annotated[float, Field(gt=0.0)] = 1e-8
+    """Added to the root of the second moment."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    """Decoupled, as in AdamW."""
+    clip: Annotated[float, Field(gt=0.0)] = 1.0
+    """Bound of the global gradient norm."""
+
+
+class TrainConfig(Section):
+    """Steps and batches."""
+
+    num_steps: NaturalInt = 50
+    """Outer steps: sample, grade, assemble, update, follow, sync."""
+    prompts_per_step: PositiveInt = 32
+    """Problems per outer step."""
+    mini_batch_prompts: PositiveInt = 1
+    """Prompts per optimizer step; with 32 prompts a step, 1 means 32 updates per outer step."""
+    micro_batch_rows: PositiveInt = 1
+    """Rows per forward and backward; the loss does not depend on it under ``token_mean``."""
+    checkpoint_every: NaturalInt = 5
+    """Outer steps between checkpoints; 0: at the end alone."""
+    keep_checkpoints: PositiveInt = 2
+    """Older ones are removed."""
+
+
+class DeepSpeedConfig(Section):
+    """The optimizer's partitioning."""
+
+    stage: int = 1
+    """ZeRO stage: 1 optimizer state, 2 gradients, 3 weights too. 0 is refused."""
+
+
+class GraderConfig(Section):
+    """The sandbox in training."""
+
+    workers: NaturalInt = 0
+    """0: one per usable core."""
+    require: Literal["S3", "S2", "S1"] = "S2"
+    """Lowest level of isolation accepted."""
+    stop: Literal["never", "first-timeout", "first-failure"] = "first-timeout"
+    """Which tests of a program are left out: none, those after its first test over time, those after its first failure.
+
+    Whether it passed is the same; a failure after the last test run is missing from the feedback."""
+
+
+class Config(Section):
+    """The whole tree."""
+
+    seed: NaturalInt = 0
+    """Governs sampling, order, splits and initial noise; two runs that differ in it alone are two seeds."""
+    run: RunConfig = RunConfig()
+    model: ModelConfig = ModelConfig()
+    problems: ProblemsConfig = ProblemsConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    eval: EvalConfig = EvalConfig()
+    context: ContextConfig = ContextConfig()
+    """A name (``feedback``), or the table itself."""
+    control: ControlConfig = ControlConfig()
+    gap: GapConfig = GapConfig()
+    loss: LossConfig = LossConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    deepspeed: DeepSpeedConfig = DeepSpeedConfig()
+    grader: GraderConfig = GraderConfig()
+
+
+class Key(NamedTuple):
+    """What the tree says about one dotted key.
+
+    >>> keys()["loss.topk"].may_be_unset, keys()["gap.contexts"].is_list
+    (True, True)
+    """
+
+    annotation: Any
+    default: Any
+    may_be_unset: bool
+    is_text: bool
+    """Free text: a value such as ``2025`` on the command line is meant as these letters."""
+    is_list: bool
+
+
+@cache
+def keys() -> Mapping[str, Key]:
+    """Every dotted key of the tree, in order, with its type and default; ``gap.from``, not ``gap.from_``."""
+    return MappingProxyType(dict(_keys(Config, "")))
+
+
+def _keys(section: type[Section], above: str) -> Iterator[tuple[str, Key]]:
+    for name, info in section.model_fields.items():
+        dotted = above + (info.alias or name)
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            yield from _keys(info.annotation, f"{dotted}.")
+            continue
+        members = get_args(info.annotation)
+        unset = type(None) in members
+        kinds = [kind for kind in members if kind is not type(None)] if unset else [info.annotation]
+        yield (
+            dotted,
+            Key(
+                # pydantic keeps a field's bounds apart from its type
+                annotation=Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation,
+                default=info.default,
+                may_be_unset=unset,
+                is_text=kinds == [str],
+                is_list=any(get_origin(kind) is tuple for kind in kinds),
+            ),
+        )

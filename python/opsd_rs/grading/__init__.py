@@ -1,0 +1,24 @@
+"""Grading: programs run in the sandbox, verdicts and feedback out: a batch, a stream, a file, a cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opsd_rs._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    # isort: off
+    from opsd_rs.grading.files.report import report_counts, report_rows
+    from opsd_rs.grading.files.run import grade_files
+    from opsd_rs.grading.grader import Grader
+    from opsd_rs.grading.official import Profile, Sample, defect, odd_tests
+
+__all__ = [
+    "Grader", "Profile", "Sample", "defect", "grade_files", "odd_tests", "report_counts", "report_rows",
+]  # fmt: skip
+__getattr__, __dir__ = lazy_exports(__name__, {
+    "files.report": ["report_counts", "report_rows"],
+    "files.run": ["grade_files"],
+    "grader": ["Grader"],
+    "official": ["Profile", "Sample", "defect", "odd_tests"],
+})  # fmt: skip

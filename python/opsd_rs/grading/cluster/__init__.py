@@ -1,0 +1,1 @@
+"""One grader on every node of a Ray cluster, used as a single grader."""

@@ -1,0 +1,1 @@
+"""Grading from file to file: solutions in, results, report, journal and cache out."""

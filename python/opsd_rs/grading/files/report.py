@@ -1,0 +1,145 @@
+"""What a graded file comes to: pass@k, mean@k with its interval, counts; whole and by difficulty, platform, month.
+
+In: each solution's problem and verdict. Out: plain values for JSON, and rows for people. Nulls (infrastructure
+faults) leave every figure and are counted beside it. Problems are the clusters of the interval: the samples of one
+problem are alike (Miller, arXiv 2411.00640).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from opsd_rs.base import mean_accuracy, pass_at_k, t_interval, tally_passed
+from opsd_rs.grading.flags import flag_shares
+from opsd_rs.records import Problem
+
+K_LIST = (1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 50, 64, 75, 100, 125, 128, 150, 200, 256, 500, 512, 1000)
+"""The k of pass@k, as far as every problem has so many graded samples: the official runner's and powers of two."""
+
+GROUPS: Mapping[str, Callable[[Problem], str | None]] = {
+    "difficulty": lambda problem: problem.difficulty,
+    "platform": lambda problem: problem.platform,
+    "month": lambda problem: problem.date[:7] if problem.date else None,
+}
+
+
+class Tally:
+    """Collects verdicts as they come."""
+
+    def __init__(self) -> None:
+        self.passed: dict[str, list[bool | None]] = {}
+        self.verdicts: Counter[str] = Counter()
+        self.flags: Counter[str] = Counter()
+        self.also: dict[str, Any] | None = None
+
+    def add(self, result: Mapping[str, Any]) -> None:
+        """Count one solution's result line."""
+        self.passed.setdefault(result["problem_id"], []).append(result["passed"])
+        self.verdicts[result["verdict"]] += 1
+        self.flags.update(result["flags"])
+        second = result["metadata"].get("also")
+        if second is not None:
+            self._compare(result, second)
+
+    def _compare(self, result: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+        """Count a second profile's verdict; where one of the two has none, they neither agree nor disagree."""
+        if self.also is None:
+            self.also = {"profile": second["profile"], "num_agree": 0, "num_unknown": 0, "disagreements": []}
+        if result["passed"] is None or second["passed"] is None:
+            self.also["num_unknown"] += 1
+        elif result["passed"] is second["passed"]:
+            self.also["num_agree"] += 1
+        else:
+            names = {"problem_id": result["problem_id"], "sample": result["sample"]}
+            verdicts = {result["profile"]: result["verdict"], second["profile"]: second["verdict"]}
+            self.also["disagreements"].append({**names, **verdicts})
+
+
+def summarise(tally: Tally, problems: Mapping[str, Problem]) -> dict[str, Any]:
+    """All figures as plain values.
+
+    :param problems: of every id in the tally; their tests are not looked at
+    :returns: of the whole and, under ``by``, of each group: ``num_problems, num_solutions, num_null``;
+        ``mean_at_k`` (fraction; None if nothing was graded), ``ci95`` (None below two problems), ``pass_at_k``;
+        ``verdicts``; ``flags``: see :func:`flag_shares`; ``also``: where the second profile's ``passed`` differs, None
+        without one
+    """
+    summary = figures(tally.passed.values())
+    summary["verdicts"] = dict(tally.verdicts.most_common())
+    summary["flags"] = flag_shares(tally.flags, summary["num_solutions"])
+    by: dict[str, dict[str, Any]] = {}
+    for name, value_of in GROUPS.items():
+        groups: dict[str, list[Sequence[bool | None]]] = {}
+        for problem_id, passed in tally.passed.items():
+            groups.setdefault(value_of(problems[problem_id]) or "none", []).append(passed)
+        if set(groups) - {"none"}:
+            by[name] = {value: figures(groups[value]) for value in sorted(groups)}
+    summary["by"] = by
+    if tally.also is not None:
+        tally.also["disagreements"].sort(key=lambda row: (row["problem_id"], row["sample"]))
+    summary["also"] = tally.also
+    return summary
+
+
+def figures(passed: Iterable[Sequence[bool | None]]) -> dict[str, Any]:
+    """Of one group of problems, a row of outcomes each."""
+    outcomes = list(passed)
+    correct_N, samples_N = tally_passed(outcomes)
+    mean = mean_accuracy(correct_N, samples_N)
+    spread = None
+    if mean.value is not None and mean.se_super is not None:
+        low, high = t_interval(mean.value, mean.se_super, mean.num_problems - 1)
+        spread = [max(0.0, low), min(1.0, high)]
+    graded = samples_N > 0
+    fewest = int(samples_N[graded].min()) if graded.any() else 0
+    return {
+        "num_problems": len(outcomes),
+        "num_solutions": sum(map(len, outcomes)),
+        "num_null": sum(outcome is None for row in outcomes for outcome in row),
+        "mean_at_k": mean.value,
+        "ci95": spread,
+        "pass_at_k": {
+            str(k): float(pass_at_k(correct_N[graded], samples_N[graded], k).mean())
+            for k in K_LIST
+            if k <= fewest
+        },
+    }
+
+
+def report_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The figures as rows for people: the whole, then each group."""
+    found = [_row("all", summary)]
+    for name, groups in summary["by"].items():
+        found += [_row(f"{name} {value}", part) for value, part in groups.items()]
+    return found
+
+
+def report_counts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The verdicts and where they came from, as rows for people."""
+    where = ("num_run", "num_resumed", "num_cached", "num_repeated")
+    verdicts = [{"": name, "count": count} for name, count in summary["verdicts"].items()]
+    found = verdicts + [{"": name, "count": summary[name]} for name in where if summary.get(name)]
+    for name, part in summary["flags"].items():
+        if part["count"] or name == "near_limit":
+            found.append({"": f"{name} ({part['share']:.1%})", "count": part["count"]})
+    also = summary["also"]
+    if also is not None:
+        disagree = {"num_disagree": len(also["disagreements"])}
+        parts = {"num_agree": also["num_agree"], **disagree, "num_unknown": also["num_unknown"]}
+        found += [{"": f"{also['profile']} {name}", "count": count} for name, count in parts.items()]
+    return found
+
+
+def _row(name: str, part: Mapping[str, Any]) -> dict[str, Any]:
+    spread = part["ci95"]
+    return {
+        "": name,
+        "problems": part["num_problems"],
+        "solutions": part["num_solutions"],
+        "null": part["num_null"],
+        "mean@k": part["mean_at_k"],
+        "95 % CI": None if spread is None else f"{spread[0]:.3f} to {spread[1]:.3f}",
+        **{f"pass@{k}": value for k, value in part["pass_at_k"].items()},
+    }

@@ -1,0 +1,140 @@
+"""The predictive law: improvement after training against the gap before it, a line per family.
+
+In: tables of finished runs (``runs.parquet``; also csv, jsonl) with family, config_id, gap, improvement as
+fractions. Out: the fitted lines as one JSON-able dictionary, forecasts with their intervals, figures.
+
+Ordinary least squares on configuration means: a configuration's seeds are averaged first, because seeds as
+points, or weights from two or three seeds, give intervals that are too narrow. Families are never pooled: the
+published slopes (1.49 and 0.66) differ. Estimators: ``opsd_rs.base.estimators``. Nothing here reads a run folder or
+needs torch; a figure the data do not determine is null, with a note.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from opsd_rs.base import t_interval, write_whole
+from opsd_rs.errors import BadInput
+from opsd_rs.law.regression import Line, fit_line, welch_p
+from opsd_rs.law.rows import LawRow, configuration_means, read_rows, shared_domain, unique_rows
+
+LAW_VERSION = 1
+MIN_CONFIGS = 3
+"""Two points make a line without an error."""
+FEW_CONFIGS = 6
+"""The paper's own number; below it the interval is wider than the claim."""
+
+
+def fit_tables(paths: Iterable[Path]) -> dict[str, Any]:
+    """Fit every family found in the tables: ``{"families": {name: entry}}``, JSON-able, never nan.
+
+    Entry: slope, slope_se, slope_ci95, slope_p, intercept, intercept_se, r2, residual_sd, n (configurations), df,
+    num_runs, loo_r2, loo_q2, loo_rmse, gap_{mean,sxx,min,max}, domain, synthetic, notes, configs (the points),
+    inputs (files and their sha256). BadInput below three configurations.
+    """
+    paths = [Path(path) for path in paths]
+    rows = unique_rows([(path, row) for path in paths for row in read_rows(path)])
+    families: dict[str, list[tuple[Path, LawRow]]] = {}
+    for path, row in rows:
+        families.setdefault(row.family, []).append((path, row))
+    entries = {name: _fit_family(name, members) for name, members in families.items()}
+    _compare(entries)
+    return {"families": entries}
+
+
+def _fit_family(name: str, members: Sequence[tuple[Path, LawRow]]) -> dict[str, Any]:
+    sources = list(dict.fromkeys(path for path, _ in members))
+    rows = [row for _, row in members]
+    where = ", ".join(map(str, sources))
+    points = configuration_means(rows)
+    if len(points) < MIN_CONFIGS:
+        raise BadInput(
+            f"{where}: column config_id: family {name} has {len(points)} configuration(s), a line needs "
+            f"{MIN_CONFIGS}; add runs of other contexts (seeds of one configuration count once)"
+        )
+    if len({row.synthetic for row in rows}) > 1:
+        raise BadInput(f"{where}: column synthetic: family {name} mixes synthetic and measured rows")
+    domain, notes = shared_domain(rows)
+    entry: dict[str, Any] = dict.fromkeys(
+        ("slope", "slope_se", "slope_ci95", "slope_p", "intercept", "intercept_se", "r2", "residual_sd")
+    )
+    entry |= {"n": len(points), "df": len(points) - 2, "num_runs": len(rows)}
+    entry |= dict.fromkeys(("loo_r2", "loo_q2", "loo_rmse"))
+    gaps, improvements = [p["gap"] for p in points], [p["improvement"] for p in points]
+    if max(gaps) == min(gaps):
+        notes.append("all gaps are equal: no slope, no forecast")
+    else:
+        line = fit_line(gaps, improvements)
+        entry |= _line_entry(line)
+        for place, point in enumerate(points):
+            point["leverage"], point["residual"] = line.leverages[place], line.residuals[place]
+            if line.loo_residuals is not None:
+                point["loo_forecast"] = point["improvement"] - line.loo_residuals[place]
+        if line.loo_residuals is None:
+            alone = points[max(range(len(points)), key=line.leverages.__getitem__)]["config_id"]
+            notes.append(f"leave-one-out is undefined: {alone} alone determines the slope")
+        if line.r2 is None:
+            notes.append("all improvements are equal: R2 is undefined")
+    if len(points) < FEW_CONFIGS:
+        notes.insert(0, f"only {len(points)} configurations: read the interval, not R2 (below {FEW_CONFIGS})")
+    synthetic = rows[0].synthetic
+    if synthetic:
+        notes.insert(0, "SYNTHETIC rows: invented numbers, no measurement")
+    digests = [{"path": str(p), "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in sources]
+    return entry | {
+        "domain": domain,
+        "synthetic": synthetic,
+        "notes": notes,
+        "configs": points,
+        "inputs": digests,
+    }
+
+
+def _line_entry(line: Line) -> dict[str, Any]:
+    return {
+        "slope": line.slope,
+        "slope_se": line.slope_se,
+        "slope_ci95": list(t_interval(line.slope, line.slope_se, line.df)),
+        "slope_p": line.slope_p,
+        "intercept": line.intercept,
+        "intercept_se": line.intercept_se,
+        "r2": line.r2,
+        "residual_sd": line.residual_sd,
+        "loo_r2": line.loo_r2,
+        "loo_q2": line.loo_q2,
+        "loo_rmse": line.loo_rmse,
+        "gap_mean": line.x_mean,
+        "gap_sxx": line.sxx,
+        "gap_min": line.x_min,
+        "gap_max": line.x_max,
+    }
+
+
+def _compare(entries: Mapping[str, dict[str, Any]]) -> None:
+    """Note families whose slopes differ (Welch): they must not share a line."""
+    fitted = [(name, entry) for name, entry in entries.items() if entry["slope"] is not None]
+    for place, (name, entry) in enumerate(fitted):
+        for other_name, other in fitted[place + 1 :]:
+            one = entry["slope"], entry["slope_se"], entry["df"]
+            p = welch_p(*one, other["slope"], other["slope_se"], other["df"])
+            if p < 0.05 and entry["synthetic"] == other["synthetic"]:
+                for here, there, slope in ((entry, other_name, other), (other, name, entry)):
+                    here["notes"].append(
+                        f"slope differs from {there}'s ({slope['slope']:.2f}, Welch p {p:.2g}): do not pool"
+                    )
+
+
+def save(fit: Mapping[str, Any], path: Path) -> None:
+    """Write ``law.json``: enough to forecast without the data."""
+    text = json.dumps({"law_version": LAW_VERSION, **fit}, indent=1, allow_nan=False)
+    write_whole(path, text.encode() + b"\n")
+
+
+def synthetic_table() -> Path:
+    """The shipped table of invented points in the shape of the paper's Figure 1a, marked synthetic."""
+    return Path(str(files("opsd_rs") / "data" / "law_synthetic.csv"))

@@ -1,0 +1,130 @@
+"""``runs.parquet``: one row per finished run, the only thing that training hands to the law.
+
+In: a mapping of column to value. Out: the file, rewritten whole under a lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from opsd_rs.base import write_whole
+from opsd_rs.errors import BadInput, OpsdError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import polars
+
+RUNS_SCHEMA: dict[str, type] = {
+    "run_id": str,
+    "config_id": str,
+    "family": str,
+    "size_b": float,
+    "base_model": str,
+    "context": str,
+    "context_sha256": str,
+    "preamble": str,
+    "recipe_id": str,
+    "horizon_steps": int,
+    "opt_updates": int,
+    "lr": float,
+    "ema": float,
+    "group_size": int,
+    "seed": int,
+    "dataset_id": str,
+    "split": str,
+    "n_problems": int,
+    "k_gap": int,
+    "k_val": int,
+    "decoding_gap": str,
+    "decoding_val": str,
+    "acc_student_gap": float,
+    "acc_teacher": float,
+    "gap": float,
+    "gap_se_cond": float,
+    "gap_se_super": float,
+    "coverage": float,
+    "acc_val0": float,
+    "acc_val1": float,
+    "improvement": float,
+    "improvement_se_cond": float,
+    "improvement_se_super": float,
+    "baseline_id": str,
+    "gap_baseline_shared": bool,
+    "ckpt_rule": str,
+    "kl_final": float,
+    "gpu_hours": float,
+    "code_version": str,
+}
+"""Columns of ``runs.parquet``, one row per configuration and seed; accuracies and gaps are fractions. ``split``
+is transductive (validation shares the problems of training), held_out or ood."""
+RUNS_VERSION = "1"
+
+
+def append_run_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add one finished run to ``runs.parquet``; a row of the same ``run_id`` (a run resumed) is replaced.
+
+    Columns of ``RUNS_SCHEMA``; those not given are null, nan becomes null. The file is rewritten whole under a
+    lock, so that runs may share it and a crash leaves the old file. Columns of others are kept.
+    """
+    import polars
+
+    record = _checked(row)
+    with _locked(path):
+        new = polars.DataFrame([record], schema=_schema())
+        if path.exists():
+            old = _read_runs(path)
+            kept = old.filter(polars.col("run_id").ne_missing(polars.lit(record["run_id"])))
+            # New rows last; columns in the schema's order, then those of others.
+            new = polars.concat([new.clear(), kept, new], how="diagonal_relaxed")
+        buffer = io.BytesIO()
+        new.write_parquet(buffer, metadata={"opsd_rs.runs": RUNS_VERSION})
+        write_whole(path, buffer.getvalue())
+
+
+def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(row) - set(RUNS_SCHEMA))
+    if unknown:
+        raise OpsdError(f"runs.parquet has no column {', '.join(unknown)}")
+    record: dict[str, Any] = {}
+    for name, kind in RUNS_SCHEMA.items():
+        value = row.get(name)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            record[name] = None
+        elif isinstance(value, kind) or (kind is float and isinstance(value, int)):
+            record[name] = kind(value)
+        else:
+            raise OpsdError(f"runs.parquet, column {name}: {value!r} is not {kind.__name__}")
+    for name in ("run_id", "config_id", "family"):
+        if not record[name]:
+            raise OpsdError(f"runs.parquet: a run's row needs {name}")
+    return record
+
+
+def _read_runs(path: Path) -> polars.DataFrame:
+    import polars
+
+    try:
+        return polars.read_parquet(io.BytesIO(path.read_bytes()))
+    except polars.exceptions.PolarsError as error:
+        raise BadInput(f"{path}: not a parquet table: {str(error).splitlines()[0]}") from error
+
+
+def _schema() -> dict[str, Any]:
+    import polars
+
+    kinds = {str: polars.String, int: polars.Int64, float: polars.Float64, bool: polars.Boolean}
+    return {name: kinds[kind] for name, kind in RUNS_SCHEMA.items()}
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

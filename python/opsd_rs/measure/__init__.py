@@ -1,0 +1,22 @@
+"""Accuracy of student and self-teacher: validation with its errors, and the gap before training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opsd_rs._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    # isort: off
+    from opsd_rs.measure.arms import GapRow, gap_table, measure_gaps
+    from opsd_rs.measure.validation import EvalRow, eval_accuracy, eval_rows, eval_table
+    from opsd_rs.measure.validation import paired_improvement
+
+__all__ = [
+    "EvalRow", "GapRow", "eval_accuracy", "eval_rows", "eval_table", "gap_table", "measure_gaps",
+    "paired_improvement",
+]  # fmt: skip
+__getattr__, __dir__ = lazy_exports(__name__, {
+    "arms": ["GapRow", "gap_table", "measure_gaps"],
+    "validation": ["EvalRow", "eval_accuracy", "eval_rows", "eval_table", "paired_improvement"],
+})  # fmt: skip

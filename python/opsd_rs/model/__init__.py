@@ -1,0 +1,16 @@
+"""Model folders by name or path, and the small real model that is built once into the user's cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opsd_rs._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    # isort: off
+    from opsd_rs.model.cache import fetch, resolve
+
+__all__ = ["fetch", "resolve"]
+__getattr__, __dir__ = lazy_exports(__name__, {
+    "cache": ["fetch", "resolve"],
+})  # fmt: skip

@@ -1,0 +1,59 @@
+"""Prompts to rollouts: an engine, a seed per request, and text beside the ids.
+
+A request's seed depends on (run seed, purpose, step, problem, sample) only, and requests go to the engine in a fixed
+order: the same step samples the same answers, after a resume too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from opsd_rs.base import Ranks
+from opsd_rs.records import Rollout, SampleRequest
+from opsd_rs.rollout.engine import Engine, Request, Sampling, request_seed
+
+
+class Sampler:
+    """Draws rollouts from ``engine``; ``decode`` turns completion ids into text, special tokens left out."""
+
+    def __init__(
+        self, engine: Engine, decode: Callable[[Sequence[int]], str], *, run_seed: int, ranks: Ranks
+    ) -> None:
+        self.engine = engine
+        self._decode = decode
+        self._run_seed = run_seed
+        self._ranks = ranks
+
+    def sample(
+        self,
+        requests: Sequence[SampleRequest],
+        sampling: Sampling,
+        *,
+        purpose: str,
+        step: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Rollout]:
+        """One rollout per request, in order; each rank draws its share and all ranks get all.
+
+        ``purpose`` keeps draws apart that must be independent (``train``, ``gap-A``, ``eval``...).
+        """
+        mine = self._ranks.share(requests)
+        seeded = [
+            Request(r.prompt_ids, request_seed(self._run_seed, purpose, step, r.problem_id, r.sample))
+            for r in mine
+        ]
+        completions = self.engine.generate(seeded, sampling, progress) if seeded else []
+        rollouts = [
+            Rollout(
+                problem_id=request.problem_id,
+                sample=request.sample,
+                prompt_ids=request.prompt_ids,
+                completion_ids=completion.completion_ids,
+                logprobs=completion.logprobs,
+                text=self._decode(completion.completion_ids),
+                truncated=completion.truncated,
+                policy_version=self.engine.version,
+            )
+            for request, completion in zip(mine, completions, strict=True)
+        ]
+        return self._ranks.gather(rollouts)

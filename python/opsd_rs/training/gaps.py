@@ -1,0 +1,61 @@
+"""The gap of one or several contexts, before training or on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from opsd_rs.base import add_rows, read_table, write_table
+from opsd_rs.config import Config, ContextConfig
+from opsd_rs.measure import GapRow, gap_table, measure_gaps
+from opsd_rs.training import lines, tables
+from opsd_rs.training.session import Session, open_session
+
+
+def measure_gap(session: Session, contexts: Sequence[ContextConfig]) -> list[dict[str, Any]]:
+    """Each context's gap, from ``gap.from`` or measured; every row is on disk before the next is begun."""
+    path = session.run_dir / "gap.parquet"
+    config = session.config
+    if config.gap.from_ is not None and not path.exists() and session.ranks.first:
+        write_table(path, tables.gap_rows_from(Path(config.gap.from_), [c.name for c in contexts]))
+    session.ranks.barrier()
+    rows = read_table(path)
+    missing = [c for c in contexts if c.name not in {row["context"] for row in rows}]
+    if missing:
+        train_problems = {problem.problem_id: problem for problem in session.train_problems}
+
+        def report(row: GapRow) -> None:
+            if session.ranks.first:
+                add_rows(path, gap_table([row]))
+            session.progress.say(lines.gap_line(row))
+
+        measure_gaps(
+            {context.name: session.assembler_of(context) for context in missing},
+            train_problems,
+            session.full_problems,
+            n=config.gap.n,
+            baseline=config.gap.baseline,
+            draw=lambda requests, purpose: session.sample(
+                requests, session.train_sampling(), purpose=purpose, step=0, phase="gap rollout"
+            ),
+            grade=lambda rollouts, problems: session.grade(rollouts, problems, step=0, phase="gap grade"),
+            write=lambda assembler, rollouts, grades, problems: session.notes(
+                assembler, rollouts, grades, problems, step=0, remember=False
+            ),
+            report=report,
+        )
+    return read_table(path)
+
+
+def measure_from_config(config: Config) -> list[dict[str, Any]]:
+    """``opsd-rs gap``: the contexts of ``gap.contexts`` (or the run's own), rows of ``gap.parquet``."""
+    from opsd_rs.config import load_context
+
+    contexts = [load_context(name) for name in config.gap.contexts] or [config.context]
+    run_dir = Path(config.run.dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with open_session(config, run_dir) as session:
+        rows = measure_gap(session, contexts)
+        wanted = {context.name for context in contexts}
+        return [row for row in rows if row["context"] in wanted]

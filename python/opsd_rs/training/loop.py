@@ -1,0 +1,77 @@
+"""On-policy self-distillation, as the paper's algorithm box (arXiv 2605.30070): measure the gap, then train.
+
+``train`` is the clock: it samples, grades, assembles, distils, follows and syncs, validates and saves. The
+mathematics of a step is in ``update``, what the teacher sees in ``context``, what a run needs in ``session``.
+
+Everything a step draws depends on (seed, step) alone, so a run that was killed goes on from its last checkpoint as
+if nothing had happened: the same ``metrics.jsonl`` but for ``seconds``, the same weights to the bit on CPU.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from opsd_rs.base import every
+from opsd_rs.config import Config
+from opsd_rs.errors import Stopped
+from opsd_rs.policy import Student, make_teacher
+from opsd_rs.training.folder import prepare_run_folder, restore_newest, save_checkpoint, with_resume_hint
+from opsd_rs.training.gaps import measure_gap
+from opsd_rs.training.record import finish, record_step
+from opsd_rs.training.session import open_session
+from opsd_rs.training.stopping import deferred_signals, stop_if, stopped
+from opsd_rs.training.sync import sync
+from opsd_rs.training.update import Row, distill
+from opsd_rs.training.validate import validate_if_due
+
+
+def train(config: Config, *, resume: Path | None = None) -> Path:
+    """Train ``config`` (or go on in the folder ``resume``); returns the run folder.
+
+    Raises BadInput before any work on bad input, Stopped when the run ended early and can be resumed, DiskFull where
+    there was no room; it can be resumed then, too.
+    """
+    run_dir = prepare_run_folder(config, resume)
+    with (
+        open_session(config, run_dir) as session,
+        deferred_signals() as asked_to_stop,
+        with_resume_hint(run_dir),
+    ):
+        student = Student(config, session.model_dir, session.device)
+        teacher = make_teacher(config, session.model_dir, student)
+        state = restore_newest(session, student, teacher)
+        step = state.step
+        try:
+            sync(session, student, step)
+            if step == 0:
+                measure_gap(session, [config.context])
+            for step in range(state.step, config.train.num_steps):
+                validate_if_due(session, student, teacher, step)
+                # ---- the algorithm box ----------------------------------------------------------------------
+                problems = session.draw(step)
+                requests = session.sample_requests(problems, config.rollout.n)
+                rollouts = session.sample(requests, session.train_sampling(), purpose="train", step=step)
+                seen = {problem.problem_id: problem for problem in problems}
+                grades = session.grade(rollouts, seen, step=step)
+                contexts = session.contexts(session.assembler, rollouts, grades, seen, step)
+                stop_if(asked_to_stop, session)
+                session.updating = True
+                with session.progress.phase("update", step) as tick:
+                    paired = zip(rollouts, contexts, strict=True)
+                    rows = [Row(r, c) for r, c in paired if c.status != "dropped"]
+                    numbers = distill(student, teacher, rows, config, session.ranks, tick)
+                with session.progress.phase("follow", step):
+                    teacher.follow(student.fp32_parts())
+                # -----------------------------------------------------------------------------------------------
+                record_step(session, student, step, rollouts, grades, contexts, numbers)
+                session.updating = False
+                if every(config.train.checkpoint_every, step + 1) or step + 1 == config.train.num_steps:
+                    save_checkpoint(session, student, teacher, step + 1)
+                step += 1  # from here on a stop finds the boundary behind this step
+                sync(session, student, step)
+                stop_if(asked_to_stop, session)
+            validate_if_due(session, student, teacher, config.train.num_steps)
+        except Stopped as stop:
+            raise stopped(stop, session, student, teacher, step) from stop
+        finish(session, student)
+    return run_dir

@@ -1,0 +1,52 @@
+"""What a step and a run leave on disk: a line of metrics, the rollouts, the row for the law, the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opsd_rs.base import append_line, write_table
+from opsd_rs.law import append_run_row
+from opsd_rs.policy import Student
+from opsd_rs.records import Grade, Rollout, TeacherContext
+from opsd_rs.training import lines, tables
+from opsd_rs.training.session import Session
+
+
+def record_step(
+    session: Session,
+    student: Student,
+    step: int,
+    rollouts: Sequence[Rollout],
+    grades: Sequence[Grade],
+    contexts: Sequence[TeacherContext],
+    numbers: dict[str, float | int | None],
+) -> None:
+    """One line of ``metrics.jsonl`` and the step's rollouts."""
+    counted = [grade.passed for grade in grades if grade.passed is not None]
+    line = {
+        "step": step,
+        "optimizer_steps": student.num_optimizer_steps,
+        **numbers,
+        "student_accuracy": sum(counted) / len(counted) if counted else None,
+        "infra_errors": len(grades) - len(counted),
+        "near_limit": sum("near_limit" in grade.flags for grade in grades) / len(grades),
+        "coverage": sum(context.has_context for context in contexts) / len(contexts),
+        "truncated": sum(rollout.truncated for rollout in rollouts) / len(rollouts),
+        "completion_tokens": sum(len(rollout.completion_ids) for rollout in rollouts),
+        "seconds": session.clock.take(),
+    }
+    if session.ranks.first:
+        path = session.run_dir / "rollouts" / f"step-{step:06d}.parquet"
+        write_table(path, tables.rollout_rows(step, rollouts, grades, contexts))
+        append_line(session.run_dir / "metrics.jsonl", line)
+    session.progress.say(lines.step_line(line, session.config.train.num_steps))
+
+
+def finish(session: Session, student: Student) -> None:
+    """The run's row for the law, its figure's data, and the trained weights as a Hugging Face folder."""
+    if session.ranks.first:
+        row = tables.run_row(session.config, session.run_dir, session.model_dir)
+        append_run_row(session.run_dir / "runs.parquet", row)
+        session.progress.say(lines.improvement_line(row))
+    with session.progress.phase("export", session.config.train.num_steps):
+        student.export(session.run_dir / "model", session.model_dir, write=session.ranks.first)

@@ -1,0 +1,44 @@
+"""New weights to the sampler, and the proof that it samples from them.
+
+The engine proves that every bit arrived; here its answer on a probe prompt is compared with the trainer's own
+forward, which no amount of bookkeeping on the engine's side can imitate.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from opsd_rs.policy import Batch, Student
+from opsd_rs.rollout import TOLERANCE, verify_against
+
+if TYPE_CHECKING:
+    from opsd_rs.policy import Teacher
+    from opsd_rs.training.session import Session
+
+
+def sync(session: Session, source: Student | Teacher, step: int) -> float:
+    """Load ``source``'s weights into this rank's engine; returns the largest log-prob difference on the probe.
+
+    Raises Stopped where the engine does not answer as the trainer does. All ranks call it.
+    """
+    engine = session.sampler.engine
+    with session.progress.phase("sync", step):
+        engine.load(source.weights(), engine.version + 1)
+        logprobs_V = _next_logprobs(source, engine.probe_ids, session.device)
+        return verify_against(
+            engine.check(engine.probe_ids), logprobs_V, TOLERANCE[session.config.model.dtype], step=step
+        )
+
+
+@torch.no_grad()
+def _next_logprobs(source: Student | Teacher, prompt_ids: tuple[int, ...], device: torch.device) -> Tensor:
+    """The trainer's log-probabilities of the token after ``prompt_ids``, at temperature 1 (V,)."""
+    batch = Batch.of([prompt_ids], [(0,)], device)
+    if isinstance(source, Student):
+        logits_TV = source.logits_no_grad(batch)
+    else:
+        logits_TV = source.logits(batch.input_ids_BL, batch.attention_mask_BL, batch.index_T)
+    return torch.log_softmax(logits_TV[0].float(), dim=-1)

@@ -1,0 +1,156 @@
+"""The student and its teacher on real DeepSpeed engines: accumulation, following, saving, at every stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import tiny_models
+import torch
+from engines import CPU, pair
+from opsd_rs.config import Config, TeacherConfig
+from opsd_rs.config.tree import DeepSpeedConfig, ModelConfig, OptimConfig
+from opsd_rs.policy import Batch, CompletionLogits, Student, Teacher, load_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("left_ranks")
+
+CASES = [(1, "float32"), (1, "bfloat16"), (2, "float32"), (2, "bfloat16"), (3, "float32"), (3, "bfloat16")]
+ROWS = [((1, 2, 3), (4, 5, 6)), ((1, 2), (7, 8, 9, 10)), ((3,), (11,)), ((5, 6, 7, 8), (12, 13))]
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_models.tiny(tmp_path_factory.mktemp("models") / "tiny", "qwen3"))
+
+
+def config_of(stage: int, dtype: str, kind: str = "ema") -> Config:
+    return Config(
+        deepspeed=DeepSpeedConfig(stage=stage),
+        model=ModelConfig.model_validate({"dtype": dtype}),
+        optim=OptimConfig(lr=1e-3, eps=1e-2),  # a large eps: no rounding error becomes a full step
+        teacher=TeacherConfig.model_validate({"kind": kind, "rate": 0.25}),
+    )
+
+
+def update(student: Student, micro_batch_rows: int) -> float:
+    num_tokens = sum(len(completion) for _, completion in ROWS)
+    for start in range(0, len(ROWS), micro_batch_rows):
+        rows = ROWS[start : start + micro_batch_rows]
+        batch = Batch.of([p for p, _ in rows], [c for _, c in rows], CPU)
+        logits_TV = student.logits(batch).float()
+        loss = torch.nn.functional.cross_entropy(logits_TV, batch.target_T, reduction="sum") / num_tokens
+        student.backward(loss, last=start + micro_batch_rows >= len(ROWS))
+    return student.step()
+
+
+def weights_of(source: Student | Teacher) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone().float() for name, tensor in source.weights()}
+
+
+def largest_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    assert a.keys() == b.keys()
+    return max((a[name] - b[name]).abs().max().item() for name in a)
+
+
+def test_batch_names_the_positions_that_predict() -> None:
+    batch = Batch.of([(1, 2), (3,)], [(4,), (5, 6)], CPU)
+    assert batch.input_ids_BL.tolist() == [[1, 2, 4], [3, 5, 6]]
+    assert batch.index_T.tolist() == [1, 3, 4]
+    assert batch.target_T.tolist() == [4, 5, 6]
+    assert batch.row_T.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("family", tiny_models.FAMILIES)
+def test_completion_logits_are_the_models_own(family: tiny_models.Family, tmp_path: Path) -> None:
+    folder = str(tiny_models.tiny(tmp_path / family, family))
+    model = load_model(folder, "float32")
+    batch = Batch.of([p for p, _ in ROWS], [c for _, c in ROWS], CPU)
+    with torch.no_grad():
+        ours_TV = CompletionLogits(model)(batch.input_ids_BL, batch.attention_mask_BL, batch.index_T)
+        at = 0
+        for prompt, completion in ROWS:  # each row alone, without padding
+            whole = model(input_ids=torch.tensor([prompt + completion])).logits[0]
+            wanted = whole[len(prompt) - 1 : len(prompt) + len(completion) - 1]
+            torch.testing.assert_close(ours_TV[at : at + len(completion)], wanted, atol=1e-5, rtol=1e-4)
+            at += len(completion)
+
+
+@pytest.mark.parametrize(("stage", "dtype"), CASES)
+def test_update_does_not_depend_on_micro_batches_and_is_adamw(stage: int, dtype: str, model_dir: str) -> None:
+    config = config_of(stage, dtype)
+    whole, _ = pair(config, model_dir)
+    parts, _ = pair(config, model_dir)
+    norms = update(whole, 4), update(parts, 1)
+
+    plain = CompletionLogits(load_model(model_dir, "float32"))
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, eps=1e-2, weight_decay=0.01)
+    batch = Batch.of([p for p, _ in ROWS], [c for _, c in ROWS], CPU)
+    logits_TV = plain(batch.input_ids_BL, batch.attention_mask_BL, batch.index_T)
+    torch.nn.functional.cross_entropy(logits_TV, batch.target_T).backward()
+    norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0).item()
+    optimizer.step()
+    wanted = {name.removeprefix("lm."): p.detach() for name, p in plain.named_parameters()}
+
+    tolerance = (
+        2e-6 if dtype == "float32" else 1e-3
+    )  # bf16 weights are rounded by up to 2 ** -9 of their size
+    assert norms == pytest.approx((norm, norm), rel=1e-5 if dtype == "float32" else 1e-2)
+    assert largest_difference(weights_of(whole), wanted) < tolerance
+    assert largest_difference(weights_of(parts), wanted) < tolerance
+
+
+@pytest.mark.parametrize(("stage", "dtype"), CASES)
+def test_teacher_follows_in_fp32_and_publishes(stage: int, dtype: str, model_dir: str) -> None:
+    student, teacher = pair(config_of(stage, dtype), model_dir)
+    start = [part.clone() for part in student.fp32_parts()]
+    wanted = [part.clone() for part in start]
+    for _ in range(3):
+        update(student, 2)
+        teacher.follow(student.fp32_parts())
+        wanted = [w + 0.25 * (s - w) for w, s in zip(wanted, student.fp32_parts(), strict=True)]
+    for average, want, first in zip(teacher.average, wanted, start, strict=True):
+        torch.testing.assert_close(average, want, atol=1e-7, rtol=1e-6)
+        assert not torch.equal(average, first)
+    published = dict(teacher.weights())
+    for name, whole in teacher.whole():
+        assert torch.equal(published[name], whole.view(published[name].shape).to(published[name].dtype)), name
+    assert {name for name, _ in teacher.whole()} == set(published)
+
+
+@pytest.mark.parametrize("kind", ["fixed", "live"])
+def test_teacher_kinds(kind: str, model_dir: str) -> None:
+    student, teacher = pair(config_of(1, "float32", kind), model_dir)
+    initial = weights_of(teacher)
+    update(student, 4)
+    teacher.follow(student.fp32_parts())
+    wanted = initial if kind == "fixed" else weights_of(student)
+    assert largest_difference(weights_of(teacher), wanted) == 0.0
+    assert largest_difference(initial, weights_of(student)) > 0.0
+
+
+@pytest.mark.parametrize(("stage", "dtype"), CASES)
+def test_save_and_load_go_on_to_the_bit(stage: int, dtype: str, model_dir: str, tmp_path: Path) -> None:
+    config = config_of(stage, dtype)
+    student, teacher = pair(config, model_dir)
+    update(student, 2)
+    teacher.follow(student.fp32_parts())
+    student.save(tmp_path)
+    teacher.save(tmp_path, 0)
+    update(student, 2)
+    teacher.follow(student.fp32_parts())
+
+    again, its_teacher = pair(config, model_dir)
+    again.load(tmp_path)
+    its_teacher.load(tmp_path, 0)
+    update(again, 2)
+    its_teacher.follow(again.fp32_parts())
+
+    assert again.num_optimizer_steps == student.num_optimizer_steps == 2
+    assert its_teacher.num_updates == teacher.num_updates == 2
+    assert largest_difference(weights_of(again), weights_of(student)) == 0.0
+    assert largest_difference(weights_of(its_teacher), weights_of(teacher)) == 0.0
+    for ours, theirs in zip(teacher.average, its_teacher.average, strict=True):
+        assert torch.equal(ours, theirs)
