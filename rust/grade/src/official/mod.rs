@@ -1,9 +1,9 @@
 //! The official profiles: judging as LiveCodeBench's own runner does.
 //!
-//! `harness` is what the program's process runs. `run` holds what is known of one program, `steps` follows it from report
-//! to report, `end` writes how it ends; `judge` runs it again after a fault of ours. `report` and `typed` read what the
-//! program's process sends, `equality` and `arrays` compare it under Python's rules, `stdout` and `text` write the
-//! runner's messages, `wrap` and `statements` rewrite a program as the runner does.
+//! `harness` is what the program's process runs. `run` holds what is known of one program, `steps` follows it from
+//! report to report, `end` writes how it ends; `judge` runs it again after a fault of ours. `report` and `typed` read
+//! what the program's process sends, `equality` and `arrays` compare it under Python's rules, `stdout` and `text` write
+//! the runner's messages, `wrap` and `statements` rewrite a program as the runner does.
 
 mod arrays;
 mod end;
