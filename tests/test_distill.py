@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-pytestmark = pytest.mark.usefixtures("left_ranks")
+pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
 
 
 @pytest.mark.model

@@ -34,6 +34,7 @@ def test_golden_tokens_of_the_repaired_tokenizer(smollm2: Path) -> None:
     assert text.endswith("<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n")
 
 
+@pytest.mark.samples_model
 @pytest.mark.model
 def test_the_fetched_model_answers(smollm2: Path) -> None:
     import torch
@@ -188,6 +189,7 @@ def test_the_room_and_resolve_load_no_torch(tmp_path: Path) -> None:
     assert outcome.returncode == 0, outcome.stderr
 
 
+@pytest.mark.samples_model
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("own_tokenizer", [False, True])
 def test_tiny_models(

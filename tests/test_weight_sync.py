@@ -208,6 +208,7 @@ def honest(request: pytest.FixtureRequest, faults: Path) -> Iterator[None]:
         request.getfixturevalue("engine")._broken = False
 
 
+@pytest.mark.samples_model
 @pytest.mark.model
 @pytest.mark.slow
 def test_there_and_back_the_sampler_follows(
@@ -226,6 +227,7 @@ def test_there_and_back_the_sampler_follows(
         assert (engine.generate(requests, sampling) == before) == (scale == 0.0) or scale == 1e-5
 
 
+@pytest.mark.samples_model
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.1, 1e-4])
@@ -248,6 +250,7 @@ def test_the_load_itself_finds_a_missing_mend_however_small_the_update(
         engine.load(moved(policy, base, 5, scale).named_parameters(), 2)
 
 
+@pytest.mark.samples_model
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["head", "cache"])
@@ -267,6 +270,7 @@ def test_the_probe_finds_a_missing_mend_too(
         )
 
 
+@pytest.mark.samples_model
 @pytest.mark.model
 @pytest.mark.slow
 def test_bits_changed_on_the_way_are_found(
@@ -285,6 +289,7 @@ def test_bits_changed_on_the_way_are_found(
         engine.load(policy.named_parameters(), 1)
 
 
+@pytest.mark.samples_model
 @pytest.mark.model
 @pytest.mark.slow
 def test_a_tensor_left_out_is_found_before_anything_is_loaded(
@@ -298,6 +303,7 @@ def test_a_tensor_left_out_is_found_before_anything_is_loaded(
     assert engine.check(engine.probe_ids) == before
 
 
+@pytest.mark.samples_model
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_samples_and_follows(family: Family, tmp_path: Path) -> None:
