@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,14 +113,13 @@ def test_the_same_requests_give_the_same_bits_and_a_killed_engine_is_one_line(
 
         killed: list[float] = []
 
-        def kill() -> None:
+        def kill(done: int, total: int) -> None:
             os.kill(fresh.pid, signal.SIGKILL)
             killed.append(time.monotonic())
 
-        timer = threading.Timer(1.5, kill)
-        timer.start()
+        # Far more than any processor samples until the first report.
         with pytest.raises(Stopped, match=r"was killed by SIGKILL.*during generate.*resume") as raised:
-            fresh.generate(requests_of(prompts(smollm2, 4), n=16), Sampling(1.0, 1.0, 64, ()))
+            fresh.generate(requests_of(prompts(smollm2, 4), n=64), Sampling(1.0, 1.0, 64, ()), kill)
         assert time.monotonic() - killed[0] < 60  # long before the engine's silence is given up
         assert "\n" not in str(raised.value)
         with pytest.raises(Stopped):
