@@ -10,7 +10,7 @@ from attack_range import ATTACKS, NAMES, Attack, Range
 if TYPE_CHECKING:
     import pytest
 
-SHARED = re.compile(r"@[A-Z]+@|/tmp/\w|/dev/shm/\w|127\.0\.0\.1", *\d|\\0\w")
+SHARED = re.compile(r'@[A-Z]+@|/tmp/\w|/dev/shm/\w|127\.0\.0\.1", *\d|\\0\w')
 """Placeholders, and what two checkouts would share: a path in a common folder, a port, an abstract socket."""
 
 

@@ -65,7 +65,7 @@ def test_facts_and_manifest(smollm2: Path) -> None:
 def test_second_fetch_is_instant_and_resolve_finds_it(smollm2: Path) -> None:
     start = time.perf_counter()
     assert model.fetch(NAME) == smollm2
-    assert time.perf_counter() - start < 0.1
+    assert time.perf_counter() - start < 5  # a conversion takes 20 s and more
     assert model.resolve(NAME) == str(smollm2)
 
 

@@ -178,7 +178,7 @@ def test_a_process_that_dies_at_start_is_one_line(
             device_index=None, log_path=tmp_path / "log", command=[sys.executable, "-c", program],
         )  # fmt: skip
     assert "\n" not in str(raised.value)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60  # no hour, as for one that is silent
 
 
 def test_a_silent_process_is_given_up(

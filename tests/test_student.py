@@ -87,7 +87,9 @@ def test_update_does_not_depend_on_micro_batches_and_is_adamw(stage: int, dtype:
     parts, _ = pair(config, model_dir)
     norms = update(whole, 4), update(parts, 1)
 
-    plain = CompletionLogits(load_model(model_dir, dtype)).float()  # from the weights that the student starts from
+    plain = CompletionLogits(
+        load_model(model_dir, dtype)
+    ).float()  # from the weights that the student starts from
     optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, eps=1e-2, weight_decay=0.01)
     batch = Batch.of([p for p, _ in ROWS], [c for _, c in ROWS], CPU)
     logits_TV = plain(batch.input_ids_BL, batch.attention_mask_BL, batch.index_T)

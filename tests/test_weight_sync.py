@@ -91,12 +91,12 @@ def test_a_faulty_sender_is_told(weights: list[tuple[str, torch.Tensor]], words:
 
 def test_verify_against_finds_a_difference_and_a_nan() -> None:
     logprobs_V = torch.tensor([0.1, 0.2, 0.7]).log()
-    engine = ProbeScore((2, 1), tuple(logprobs_V[[2, 1]].tolist()))
-    assert verify_against(engine, logprobs_V, 1e-6, step=3) == 0
+    score = ProbeScore((2, 1), tuple(logprobs_V[[2, 1]].tolist()))
+    assert verify_against(score, logprobs_V, 1e-6, step=3) == 0
     with pytest.raises(Stopped, match=r"step 3: .*output head.*prefix cache"):
-        verify_against(engine, logprobs_V + torch.tensor([0, 0.1, 0]), 0.01, step=3)
+        verify_against(score, logprobs_V + torch.tensor([0, 0.1, 0]), 0.01, step=3)
     with pytest.raises(Stopped, match="nan"):
-        verify_against(engine, logprobs_V * torch.nan, 0.01, step=3)
+        verify_against(score, logprobs_V * torch.nan, 0.01, step=3)
 
 
 def test_the_probe_is_longer_than_two_blocks() -> None:
