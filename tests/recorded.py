@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from opsd_rs.context import Assembler
 
 FILE = Path(__file__).with_name("recorded_rollouts.jsonl")
-NUM_PROBLEMS = 4
+NUM_PROBLEMS = 2
 NUM_SAMPLES = 3
-MAX_TOKENS = 40
+MAX_TOKENS = 24
 
 
 def chosen() -> list[Problem]:
