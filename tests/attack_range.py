@@ -118,7 +118,7 @@ class Range:
         if {path.name for path in self.folder.iterdir()} - {self.canary.name}:
             found.append("new files beside the canary")
         state = Path(f"/proc/{self.victim.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        if self.victim.poll() is not None or state != "S":
+        if self.victim.poll() is not None or state in "TtZX":  # stopped, traced or dead, proc(5)
             found.append(f"victim is {state}")
         for listener in self.listeners:
             with contextlib.suppress(BlockingIOError):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attack_range import ATTACKS, NAMES, Attack, Range
+from attack_range import ATTACKS, Attack, Range
 
 if TYPE_CHECKING:
     import pytest
 
-SHARED = re.compile(r'@[A-Z]+@|/tmp/\w|/dev/shm/\w|127\.0\.0\.1", *\d|\\0\w')
-"""Placeholders, and what two checkouts would share: a path in a common folder, a port, an abstract socket."""
+PLACEHOLDERS = {"@CANARY@", "@PORT@", "@NAME@"}
+SHARED = re.compile(r"""/(?:tmp|var/tmp|dev/shm)/\w|\(["'](?:localhost|[\d.]*)["'], *[1-9]\d+|\\0[a-z-]{4}""")
+"""What two checkouts would share: a path in a common folder, an address with a port, an abstract socket."""
 
 
 def test_two_checkouts_have_surroundings_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,9 +35,10 @@ def test_two_checkouts_have_surroundings_of_their_own(monkeypatch: pytest.Monkey
     assert not ours.folder.exists()
 
 
-def test_no_program_names_a_place_that_checkouts_share() -> None:
-    found = {name: SHARED.findall((ATTACKS / f"{name}.py").read_text()) for name in NAMES}
-    placeholders = {word for words in found.values() for word in words if word.startswith("@")}
-    assert placeholders == {"@CANARY@", "@PORT@", "@NAME@"}
-    rest = {name: [word for word in words if not word.startswith("@")] for name, words in found.items()}
-    assert {name: words for name, words in rest.items() if words} == {}
+def test_programs_and_tests_name_no_place_that_checkouts_share() -> None:
+    texts = {path: path.read_text() for path in ATTACKS.parent.rglob("*.py") if path != Path(__file__)}
+    assert {path.name: found for path, text in texts.items() if (found := SHARED.findall(text))} == {}
+    programs = [text for path, text in texts.items() if path.parent == ATTACKS]
+    assert {word for text in programs for word in re.findall("@[A-Z]+@", text)} == PLACEHOLDERS
+    for old in ('"/tmp/canary.txt"', '("127.0.0.1", 47123)', '"\\0listener"'):
+        assert SHARED.search(old), old
