@@ -33,7 +33,7 @@ def test_the_divergence_on_a_fixed_batch_of_real_rollouts_falls_by_half(smollm2:
     config = Config(
         model=ModelConfig(dtype="float32"),
         teacher=TeacherConfig(kind="fixed"),
-        optim=OptimConfig(lr=5e-5),
+        optim=OptimConfig(lr=1e-5),
         train=TrainConfig(mini_batch_prompts=recorded.NUM_PROBLEMS, micro_batch_rows=4),
         loss=LossConfig(is_clip=None, rollout_is_clip=None),
     )
@@ -50,11 +50,11 @@ def test_the_divergence_on_a_fixed_batch_of_real_rollouts_falls_by_half(smollm2:
     assert sum(row.trained for row in rows) == 4  # each group's only success has no peer to read
 
     student, teacher = pair(config, str(smollm2))
-    kl = [distill(student, teacher, rows, config, Ranks())["kl"] for _ in range(5)]
+    kl = [distill(student, teacher, rows, config, Ranks())["kl"] for _ in range(4)]
     assert kl[0] is not None
     assert kl[-1] is not None
     assert kl[0] > 0.01
-    assert kl[-1] < kl[0] / 2, kl
+    assert kl[-1] < kl[0] / 2, kl  # about a quarter; a larger learning rate overshoots at first
 
 
 def row(problem: str, sample: int, length: int, *, has_context: bool = True, logprob: float = -5.0) -> Row:
