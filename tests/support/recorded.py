@@ -1,7 +1,7 @@
 """Rollouts of SmolLM2 that were recorded once, for tests whose numbers must not depend on what a processor samples.
 
 ``recorded_rollouts.jsonl`` has a line per rollout: problem, sample, the completion's ids and their log-probabilities.
-They were sampled in float32 at temperature 1. ``python tests/recorded.py`` records them again.
+They were sampled in float32 at temperature 1. ``python tests/support/recorded.py`` records them again.
 """
 
 from __future__ import annotations
