@@ -63,6 +63,8 @@ def _batches(config: Config) -> Iterator[Finding]:
 
 def _loss(config: Config) -> Iterator[Finding]:
     loss, rollout = config.loss, config.rollout
+    if config.objective.name != "opsd":
+        return  # nobody reads [loss]
     if rollout.top_p < 1.0 and loss.rollout_is_clip is not None:
         # The sampler's log-probabilities are those of the cut distribution, the trainer's of the whole one:
         # their ratio would correct for a difference that nucleus sampling made on purpose.
