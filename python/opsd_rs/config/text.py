@@ -1,7 +1,8 @@
 """The configuration as text for people: resolved TOML with origins, who set one key, the list of all keys.
 
-In: a ``Resolved`` tree, or the tree's own definition. Out: text. The meaning of each key is the string
-below its field in ``config/tree.py`` or ``config/context.py``, read here from the source, so that it is written once.
+In: a ``Resolved`` tree, or the tree's own definition. Out: text. The meaning of each key is written once: it is the
+description of its field, or else the string below it in ``config/tree.py`` or ``config/context.py``, read here from the
+source.
 """
 
 from __future__ import annotations
@@ -155,8 +156,12 @@ def _meanings() -> dict[str, str]:
     """Dotted key -> the string below its field."""
     found: dict[str, str] = {}
     for above, section in _sections(Config, ""):
-        body = _classes()[section.__name__].body
-        for field, below in itertools.pairwise(body):
+        found |= {
+            above + (info.alias or name): info.description
+            for name, info in section.model_fields.items()
+            if info.description is not None
+        }
+        for field, below in itertools.pairwise(_classes()[section.__name__].body):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
                 text = _string(below)
                 if text:

@@ -212,14 +212,7 @@ def open_session(config: Config, run_dir: Path) -> Iterator[Session]:
     with ExitStack() as stack:
         ranks = Ranks(*join_ranks(device))
         stack.callback(leave_ranks)
-        grader = stack.enter_context(
-            Grader(
-                workers=config.grader.workers or None,
-                require=config.grader.require,
-                stop=config.grader.stop,
-                feedback="sdpo",
-            )
-        )
+        grader = stack.enter_context(Grader(config.grader.settings()))
         engine = make_engine(
             config, model_dir, device_index=device.index, log_path=run_dir / f"sampler_{ranks.rank}.log"
         )
