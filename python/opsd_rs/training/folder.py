@@ -1,4 +1,4 @@
-"""The run folder: claimed, saved to, restored from, and named in what a stopped run says."""
+"""The run folder: made or found again, saved to, restored from, and named in what a stopped run says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opsd_rs.base import cut_lines, read_table, write_table, write_whole
 from opsd_rs.config import Config
 from opsd_rs.errors import BadInput, DiskFull
 from opsd_rs.policy import Student, Teacher
-from opsd_rs.training import checkpoint
+from opsd_rs.training import checkpoint, run_json
 from opsd_rs.training.checkpoint import State
 from opsd_rs.training.session import Session
 
@@ -53,6 +53,7 @@ def prepare_run_folder(config: Config, resume: Path | None) -> Path:
     if resume is not None and not path.exists():
         raise BadInput(f"{resume} is no run folder: it has no config.json")
     if resume is None:
+        run_json.create(run_dir, config.seed)
         write_whole(path, resolved_json(config).encode())
     return run_dir
 

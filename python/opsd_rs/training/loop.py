@@ -18,6 +18,7 @@ from opsd_rs.policy import Student, make_teacher
 from opsd_rs.training.folder import prepare_run_folder, restore_newest, save_checkpoint, with_resume_hint
 from opsd_rs.training.gaps import measure_gap
 from opsd_rs.training.record import finish, record_step
+from opsd_rs.training.run_json import add_segment
 from opsd_rs.training.session import open_session
 from opsd_rs.training.stopping import deferred_signals, stop_if, stopped
 from opsd_rs.training.sync import sync
@@ -41,6 +42,7 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
         teacher = make_teacher(config, session.model_dir, student)
         state = restore_newest(session, student, teacher)
         step = state.step
+        add_segment(session, step)
         try:
             sync(session, student, step)
             if step == 0:

@@ -6,9 +6,11 @@ grader before anything touches a GPU for training, and closes them on the way ou
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -16,10 +18,11 @@ import torch
 from opsd_rs.base import Clock, Progress, Ranks
 from opsd_rs.config import Config, ContextConfig
 from opsd_rs.context import Assembler, Memory, NoteCache, NoteRequest, Notes, note_key
+from opsd_rs.errors import BadInput
 from opsd_rs.grading import Grader
 from opsd_rs.model import resolve
 from opsd_rs.policy import device_of_rank, initial_weights, join_ranks, leave_ranks
-from opsd_rs.problems import draw, from_config
+from opsd_rs.problems import ProblemSet, draw, from_config
 from opsd_rs.records import Grade, Problem, Rollout, SampleRequest, Solution, TeacherContext
 from opsd_rs.rollout import Sampler, Sampling, make_engine
 
@@ -37,16 +40,30 @@ class Session:
     ranks: Ranks
     clock: Clock
     progress: Progress
-    train_problems: list[Problem]
-    """With the tests that training may see; the order is the draw's."""
-    full_problems: dict[str, Problem]
-    """The same, and the held-out ones, with all tests."""
-    validation_ids: list[str]
+    problem_set: ProblemSet
+    left_out: Mapping[str, int]
+    """Problems that are not in ``problem_set`` because their prompt is too long, with its tokens."""
     assembler: Assembler
     sampler: Sampler
     grader: Grader
     updating: bool = False
     """An update is under way: the weights stand at no step boundary."""
+
+    @property
+    def train_problems(self) -> list[Problem]:
+        """With the tests that training may see; the order is the draw's."""
+        return self.problem_set.train
+
+    @cached_property
+    def full_problems(self) -> dict[str, Problem]:
+        """The same, and the held-out ones, with all tests."""
+        return {p.problem_id: p for p in (*self.problem_set.full, *self.problem_set.held_out)}
+
+    @property
+    def validation_ids(self) -> list[str]:
+        """Problems of validation."""
+        held_out = self.config.eval.problems == "held_out"
+        return [p.problem_id for p in (self.problem_set.held_out if held_out else self.problem_set.full)]
 
     def assembler_of(self, context: ContextConfig) -> Assembler:
         """An assembler for another context, with the run's tokenizer and budgets."""
@@ -206,8 +223,10 @@ def open_session(config: Config, run_dir: Path) -> Iterator[Session]:
     problem_set = from_config(config.problems, config.seed)
     assembler = _assembler(config, model_dir, config.context, problem_set.train)
     assembler.assert_generation_header()
-    full = {problem.problem_id: problem for problem in (*problem_set.full, *problem_set.held_out)}
-    validated = problem_set.held_out if config.eval.problems == "held_out" else problem_set.full
+    left_out = long_prompts(problem_set, assembler, config.rollout.max_prompt_tokens)
+    if left_out:
+        problem_set = without(problem_set, left_out, config)
+        assembler = _assembler(config, model_dir, config.context, problem_set.train)
     clock = Clock()
     with ExitStack() as stack:
         ranks = Ranks(*join_ranks(device))
@@ -235,13 +254,46 @@ def open_session(config: Config, run_dir: Path) -> Iterator[Session]:
             ranks=ranks,
             clock=clock,
             progress=progress,
-            train_problems=list(problem_set.train),
-            full_problems=full,
-            validation_ids=[problem.problem_id for problem in validated],
+            problem_set=problem_set,
+            left_out=left_out,
             assembler=assembler,
             sampler=Sampler(engine, assembler.decode, run_seed=config.seed, ranks=ranks),
             grader=grader,
         )
+
+
+def long_prompts(problem_set: ProblemSet, assembler: Assembler, max_prompt_tokens: int) -> dict[str, int]:
+    """Problems whose prompt has more than ``max_prompt_tokens``, with their lengths."""
+    lengths = {
+        problem.problem_id: len(assembler.student_prompt(problem))
+        for problem in (*problem_set.full, *problem_set.held_out)
+    }
+    return {name: length for name, length in lengths.items() if length > max_prompt_tokens}
+
+
+def without(problem_set: ProblemSet, left_out: Mapping[str, int], config: Config) -> ProblemSet:
+    """``problem_set`` without the problems of ``left_out``, and a note that says so.
+
+    :raises BadInput: nothing is left to train on or to validate
+    """
+    key = f"rollout.max_prompt_tokens = {config.rollout.max_prompt_tokens}"
+    train, full, held_out = (
+        [problem for problem in side if problem.problem_id not in left_out]
+        for side in (problem_set.train, problem_set.full, problem_set.held_out)
+    )
+    if not train or (config.eval.problems == "held_out" and not held_out):
+        raise BadInput(f"{key}: no problem is left; the shortest prompt has {min(left_out.values())} tokens")
+    total = len(problem_set.full) + len(problem_set.held_out)
+    some = ", ".join(list(left_out)[:3]) + (", ..." if len(left_out) > 3 else "")
+    note = f"{len(left_out)} of {total} problems are left out, their prompts are longer than {key}: {some}"
+    return dataclasses.replace(
+        problem_set,
+        train=train,
+        full=full,
+        held_out=held_out,
+        dropped={**problem_set.dropped, "max_prompt_tokens": len(left_out)},
+        notes=(*problem_set.notes, note),
+    )
 
 
 def _assembler(config: Config, model_dir: str, context: ContextConfig, pool: Sequence[Problem]) -> Assembler:
