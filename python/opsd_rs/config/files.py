@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
+from opsd_rs.base import near
 from opsd_rs.config import checks
 from opsd_rs.config.toml_lines import key_lines, line_of
 from opsd_rs.config.tree import Config, ContextConfig, keys
@@ -37,7 +38,6 @@ from opsd_rs.config.faults import (
     dotted_key,
     key_path,
     located,
-    near,
     origins,
 )
 
