@@ -40,6 +40,8 @@ from opsd_rs.errors import BadInput
 
 REGISTERED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
+        "environment": {"code": "opsd_rs.environments.code:CodeEnvironment"},
+        "log": {"jsonl": "opsd_rs.training.loggers.jsonl:JsonlLogger"},
         "objective": {"opsd": "opsd_rs.loss.objectives:OpsdObjective"},
     }
 )

@@ -7,25 +7,24 @@ under which settings (``law.DOMAIN`` among them), with which version of the code
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opsd_rs import __version__
-from opsd_rs.config import Config, ContextConfig
+from opsd_rs.config import ContextConfig
 from opsd_rs.model import num_parameters
 
+if TYPE_CHECKING:
+    from opsd_rs.training.session import Session
 
-def configuration_columns(
-    config: Config, context: ContextConfig, *, model_dir: str, n_problems: int
-) -> dict[str, Any]:
-    """The columns of ``config`` under ``context``.
+
+def configuration_columns(session: Session, context: ContextConfig) -> dict[str, Any]:
+    """The columns of the session's configuration under ``context``.
 
     ``run.config_id`` names the run's own context; a gap of another context gets the default name.
-
-    :param model_dir: the weights that the run begins with
-    :param n_problems: problems of validation
     """
+    config, model_dir = session.config, session.model_dir
     family = config.run.family or Path(model_dir).name
-    dataset = Path(config.problems.path).stem
+    dataset = session.environment.dataset_id
     own = config.run.config_id if context == config.context else None
     rollout, evaluation = config.rollout, config.eval
     return {
@@ -46,7 +45,7 @@ def configuration_columns(
         "seed": config.seed,
         "dataset_id": dataset,
         "split": "held_out" if evaluation.problems == "held_out" else "transductive",
-        "n_problems": n_problems,
+        "n_problems": len(session.validation_ids),
         "k_gap": config.gap.n,
         "k_val": evaluation.n,
         "decoding_gap": f"T={rollout.temperature},top_p={rollout.top_p}",

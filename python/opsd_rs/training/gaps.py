@@ -11,6 +11,7 @@ from opsd_rs.config import Config, ContextConfig
 from opsd_rs.measure import GapRow, eval_accuracy, measure_gaps
 from opsd_rs.training import lines, tables
 from opsd_rs.training.columns import configuration_columns
+from opsd_rs.training.notes import write_notes
 from opsd_rs.training.session import Session, open_session
 
 
@@ -30,12 +31,7 @@ def measure_gap(session: Session, contexts: Sequence[ContextConfig]) -> list[dic
 
         def report(row: GapRow) -> None:
             if session.ranks.first:
-                columns = configuration_columns(
-                    config,
-                    by_name[row.context],
-                    model_dir=session.model_dir,
-                    n_problems=len(session.validation_ids),
-                )
+                columns = configuration_columns(session, by_name[row.context])
                 write_table(path, [*tables.read_gap_rows(path), tables.gap_row(row, columns, acc_val0)])
             session.progress.say(lines.gap_line(row))
 
@@ -49,8 +45,8 @@ def measure_gap(session: Session, contexts: Sequence[ContextConfig]) -> list[dic
                 requests, session.train_sampling(), purpose=purpose, step=0, phase="gap rollout"
             ),
             grade=lambda rollouts, problems: session.grade(rollouts, problems, step=0, phase="gap grade"),
-            write=lambda assembler, rollouts, grades, problems: session.notes(
-                assembler, rollouts, grades, problems, step=0, remember=False
+            write=lambda assembler, rollouts, grades, problems: write_notes(
+                session, assembler, rollouts, grades, problems, step=0, remember=False
             ),
             report=report,
         )

@@ -69,7 +69,7 @@ OLD_GAP_NAMES = {
     "acc_student": "acc_student_gap",
     "acc_student_se": "acc_student_gap_se",
 }
-"""Columns of ``gap.parquet`` as versions before 0.2 called them."""
+"""Columns of ``gap.parquet`` as earlier versions called them."""
 
 
 def run_row(
