@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from opsd_rs.base import near
 from opsd_rs.config.checks import Finding
+from opsd_rs.config.plugin_list import table_of
 from opsd_rs.config.plugins import options_class
 from opsd_rs.config.tree import PLUGIN_TABLES, Key, keys, keys_of
 from opsd_rs.errors import BadInput
@@ -49,7 +50,8 @@ def describe_fault(tree: Tree, fault: Any) -> str:
     dotted = dotted_key(path)
     origin = origin_of(tree, path)
     if fault["type"] == "plugin":
-        return f"{origin_of(tree, (*path, 'name'))}: {fault['msg']}"
+        named = path if path[-1] == "to" else (*path, "name")
+        return f"{origin_of(tree, named)}: {fault['msg']}"
     if fault["type"] == "extra_forbidden":
         return f"{origin}: {dotted} is not a key{_did_you_mean(dotted, list(known_keys(tree)))}"
     if fault["type"] in ("model_type", "model_attributes_type", "dataclass_type"):
@@ -67,6 +69,12 @@ def known_keys(tree: Tree) -> Mapping[str, Key]:
         if isinstance(name, Leaf) and isinstance(name.value, str):
             with suppress(BadInput):  # said when the tree is checked
                 known |= keys_of(options_class(section.kind, name.value), f"{table}.")
+    log = tree.get("log")
+    names = log.get("to") if isinstance(log, dict) else None
+    if isinstance(names, Leaf) and isinstance(names.value, list):
+        for name in filter(lambda value: isinstance(value, str), names.value):
+            with suppress(BadInput):
+                known |= keys_of(options_class("logger", name, key="log.to"), f"log.{table_of(name)}.")
     return known
 
 

@@ -14,6 +14,7 @@ from pydantic import Field, create_model
 
 from opsd_rs.config.context import ContextConfig, ExamplesConfig, NotesConfig
 from opsd_rs.config.grader import OPTIONS, GraderSettings, Option
+from opsd_rs.config.plugin_list import PluginListConfig
 from opsd_rs.config.plugins import PluginConfig
 from opsd_rs.config.section import Fraction, NaturalInt, PositiveInt, Section
 
@@ -47,8 +48,17 @@ class ModelConfig(Section):
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
 
+class EnvironmentConfig(PluginConfig):
+    """The task, and the keys of an environment of your own. ``environment = "code"`` is short for ``name``."""
+
+    kind: ClassVar[str] = "environment"
+    name: str = "code"
+    """``code``: programs, from ``[problems]``, judged by ``[grader]``. Your own: ``module:attribute`` or
+    ``file.py:attribute``; the keys of its ``Options`` stand beside this one."""
+
+
 class ProblemsConfig(Section):
-    """Which problems, which of their tests."""
+    """Which problems, which of their tests: keys of the environment ``code``."""
 
     path: str = "primer"
     """``primer``, or a jsonl file of ours or LiveCodeBench's."""
@@ -90,7 +100,7 @@ class RolloutConfig(Section):
     max_tokens: PositiveInt = 8192
     """Longest completion, in training and in validation."""
     max_prompt_tokens: PositiveInt = 2048
-    """Problems whose prompt is longer are left out."""
+    """Problems whose prompt is longer are left out before the start; the run's ``run.json`` lists them."""
     gpu_memory_utilization: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.4
     """Share of the GPU that vLLM may take beside the trainer."""
     kv_cache_gib: PositiveInt = 1
@@ -260,6 +270,16 @@ if not TYPE_CHECKING:
     )
 
 
+class LogConfig(PluginListConfig):
+    """Where a run's numbers go, step by step. The keys of a logger of your own are the table ``[log.NAME]``."""
+
+    kind: ClassVar[str] = "logger"
+    key: ClassVar[str] = "log.to"
+    to: tuple[str, ...] = ("jsonl",)
+    """``jsonl``: ``metrics.jsonl`` in the run folder; without it the law's table has neither ``kl_final`` nor
+    ``gpu_hours``. Your own: ``module:attribute`` or ``file.py:attribute``, whose table is named by the attribute."""
+
+
 class Config(Section):
     """The whole tree."""
 
@@ -267,6 +287,7 @@ class Config(Section):
     """Governs sampling, order, splits and initial noise; two runs that differ in it alone are two seeds."""
     run: RunConfig = RunConfig()
     model: ModelConfig = ModelConfig()
+    environment: EnvironmentConfig = EnvironmentConfig()
     problems: ProblemsConfig = ProblemsConfig()
     rollout: RolloutConfig = RolloutConfig()
     eval: EvalConfig = EvalConfig()
@@ -281,6 +302,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     grader: GraderConfig = GraderConfig()
+    log: LogConfig = LogConfig()
 
 
 PLUGIN_TABLES: Mapping[str, type[PluginConfig]] = {
@@ -288,7 +310,7 @@ PLUGIN_TABLES: Mapping[str, type[PluginConfig]] = {
     for name, info in Config.model_fields.items()
     if isinstance(info.annotation, type) and issubclass(info.annotation, PluginConfig)
 }
-"""The tables that hold a plugin's name and keys: ``objective``."""
+"""The tables that hold a plugin's name and keys: ``environment``, ``objective``."""
 
 
 class Key(NamedTuple):

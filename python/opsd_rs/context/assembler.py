@@ -94,10 +94,6 @@ class Assembler:
         """The user's message that the student reads."""
         return statement(problem, self._prompt_style)
 
-    def student_text(self, problem: Problem) -> str:
-        """The student's prompt as text, generation header included."""
-        return self.chat.encoder.render(statement(problem, self._prompt_style))
-
     def student_prompt(self, problem: Problem) -> tuple[int, ...]:
         """The student's prompt ids; remembered by the text of the message."""
         message = statement(problem, self._prompt_style)
