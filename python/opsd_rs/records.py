@@ -1,7 +1,7 @@
-"""What crosses the doorways between rooms: frozen records, each with one worked example.
+"""The records that pass between packages: frozen, each with one worked example.
 
-Nothing here computes. Text becomes tokens in two rooms only (the sampler and the assembler);
-``completion_ids`` travel verbatim from the sampler to the loss and are never tokenised again.
+Nothing here computes. Text becomes tokens in two places only (the sampler and the assembler);
+``completion_ids`` pass unchanged from the sampler to the loss and are never tokenised again.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class CaseResult:
 class Grade:
     """All that grading found out about one solution.
 
-    ``passed`` is None for ``infra_error``: such a grade leaves every mean and is counted beside it.
+    ``passed`` is None for ``infra_error``: such a grade is left out of every mean and counted separately.
 
     >>> Grade("add", 0, passed=False, verdict="wrong_answer", tests=(), feedback="Test Case 1: ...").passed
     False
@@ -122,7 +122,7 @@ class Grade:
     feedback: str = ""
     """What the self-teacher may read about the failure; empty when every test passed."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Beside the verdict: ``official_results`` and ``official_metadata`` (profiles ``lcb-*``), ``also`` (the verdict
+    """More than the verdict: ``official_results`` and ``official_metadata`` (profiles ``lcb-*``), ``also`` (the verdict
     under a second profile), ``message``, ``stop``, ``extract``, ``sandbox``, ``python_version``."""
     profile: str = "strict"
     """Whose rules judged: ``strict``, ``lcb-2025-05``, ``lcb-2025-01``."""
@@ -172,7 +172,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class TeacherContext:
-    """What the self-teacher reads before it re-reads a rollout's completion.
+    """The prompt under which the self-teacher scores a rollout's completion.
 
     >>> TeacherContext("add", 3, (1, 9, 9, 2), status="peer+feedback", has_context=True).status
     'peer+feedback'
@@ -181,7 +181,7 @@ class TeacherContext:
     problem_id: str
     sample: int
     prompt_ids: tuple[int, ...]
-    """Ends with the same generation header as the student's prompt; the completion ids follow verbatim."""
+    """Ends with the same generation header as the student's prompt; the completion ids follow unchanged."""
     status: str
     """Which sections it holds, joined by ``+`` (``peer+feedback``, ``attempt+reflection``, ``static``); ``bare``
     without any; ``dropped`` where the row leaves the batch altogether."""

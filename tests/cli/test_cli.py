@@ -1,4 +1,4 @@
-"""The commands: exit codes, one line per error, the restart on CPU, and rooms called by their names."""
+"""The commands: exit codes, one line per error, the restart on CPU, and packages called by their names."""
 
 from __future__ import annotations
 

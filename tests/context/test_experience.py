@@ -40,7 +40,7 @@ def test_who_writes_experience_sees_what_its_rows_would_read(qwen: Path) -> None
         assembler.chat.text_of(r.prompt_ids)
         for r in assembler.note_requests(ROLLOUTS, GRADES, PROBLEMS, memory)
     ]
-    assert "before:\n\nOf old.\n\n" in texts[0]  # its own lesson is written anew
+    assert "before:\n\nOf old.\n\n" in texts[0]  # its own lesson is written again
     assert "before:\n\nOf add.\n\nOf old.\n\n" in texts[1]
 
 

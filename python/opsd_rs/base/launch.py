@@ -1,8 +1,8 @@
 """Start-up on a machine without CUDA: the right OpenMP, before torch is loaded.
 
-In: the environment a command was started with. Out: the same program, run again once with libiomp5
-preloaded and the thread variables set. GNU's OpenMP, which torch's wheel brings, spins while it waits: one
-stolen core then costs a factor of ten in torch and vLLM. A preload works only before the process starts,
+In: the environment a command was started with. Out: the same program, started again once with libiomp5
+preloaded and the thread variables set. GNU's OpenMP, which torch's wheel brings, spins while it waits: if another
+process takes one core, torch and vLLM run ten times slower. A preload works only before the process starts,
 hence the second start.
 
 What it does not do: touch a machine with a CUDA device, or variables that the user has set.
@@ -55,7 +55,7 @@ def cpu_environment(environ: Mapping[str, str], prefix: Path, cores: int) -> dic
 
 
 def restart_on_cpu() -> None:
-    """Start this very command again with the CPU's environment, unless that is done or not needed."""
+    """Start this command again with the CPU's environment, unless that is done or not needed."""
     if os.environ.pop(GUARD, None) is not None or has_cuda(os.environ):
         return
     added = cpu_environment(os.environ, Path(sys.prefix), whole_cores())

@@ -1,4 +1,7 @@
-"""TODO base.progress"""
+"""Time and progress: named spans of wall time, how often to do something, and lines on stderr while work lasts.
+
+In: counts of done and total. Out: on a terminal one line that is rewritten, elsewhere a line now and then.
+"""
 
 from __future__ import annotations
 
@@ -36,22 +39,22 @@ class Clock:
             self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
 
     def take(self) -> dict[str, float]:
-        """The sums so far, rounded to milliseconds; they start again from nothing."""
+        """The sums so far, rounded to milliseconds; they start again at zero."""
         seconds, self._seconds = self._seconds, {}
         return {name: round(value, 3) for name, value in seconds.items()}
 
 
 def every(interval: int, step: int) -> bool:
-    """Cadence as a word: true at ``interval``, ``2 * interval``...; an interval of 0 means never."""
+    """True at ``interval``, ``2 * interval``...; an interval of 0 means never."""
     return interval > 0 and step > 0 and step % interval == 0
 
 
 QUIET_SECONDS = 15.0
-"""Off a terminal, a phase that lasts says so this often."""
+"""Seconds between lines where stderr is not a terminal."""
 
 
 class Ticker:
-    """Counts one long task on stderr, with the time it may still take: moving on a terminal, else a line at times.
+    """Counts one long task on stderr, with the time left: one moving line on a terminal, else a line now and then.
 
     >>> Ticker.line("graded", 30, 100, 20, 10.0)
     'graded 30/100, about 35 s left'
@@ -64,7 +67,7 @@ class Ticker:
         self._before = 0
 
     def start(self, done: int, total: int) -> None:
-        """The clock starts; what is ``done`` already says nothing about the pace."""
+        """Start the clock; what is ``done`` already does not count for the pace."""
         self._start, self._before = time.monotonic(), done
         if done:
             self._write(done, total, self._start)

@@ -1,7 +1,7 @@
-"""Who does which share of a step: rank and world size, shares that interleave, and gathers that undo them.
+"""Which rank does which share of a step: rank and world size, interleaved shares, and gathers that undo them.
 
 Every rank samples and grades its own share and then holds all results, so that groups, contexts and mini-batches
-are the same everywhere, whatever the number of GPUs.
+are the same on every rank, whatever the number of GPUs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """The rank that writes files and speaks."""
+        """The rank that writes files and prints."""
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> list[T]:

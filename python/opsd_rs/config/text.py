@@ -1,4 +1,4 @@
-"""The configuration as text for people: resolved TOML with origins, who set one key, the list of all keys.
+"""The configuration as text for people: resolved TOML with origins, what set one key, the list of all keys.
 
 In: a ``Resolved`` tree, or the tree's own definition. Out: text. The meaning of each key is the string
 below its field in ``config/tree.py`` or ``config/context.py``, read here from the source, so that it is written once.
@@ -44,7 +44,7 @@ def values(tree: Config) -> dict[str, Any]:
 
 
 def to_toml(resolved: Resolved) -> str:
-    """The resolved tree as TOML that loads to the same tree; comments say who set what."""
+    """The resolved tree as TOML that loads to the same tree; comments say what set each key."""
     parts: list[str] = []
     table = ""
     for dotted, value in values(resolved.config).items():
