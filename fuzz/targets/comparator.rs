@@ -1,5 +1,5 @@
-//! The comparators against their plain twin in Python (`tests/support/comparator_twin.py`), which runs beside as a process and
-//! is asked about every pair of texts that the fuzzer comes up with. The first byte says how the rest is read.
+//! The comparators against their plain twin in Python (`tests/support/comparator_twin.py`), which runs as a process and
+//! is asked about every pair of texts that the fuzzer finds. The first byte says how the rest is read.
 #![no_main]
 
 use std::io::{BufReader, Read, Write};
@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 
 use libfuzzer_sys::fuzz_target;
-use opsd_grade::{Comparator, Spelled, Value};
+use opsd_grade::{Comparator, CompareSpec, Value};
 
 /// As the twin counts them.
 const RULES: [&str; 5] = ["official", "exact", "tokens", "tokens_ci", "float"];
@@ -132,11 +132,11 @@ fuzz_target!(|bytes: &[u8]| {
         assemble(rest)
     };
     let comparators = RULES.map(|rule| {
-        let spelled = Spelled {
+        let spec = CompareSpec {
             rule: rule.to_owned(),
             checker: None,
         };
-        Comparator::new(&spelled).expect("a known rule")
+        Comparator::new(&spec).expect("a known rule")
     });
     if kind & 1 == 0 {
         let ours = comparators.map(|rule| rule.same_output(&actual, &expected));

@@ -29,7 +29,7 @@ LONGEST_TEXT = 300
 class Sample(Problem):
     """A problem in the official runner's own form, with what that form can hold and ours cannot.
 
-    ``oddities`` has the keys of ``rust/grade/src/official/exam.rs``: ``num_inputs``, ``defect``, ``tests``.
+    ``oddities`` has the keys of ``rust/grade/src/types/official.rs``: ``num_inputs``, ``defect``, ``tests``.
 
     >>> Sample("x", "", (), oddities={"num_inputs": 2}).oddities
     {'num_inputs': 2}

@@ -1,7 +1,7 @@
 """The grader's other process, seen from here: how it is started, spoken to, watched and ended.
 
 In: jobs with their problems. Out: replies as dictionaries, to whoever submitted the job. The wire is described in
-``rust/grade/src/protocol.rs``. Nothing is ever forked from this process, and no environment of it is inherited.
+``rust/grade/src/serve/protocol.rs``. Nothing is ever forked from this process, and no environment of it is inherited.
 """
 
 from __future__ import annotations
@@ -171,14 +171,14 @@ class Supervisor:
                 "compare": own,
                 "official": oddities(problem) if self._official else {},
             }
-            self._send({"kind": "shelve", "key": key, "problem": record, "sizes": sizes})
+            self._send({"kind": "put_problem", "key": key, "problem": record, "sizes": sizes})
             self._outbox.put(b"".join(itertools.chain(*texts)))
             self._shelf_bytes += num_bytes
             known = (problem, key, num_bytes)  # holding the problem keeps its id() from being given away
         self._shelf[id(problem)] = known
         while self._shelf_bytes > SHELF_BYTES and len(self._shelf) > 1:
             _, (_, old, num_bytes) = self._shelf.popitem(last=False)
-            self._send({"kind": "unshelve", "key": old})
+            self._send({"kind": "drop_problem", "key": old})
             self._shelf_bytes -= num_bytes
         return known[1]
 

@@ -1,4 +1,4 @@
-//! What can go wrong. All of it is the user's to mend, so each message names the thing and the mend.
+//! What can go wrong. The user can fix all of it, so each message names the fault and the fix.
 
 /// Why a template, a tokenizer or a row was refused.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum Error {
         key: String,
         /// What is wrong with it.
         problem: String,
-        /// The slots that may stand there.
+        /// The slots that are allowed there.
         allowed: String,
     },
     /// Nothing is left to cut.
@@ -60,7 +60,7 @@ pub enum Error {
     Forged {
         /// Whose row.
         label: String,
-        /// The marker's spelling.
+        /// The marker's text.
         marker: String,
     },
 }

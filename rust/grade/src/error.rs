@@ -9,13 +9,13 @@ pub enum Error {
     /// The sandbox could not be set up at the level asked for.
     #[error(transparent)]
     Sandbox(#[from] opsd_sandbox::Error),
-    /// A word that names no level of isolation.
+    /// An unknown level of isolation.
     #[error("no isolation level {0:?}; there are S3, S2, S2j, S1 and S0")]
     Level(String),
-    /// Level S0 was asked for without the second word that it takes.
+    /// Level S0 was asked for without `allow_unsandboxed`.
     #[error("level S0 runs programs without any isolation; only allow_unsandboxed=True accepts it")]
     Unsandboxed,
-    /// A job named a problem that is not on the shelf: a bug of the caller's side.
+    /// A job named a problem that was not put, or was dropped: a bug in the caller.
     #[error("job {job} names problem {key}, which was not sent")]
     UnknownProblem {
         /// Number of the job.
@@ -34,10 +34,10 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// A frame that is no message of the protocol.
+    /// A frame that is not a message of the protocol.
     #[error("frame from the caller: {0}")]
     Frame(#[from] serde_json::Error),
-    /// A test's text that is no UTF-8.
+    /// A test's text that is not UTF-8.
     #[error("test from the caller: {0}")]
     Text(#[source] std::string::FromUtf8Error),
 }

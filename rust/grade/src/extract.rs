@@ -1,20 +1,20 @@
 //! The code inside a completion, by a rule chosen by name; None where there is no code.
 //!
-//! `first` and `last` are ours: a complete, non-blank fenced block of the answer proper (what follows `</think>`, where
-//! there is one). `longest` is SDPO's rule and `official` LiveCodeBench's, surprises included, for comparison with both.
-//! `after-think` before a rule (`after-think:official`; alone it means `after-think:last`) takes away the thoughts first
-//! and is strict about them: thoughts that never end hold no code.
+//! `first` and `last` are ours: a complete, non-blank fenced block of the answer itself (what follows `</think>`, where
+//! there is one). `longest` is SDPO's rule and `official` LiveCodeBench's, quirks included, for comparison with both.
+//! `after-think` before a rule (`after-think:official`; alone it means `after-think:last`) removes the thoughts first
+//! and is strict about them: thoughts that never end contain no code.
 
 use serde::{Deserialize, Serialize};
 
-use crate::compare::strip;
+use crate::compare::official::strip;
 
 /// How code is taken from a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Rule {
     pick: Pick,
-    /// Thoughts are cut off first, whatever `pick` does by itself.
+    /// Remove thoughts first, whatever `pick` does by itself.
     after_think: bool,
 }
 
@@ -26,11 +26,11 @@ enum Pick {
     Last,
     /// The first complete fence.
     First,
-    /// The longest text between "```word\n" and the next "```", wherever they stand (SDPO).
+    /// The longest text between "```word\n" and the next "```", wherever they are (SDPO).
     Longest,
     /// What lies between the last two lines that contain "```" (LiveCodeBench's model styles but two).
     Official,
-    /// All of it, without the space around it (LiveCodeBench's style `GenericBase`).
+    /// All of it, stripped (LiveCodeBench's style `GenericBase`).
     OfficialBase,
     /// Nothing: LiveCodeBench's style `CodeLLaMaInstruct` finds the lines and then returns None, after which its
     /// metrics stop at an assertion. Here such an answer is one without code.
@@ -113,8 +113,8 @@ pub fn extract(completion: &str, rule: Rule) -> Option<String> {
     code.filter(|code| !code.trim().is_empty())
 }
 
-/// What follows the last `</think>`. A template may have opened the thoughts, so that only their end is seen; without
-/// any mark all of it is the answer.
+/// What follows the last `</think>`. A template may have opened the thoughts, so that only their end shows; without
+/// any tag all of it is the answer.
 fn after_thoughts(completion: &str) -> Option<&str> {
     match completion.rsplit_once(CLOSE) {
         Some((_, answer)) => (!answer.contains("<think>")).then_some(answer),
@@ -154,7 +154,7 @@ impl Fence {
     }
 }
 
-/// Every complete, non-blank block of the answer proper.
+/// Every complete, non-blank block of the answer itself.
 fn fences(completion: &str) -> Vec<String> {
     let answer = completion
         .rsplit_once(CLOSE)
@@ -181,7 +181,7 @@ fn fences(completion: &str) -> Vec<String> {
     found
 }
 
-/// A fence inside a list is indented; so much of it is not part of the code.
+/// A fence inside a list is indented; that much indentation is not part of the code.
 fn without_indent(line: &str, indent: usize) -> &str {
     let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
     &line[blank.min(indent)..]
@@ -201,7 +201,7 @@ fn longest_fence(completion: &str) -> Option<String> {
             .and_then(|body| Some((body, body.find("```")?)));
         match body {
             Some((body, end)) => {
-                // The first of two equally long blocks stays, as with Python's max().
+                // Of two equally long blocks the first wins, as with Python's max().
                 if longest.is_none_or(|found| body[..end].chars().count() > found.chars().count()) {
                     longest = Some(&body[..end]);
                 }

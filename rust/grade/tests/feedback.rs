@@ -1,4 +1,4 @@
-//! The feedback text, word for word: what a teacher reads must not change unseen.
+//! The feedback text, word for word: what a teacher reads must not change unnoticed.
 
 use opsd_grade::{Feedback, Outcome, Shown, Style, Verdict};
 use opsd_sandbox::Frame;

@@ -1,4 +1,4 @@
-//! The assembler's door: strings in, buffers of ids out, one crossing per batch.
+//! Python bindings of the assembler: strings in, buffers of ids out, one call per batch.
 
 use opsd_assemble::{Budget, ContextTemplate, Error, Packed, Row, Templates, assemble};
 use pyo3::buffer::PyBuffer;
@@ -14,7 +14,7 @@ type PyRow = (String, String, Vec<Option<String>>);
 type PyPrompt<'py> = (Bound<'py, PyTuple>, Vec<String>);
 
 impl From<Error> for Crossed {
-    /// Every error of the assembler is the user's to mend.
+    /// Every error of the assembler is one that the user can fix.
     fn from(error: Error) -> Self {
         Self::Bad(error.to_string())
     }
@@ -165,7 +165,7 @@ impl PyChat {
     #[expect(
         clippy::too_many_arguments,
         clippy::needless_pass_by_value,
-        reason = "one crossing; lists from Python are extracted by value"
+        reason = "one call; lists from Python are extracted by value"
     )]
     fn assemble_packed<'py>(
         &self,
@@ -208,7 +208,7 @@ impl PyChat {
         self.0.render(message)
     }
 
-    /// Whether `text` spells a special token of the tokenizer.
+    /// Whether `text` contains a special token of the tokenizer.
     fn spells_special(&self, text: &str) -> bool {
         self.0.spells_special(text)
     }

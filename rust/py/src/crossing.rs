@@ -1,4 +1,4 @@
-//! The one way through the door: let go of the interpreter lock, call, map the error.
+//! How every binding calls Rust: release the interpreter lock, call, map the error.
 
 use pyo3::prelude::*;
 

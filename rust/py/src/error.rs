@@ -1,9 +1,9 @@
-//! Errors at the door: one table from the crates' errors to `opsd_rs.errors`.
+//! One table from the crates' errors to `opsd_rs.errors`.
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
-/// An error on its way to Python, by who has to act.
+/// An error on its way to Python, by who must act.
 #[derive(Debug)]
 pub(crate) enum Crossed {
     /// The user's input: `opsd_rs.errors.BadInput`.

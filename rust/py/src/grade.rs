@@ -1,10 +1,10 @@
-//! Grading across the door: the supervisor's entry, and the pure functions that Python shares with it.
+//! Python bindings of grading: the supervisor's entry, and the pure functions that Python shares with it.
 
 use std::io::stdin;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use opsd_grade::{Comparator, Error, Rule, Spelled, Value};
+use opsd_grade::{Comparator, CompareSpec, Error, Rule, Value};
 use pyo3::prelude::*;
 
 use crate::crossing::crossing;
@@ -12,11 +12,11 @@ use crate::error::Crossed;
 
 /// Serve the process at the other end of the socket on file descriptor 0 until it is gone.
 ///
-/// For the supervisor process alone, which `opsd_rs.grading` starts.
+/// Only for the supervisor process, which `opsd_rs.grading` starts.
 #[pyfunction]
 pub(crate) fn supervise(py: Python<'_>) -> Result<(), Crossed> {
     crossing(py, || -> Result<(), Error> {
-        // A copy that closes on exec: sandboxes must not inherit the way to the caller.
+        // A copy that closes on exec: sandboxes must not inherit the socket to the caller.
         let copy = stdin().as_fd().try_clone_to_owned();
         let socket = copy.map_err(|source| Error::Io {
             step: "taking the socket on descriptor 0",
@@ -38,8 +38,8 @@ pub(crate) fn extract_code(
     crossing(py, || Ok::<_, Crossed>(opsd_grade::extract(text, found)))
 }
 
-/// A program on standard input as LiveCodeBench's official runner rewrites it: imports, then a function. None where that
-/// is found out by the program's own process.
+/// A program on standard input as LiveCodeBench's official runner rewrites it: imports, then a function. None where the
+/// program's own process must decide.
 #[pyfunction]
 pub(crate) fn as_official_function(
     py: Python<'_>,
@@ -48,7 +48,7 @@ pub(crate) fn as_official_function(
     crossing(py, || Ok::<_, Crossed>(opsd_grade::as_function(source)))
 }
 
-/// Whether each of the texts is JSON, without anything that Python's reader may take otherwise.
+/// Whether each of the texts is JSON without anything that Python's reader may read differently.
 #[pyfunction]
 pub(crate) fn all_plain_json(py: Python<'_>, texts: Vec<String>) -> Result<bool, Crossed> {
     crossing(py, move || {
@@ -72,7 +72,7 @@ pub(crate) fn same_output(
 }
 
 /// Whether two JSON texts are equal (how a function's result is judged): under Python's `==` except for `float`. A text
-/// that is no JSON equals nothing.
+/// that is not JSON equals nothing.
 #[pyfunction]
 #[pyo3(signature = (actual, expected, compare = "official"))]
 pub(crate) fn same_value(
@@ -92,9 +92,9 @@ pub(crate) fn same_value(
 
 /// The comparator of that name; a checker program cannot be asked here.
 fn comparator(rule: &str) -> Result<Comparator, Crossed> {
-    let spelled = Spelled {
+    let spec = CompareSpec {
         rule: rule.to_owned(),
         checker: None,
     };
-    Comparator::new(&spelled).map_err(Crossed::Bad)
+    Comparator::new(&spec).map_err(Crossed::Bad)
 }

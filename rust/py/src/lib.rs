@@ -1,4 +1,4 @@
-//! `opsd_rs._core`: the door between Python and the Rust crates. Extract, detach, call, convert; no logic.
+//! `opsd_rs._core`: the Python bindings of the Rust crates. Extract, detach, call, convert; no logic.
 
 mod assemble;
 mod crossing;

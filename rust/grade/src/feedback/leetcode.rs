@@ -1,12 +1,11 @@
 //! What a LeetCode user sees: the verdict, how many test cases passed, and the first failing one.
 //!
-//! The first failure in the order of the tests is told, whatever its kind, like the solution's own verdict. Only a
-//! compile error stands without a count: nothing was run.
+//! The first failure in the order of the tests is shown, of whatever kind, as in the solution's own verdict. Only a
+//! compile error has no count: nothing was run.
 
 use super::sdpo::{debug, last_input, title};
-use super::text::{Shares, block, frames, within};
-use super::{Shown, answer};
-use crate::verdict::{Outcome, Verdict};
+use super::text::{Shares, Shown, answer, block, frames, within};
+use crate::types::verdict::{Outcome, Verdict};
 
 /// See the module; empty when no test failed.
 pub(super) fn text<'a>(

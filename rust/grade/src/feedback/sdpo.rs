@@ -4,9 +4,8 @@
 //! error, else the first time limit, else the first other limit, else up to two wrong answers, the shortest first, under
 //! their own 1-based numbers. Line numbers and source lines are those of the user's source.
 
-use super::text::{Shares, block, frames, within};
-use super::{Shown, answer};
-use crate::verdict::{Outcome, Verdict};
+use super::text::{Shares, Shown, answer, block, frames, within};
+use crate::types::verdict::{Outcome, Verdict};
 
 const MAX_WRONG_ANSWERS: usize = 2;
 
@@ -36,7 +35,7 @@ pub(super) fn text<'a>(
     within(&text, max_chars)
 }
 
-/// Which category is told; None for what is no failure.
+/// Which category is reported; None for what is not a failure.
 fn rank(verdict: Verdict) -> Option<u8> {
     match verdict {
         Verdict::RuntimeError | Verdict::CompileError => Some(0),
@@ -59,7 +58,7 @@ fn runtime_error(outcome: &Outcome, input: Option<&[u8]>, source: &str, shares: 
     )
 }
 
-/// What a limit is called.
+/// The title of a limit.
 pub(super) fn title(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::TimeLimit => "Time Limit Exceeded",
@@ -92,7 +91,7 @@ fn wrong_answers<'a>(
     let mut wrong: Vec<usize> = (0..outcomes.len())
         .filter(|&index| outcomes[index].verdict == Verdict::WrongAnswer)
         .collect();
-    wrong.sort_by_key(|&index| case(index).input.len() + outcomes[index].actual_bytes); // of equal ones the first
+    wrong.sort_by_key(|&index| case(index).input.len() + outcomes[index].actual_bytes); // of equal sizes the first
     let mut text = String::new();
     for index in wrong.into_iter().take(MAX_WRONG_ANSWERS) {
         let section = wrong_answer(index, case(index), &outcomes[index], max_chars);

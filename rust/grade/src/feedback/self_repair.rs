@@ -1,11 +1,10 @@
 //! The layout of LiveCodeBench's self-repair prompt: one sentence on what went wrong, then the facts, a line each.
 //!
-//! Its four kinds are a compile error, a wrong answer, a time limit and a runtime error; the official text has none for
-//! other ends and stops there with an exception. Here every verdict has its sentence. The wording is ours.
+//! Its four kinds are a compile error, a wrong answer, a time limit and a runtime error; the official code has no text
+//! for other ends and raises an exception there. Here every verdict has its sentence. The wording is ours.
 
-use super::text::{Shares, block, within};
-use super::{Shown, answer};
-use crate::verdict::{Outcome, Verdict};
+use super::text::{Shares, Shown, answer, block, within};
+use crate::types::verdict::{Outcome, Verdict};
 
 /// See the module; empty when no test failed.
 pub(super) fn text<'a>(
@@ -41,7 +40,7 @@ pub(super) fn text<'a>(
     within(&text, max_chars)
 }
 
-/// What is told of a verdict before the facts.
+/// The sentence on a verdict, before the facts.
 pub(super) fn sentence(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Accepted => "The program passes every test.",

@@ -1,18 +1,27 @@
-//! Pieces that every style is made of: blocks cut to their share, source lines, a whole cut to its budget.
+//! Parts that every style uses: blocks cut to their share, source lines, a whole text cut to its budget.
 
 use std::borrow::Cow;
 
 use opsd_sandbox::Frame;
 
-use super::DEFAULT_CHARS;
-
+/// Characters of a whole text by default; SDPO's figure.
+const DEFAULT_CHARS: usize = 2_000;
 const MAX_LINE_CHARS: usize = 250;
 const MAX_LINES: usize = 8;
 const MAX_FRAMES: usize = 3;
 const CUT: &str = "... (cut)";
 
+/// One test as the text shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// Standard input, or arguments.
+    pub input: &'a [u8],
+    /// Expected output.
+    pub expected: &'a [u8],
+}
+
 /// The shares of one section's blocks in a budget of characters; with the headers they stay below it, so that a long
-/// input never pushes the expected output out.
+/// input never displaces the expected output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shares {
     pub(super) input: usize,
@@ -35,7 +44,12 @@ impl Shares {
     }
 }
 
-/// Innermost frame first: the source line, then where it stands.
+/// A wrong answer as it is shown.
+pub(super) fn answer(output: &[u8], max_chars: usize) -> String {
+    block(output, Shares::of(max_chars).answer)
+}
+
+/// Innermost frame first: the source line, then its place.
 pub(super) fn frames(frames: &[Frame], source: &str) -> String {
     let innermost = frames.iter().rev().take(MAX_FRAMES);
     innermost.map(|frame| frame_lines(frame, source)).collect()

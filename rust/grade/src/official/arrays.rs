@@ -1,25 +1,27 @@
-//! numpy's `==` between an array, or a scalar, and a value read from JSON: shapes stretched to a common one, types brought
-//! together as numpy does, one answer per item.
+//! numpy's `==` between an array, or a scalar, and a value read from JSON: shapes broadcast to a common one, types
+//! converted as numpy does, one answer per item.
 
-use super::typed::{Equal, Raised, Typed};
-use crate::value::Value;
+use super::value::{Equal, Raised, Typed};
+use crate::compare::value::Value;
 
-/// No more than so many items are compared: from the second one on the answer is that there are several.
+/// At most this many items are compared: from two answers on, the result is only that there are several.
 pub(super) const MOST_ANSWERS: usize = 1 << 20;
 
-/// numpy's element-wise `==`, the expected value made an array and both stretched to a common shape.
+/// numpy's element-wise `==`, the expected value made an array and both broadcast to a common shape. `equal` is
+/// `==` of an item and a value inside a container.
 pub(super) fn each(
     narrow: bool,
     shape: &[usize],
     items: &[Typed],
     expected: &Value,
+    equal: impl Fn(&Typed, &Value) -> Result<bool, Raised>,
 ) -> Result<Equal, Raised> {
     let mut others = Vec::new();
     let other_shape = shape_of(expected)?;
     flatten(expected, other_shape.len(), &mut others);
-    let spelled = as_text(&others);
-    if let Some(spelled) = &spelled {
-        others = spelled.iter().collect();
+    let texts = as_text(&others);
+    if let Some(texts) = &texts {
+        others = texts.iter().collect();
     }
     let common = broadcast(shape, &other_shape)?;
     let total = common
@@ -34,12 +36,12 @@ pub(super) fn each(
             others.get(place(flat, &common, &other_shape)),
         );
         let (Some(item), Some(other)) = (item, other) else {
-            return Ok(Equal::Plain(false)); // not so: both have as many items as their shapes say
+            return Ok(Equal::Plain(false)); // never: both have as many items as their shapes say
         };
         answers.push(if narrow && lone {
             same_rounded(item, other, |float| f64::from(float as f32))
         } else {
-            item.is_inside(other)? || mixed(item, other) && same_rounded(item, other, |float| float)
+            equal(item, other)? || mixed(item, other) && same_rounded(item, other, |float| float)
         });
     }
     if common.is_empty() {
@@ -57,7 +59,7 @@ fn mixed(item: &Typed, other: &Value) -> bool {
     )
 }
 
-/// Two numbers, both made floats of some width.
+/// Whether two numbers are equal as floats of some width.
 #[expect(clippy::float_cmp, reason = "the official comparison is exact")]
 fn same_rounded(item: &Typed, other: &Value, round: impl Fn(f64) -> f64) -> bool {
     let number = |value: &Value| match value {
@@ -75,7 +77,7 @@ fn same_rounded(item: &Typed, other: &Value, round: impl Fn(f64) -> f64) -> bool
     }
 }
 
-/// Numbers beside texts in a list: numpy makes texts of them all. A float gets none that would be equal to anything.
+/// Numbers beside texts in a list: numpy converts them all to text. A float's text would equal nothing here.
 fn as_text(values: &[&Value]) -> Option<Vec<Value>> {
     let text = |value: &&Value| match value {
         Value::Text(text) => Some(Value::Text(text.clone())),
@@ -149,16 +151,16 @@ fn broadcast(left: &[usize], right: &[usize]) -> Result<Vec<usize>, Raised> {
             (1, right) => Ok(right),
             _ => Err(format!(
                 "ValueError('operands could not be broadcast together with shapes {} {} ')",
-                spell(left),
-                spell(right)
+                shape_text(left),
+                shape_text(right)
             )
             .into_bytes()),
         })
         .collect()
 }
 
-/// A shape as numpy's messages spell it: `(2,)`, `(2,3)`.
-fn spell(shape: &[usize]) -> String {
+/// A shape as numpy's messages write it: `(2,)`, `(2,3)`.
+fn shape_text(shape: &[usize]) -> String {
     let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
     let comma = if sizes.len() == 1 { "," } else { "" };
     format!("({}{comma})", sizes.join(","))

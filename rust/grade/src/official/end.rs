@@ -1,15 +1,16 @@
-//! How a sitting ends: the runner's result list and metadata to the letter, and our verdict.
+//! The end of a run: the runner's result list and metadata, byte for byte, and our verdict.
 
 use opsd_sandbox::{End, Limit, Step, TestRun};
 use serde_json::Value as Json;
 
+use super::run::{OfficialRun, measured};
 use super::text::{cut, quote};
-use super::{Official, Sitting, measured};
-use crate::verdict::{Outcome, Verdict};
+use crate::types::official::Official;
+use crate::types::verdict::{Outcome, Verdict};
 
 const GONE: &str = r#"{"error": "IndexError('list index out of range')", "error_code": -5, "error_message": "TestRunnerError"}"#;
 
-impl<'a> Sitting<'a> {
+impl<'a> OfficialRun<'a> {
     /// Raised in a test: -3 or -4.
     pub(super) fn failed(
         &mut self,
@@ -35,7 +36,7 @@ impl<'a> Sitting<'a> {
         self.finish(verdict, metadata, Some(self.index))
     }
 
-    /// Raised outside a test: the runner forgets the tests before.
+    /// Raised outside a test: the runner discards the results before it.
     pub(super) fn outside(
         &mut self,
         run: &TestRun,
@@ -53,7 +54,7 @@ impl<'a> Sitting<'a> {
         self.finish(Verdict::CompileError, metadata, None)
     }
 
-    /// The process is gone, or makes no sense.
+    /// The process is gone, or sends what no harness sends.
     pub(super) fn gone(&mut self, run: &TestRun) -> Option<Step<'a>> {
         let (verdict, words) = match &run.end {
             End::Stopped { by: Limit::Wall } => (
@@ -87,7 +88,7 @@ impl<'a> Sitting<'a> {
         failed_test: Option<usize>,
     ) -> Option<Step<'a>> {
         let expected_json = failed_test
-            .filter(|_| self.exam.function.is_some())
+            .filter(|_| self.task.function.is_some())
             .map(|index| String::from_utf8_lossy(self.problem.shown(index).expected).into_owned());
         self.verdict = Some(verdict);
         self.official = Some(Official {
@@ -98,10 +99,10 @@ impl<'a> Sitting<'a> {
         None
     }
 
-    /// The input of the current test for the metadata; `own` is the program's view of a function's arguments.
+    /// The input of the current test for the metadata; `own` is what the program's process shows of a function's arguments.
     pub(super) fn shown_input(&self, own: Option<&[u8]>) -> String {
-        let odd = self.exam.odd(self.index);
-        match (own, odd.and_then(|odd| odd.shown_input.as_ref())) {
+        let quirk = self.task.quirk(self.index);
+        match (own, quirk.and_then(|quirk| quirk.shown_input.as_ref())) {
             (Some(own), _) => quote(own),
             (None, Some(shown)) => quote(shown.as_bytes()),
             (None, None) => quote(&cut(self.problem.shown(self.index).input)),
@@ -109,10 +110,10 @@ impl<'a> Sitting<'a> {
     }
 
     pub(super) fn shown_expected(&self) -> String {
-        let odd = self.exam.odd(self.index);
-        match odd.and_then(|odd| odd.shown_output.as_ref()) {
+        let quirk = self.task.quirk(self.index);
+        match quirk.and_then(|quirk| quirk.shown_output.as_ref()) {
             Some(shown) => quote(shown.as_bytes()),
-            None if self.exam.function.is_some() => "null".to_owned(),
+            None if self.task.function.is_some() => "null".to_owned(),
             None => quote(&cut(self.problem.shown(self.index).expected)),
         }
     }

@@ -1,16 +1,21 @@
-//! For the fuzz target: any bytes in place of what a program's process says under an official profile.
+//! For the fuzz target: any bytes instead of what a program's process sends under an official profile.
 
 use std::sync::Arc;
 
 use opsd_sandbox::{End, Limits, TestRun};
 
-use super::compare::{Compared, compare};
-use super::{Equal, Exam, Oddities, Report, Sitting, Typed};
-use crate::case::{Case, Problem, Profile};
+use super::prepare::with_limits;
+use super::report::Report;
+use super::run::OfficialRun;
+use super::stdout::{Compared, compare};
+use super::value::{Equal, Typed};
+use crate::compare::value::Value;
 use crate::feedback::{Feedback, Style};
-use crate::prepare::Prepared;
-use crate::value::Value;
-use crate::verdict::Verdict;
+use crate::prepared::Prepared;
+use crate::types::case::{Case, Problem};
+use crate::types::choices::Profile;
+use crate::types::official::{OfficialTask, Quirks};
+use crate::types::verdict::Verdict;
 
 /// Between two reports in the fuzzer's bytes.
 const BORDER: &[u8] = b"\n\xff\n";
@@ -18,16 +23,16 @@ const BORDER: &[u8] = b"\n\xff\n";
 const BUDGET: usize = 2_000;
 const ANSWERS: [&str; 3] = ["3", "[[1, 2], [3, 4]]", "[1, [2.5, true], {\"a\": NaN}]"];
 
-/// Judges the reports in `bytes`, one after the other, and checks what must hold of the outcome whatever they say.
+/// Judges the reports in `bytes`, one after the other, and checks what must hold of the outcome for any reports.
 #[allow(unreachable_pub, reason = "the fuzz target calls it from outside")]
 pub fn judge_any_reports(bytes: &[u8]) -> Option<Verdict> {
     let (&kind, bytes) = bytes.split_first()?;
     let function = kind % 2 == 1;
     let problem = prepared(function);
-    let exam = problem.exam.as_ref().expect("it has one");
+    let task = problem.task.as_ref().expect("it has one");
     let feedback = Feedback::new(Style::Leetcode, BUDGET);
     let cancelled = Arc::default();
-    let mut sitting = Sitting::new(&problem, exam, feedback, &cancelled);
+    let mut judged = OfficialRun::new(&problem, task, feedback, &cancelled);
     let (mut right, mut rest) = (0, Some(bytes));
     while let Some(here) = rest.take() {
         let border = here.windows(BORDER.len()).position(|at| at == BORDER);
@@ -35,7 +40,7 @@ pub fn judge_any_reports(bytes: &[u8]) -> Option<Verdict> {
             Some(at) => (&here[..at], Some(&here[at + BORDER.len()..])),
             None => (here, None),
         };
-        let index = sitting.index;
+        let index = judged.index;
         right += usize::from(is_right(report, function, index));
         let run = TestRun {
             end: End::Finished,
@@ -49,19 +54,19 @@ pub fn judge_any_reports(bytes: &[u8]) -> Option<Verdict> {
             starved: false,
             fresh: true,
         };
-        if sitting.next(&run).is_some() {
-            assert!(sitting.verdict.is_none(), "a verdict, and a next step");
+        if judged.next(&run).is_some() {
+            assert!(judged.verdict.is_none(), "a verdict, and a next step");
             rest = after;
         }
     }
     let shown = |index| problem.shown(index);
-    let text = feedback.text(&shown, &sitting.outcomes, "");
+    let text = feedback.text(&shown, &judged.outcomes, "");
     assert!(text.chars().count() <= BUDGET, "feedback beyond its budget");
-    let Some(verdict) = sitting.verdict else {
-        assert!(sitting.official.is_none(), "results without a verdict");
+    let Some(verdict) = judged.verdict else {
+        assert!(judged.official.is_none(), "results without a verdict");
         return None;
     };
-    let official = sitting.official.expect("a verdict comes with results");
+    let official = judged.official.expect("a verdict comes with results");
     let metadata = Value::parse(official.metadata.as_bytes());
     assert!(
         matches!(metadata, Some(Value::Dict(_))),
@@ -86,11 +91,11 @@ pub fn judge_any_reports(bytes: &[u8]) -> Option<Verdict> {
 
 fn prepared(function: bool) -> Prepared {
     let entry_point = function.then(|| "f".to_owned());
-    let exam = Exam::new(
+    let task = OfficialTask::new(
         Profile::Lcb202505,
         6.0,
         entry_point.as_deref(),
-        Oddities::default(),
+        Quirks::default(),
     );
     let case = |answer: &str| Case {
         input: "[1]".to_owned(),
@@ -103,12 +108,12 @@ fn prepared(function: bool) -> Prepared {
         time_limit_seconds: 6.0,
         memory_limit_mib: 1024,
         compare: None,
-        official: Oddities::default(),
+        official: Quirks::default(),
     };
-    Prepared::for_exam(
+    with_limits(
         problem,
         Limits::with_cpu(6.0),
-        exam.expect("an official profile"),
+        task.expect("an official profile"),
     )
 }
 
@@ -136,7 +141,7 @@ fn is_right(report: &[u8], function: bool, index: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{BORDER, judge_any_reports};
-    use crate::verdict::Verdict::{self, Accepted, RuntimeError, WrongAnswer};
+    use crate::types::verdict::Verdict::{self, Accepted, RuntimeError, WrongAnswer};
 
     const RIGHT: [&str; 3] = [
         "{\"step\": \"value\"}\nj 1\n3",

@@ -1,15 +1,15 @@
-//! What a program's process says at the end of a step: a header of JSON, then bytes. It may say anything.
+//! What a program's process sends at the end of a step: a JSON header, then bytes. It may send anything.
 
-use crate::value::Value;
+use crate::compare::value::Value;
 
 /// Values in a report's header; the harness writes five.
 const MOST_IN_HEADER: usize = 16;
-/// Characters of what people read; the harness writes no more.
+/// Characters of the text for people; the harness writes no more.
 const LONGEST_BRIEF: usize = 4000;
-/// Bytes of an exception's words in the metadata. The runner keeps all; a program could fill the disk with them.
+/// Bytes of an exception's message in the metadata. The runner keeps all; a program could fill the disk with them.
 const LONGEST_TEXT: usize = 64 << 10;
 
-/// A step's report, taken apart.
+/// A step's report, parsed.
 pub(super) struct Report<'r> {
     /// One of `STEPS`.
     pub(super) step: &'r [u8],

@@ -1,18 +1,18 @@
-//! A source taken apart into statements, each on a line of its own without comments, as the official runner's spelling
-//! of the tree has them.
+//! Splits a source into statements, each on its own line without comments, as `ast.unparse` in the official runner
+//! writes them.
 //!
-//! That is not all the same to a program: where the alarm strikes an endless loop written on one line, nothing in the
-//! program catches it, since the compiler leaves no instruction there that a `try` covers.
+//! The layout matters to a program: if the alarm interrupts an endless loop written on one line, nothing in the program
+//! catches it, since the compiler leaves no instruction there that a `try` covers.
 
-/// The runner's spelling of deeper nested lines may exceed the limit on recursion.
+/// Unparsing deeper nested lines may exceed the recursion limit.
 const MOST_TOKENS: usize = 100;
 const DEEPEST: usize = 20;
-/// What begins a statement with a body.
+/// Words that begin a statement with a body.
 const HEADS: &[&str] = &[
     "async", "class", "def", "elif", "else", "except", "finally", "for", "if", "try", "while",
     "with",
 ];
-/// What stands before the quote of a string, in small letters.
+/// Prefixes of a string's quote, in lower case.
 const PREFIXES: &[&str] = &["", "r", "b", "u", "f", "br", "rb", "fr", "rf"];
 
 /// A statement, or the head of one that has a body.
@@ -37,14 +37,14 @@ fn first_word(text: &str) -> &str {
     &text[..end.unwrap_or(text.len())]
 }
 
-/// All of a source's; `None` where it is no Python, or where the runner's spelling might not mean the same.
+/// All statements of a source; `None` where it is not Python, or where the runner's text might not mean the same.
 pub(super) fn statements(source: &str) -> Option<Vec<Line>> {
     if source.contains(['\r', '\x0c', '\0']) {
         return None;
     }
     let mut lines = Vec::new();
     let mut depths: Vec<usize> = Vec::new();
-    let mut in_one_line = None; // indentation of a statement whose body stands beside its head
+    let mut in_one_line = None; // indentation of a statement whose body is on the line of its head
     let mut at = 0;
     while at < source.len() {
         let text = source[at..].trim_start_matches([' ', '\t']);
@@ -79,7 +79,7 @@ pub(super) fn statements(source: &str) -> Option<Vec<Line>> {
 
 /// Reads one logical line.
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools)] // what it has seen
+#[expect(clippy::struct_excessive_bools)] // what was seen so far
 struct Reader<'a> {
     text: &'a str,
     /// What was read, on one line.
@@ -90,7 +90,7 @@ struct Reader<'a> {
     colon: Option<usize>,
     depth: usize,
     tokens: usize,
-    /// A string goes over several lines: fine where it is all there is.
+    /// A string spans several lines: fine where it is the only token.
     tall: bool,
     /// There is a formatted string; the other strings of the line may be parts of the same.
     formatted: bool,
@@ -124,7 +124,7 @@ impl Reader<'_> {
             self.out.push_str(&self.text[at..end]);
             at = end;
         }
-        // A formatted string is spelled anew, with other quotes where it needs them: sure for simple ones.
+        // A formatted string is unparsed with other quotes where needed: certain only for simple ones.
         let simple = self.ascii && !(self.double_quote && self.single_quote);
         let sure = (simple || !self.formatted) && !(self.tall && self.tokens > 1);
         (self.depth == 0 && self.tokens <= MOST_TOKENS && sure).then_some(at)
@@ -192,7 +192,7 @@ impl Reader<'_> {
         Some(at + length)
     }
 
-    /// Adds its statements to the lines. Whether one is the body of another.
+    /// Adds its statements to the lines; returns whether one is the body of another.
     fn split(&self, indent: &str, lines: &mut Vec<Line>) -> Option<bool> {
         let mut push = |indent: &str, text: &str| {
             let (indent, text) = (indent.to_owned(), text.to_owned());
@@ -206,7 +206,7 @@ impl Reader<'_> {
             begin = colon + 1;
             inner.push(' ');
         } else if matches!(word, "case" | "match") && !self.out.trim_end().ends_with(':') {
-            return None; // its body may stand on the same line
+            return None; // its body may be on the same line
         }
         let mut has_body = false;
         for &end in self.ends.iter().chain([&self.out.len()]) {

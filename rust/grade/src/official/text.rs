@@ -1,7 +1,7 @@
-//! Texts as the official runner writes them into its metadata: cut in the middle, spelled as JSON.
+//! Texts as the official runner writes them into its metadata: cut in the middle, written as JSON.
 //!
-//! A text is in generalised UTF-8, so that half a surrogate pair, which Python can print and UTF-8 cannot hold, keeps
-//! a form of its own.
+//! A text is in generalised UTF-8, so that half a surrogate pair, which Python can print and UTF-8 cannot hold, can
+//! be told from other text.
 
 use std::fmt::Write;
 
@@ -28,7 +28,7 @@ pub(super) fn cut(text: &[u8]) -> Vec<u8> {
     [&text[..head], b"...(truncated) ...", &text[tail..]].concat()
 }
 
-/// A JSON string. Bytes that are no text become U+FFFD.
+/// A JSON string. Bytes that are not UTF-8 become U+FFFD.
 pub(super) fn quote(text: &[u8]) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

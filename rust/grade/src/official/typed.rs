@@ -1,60 +1,22 @@
-//! A function's result with its Python type, and how Python would compare it with a value read from JSON.
+//! Reads a function's result with its Python types from the tokens that the program's process writes.
 //!
-//! The other half, which writes the tokens, is `typed.py` in the sandbox: see there for their form.
+//! The other half, which writes the tokens, is `typed.py`: see there for their form.
 
 use std::collections::HashSet;
 
-use super::arrays::each;
-use crate::value::Value;
+use super::value::Typed;
+use crate::compare::value::Value;
 
-/// Deeper nesting is taken for a value that equals nothing.
+/// A value nested deeper equals nothing.
 const MAX_DEPTH: usize = 500;
 /// Tokens of one value; three times what the harness writes.
 const MOST_TOKENS: usize = 1_000_000;
 /// numpy has at most 64.
 const MOST_DIMENSIONS: usize = 64;
 
-/// A result.
-#[derive(Debug, Clone)]
-pub(super) enum Typed {
-    /// JSON's own types all the way down.
-    Json(Value),
-    List(Vec<Typed>),
-    Dict(Vec<(Vec<u8>, Typed)>),
-    /// numpy's; a scalar has no dimensions.
-    Array {
-        /// Floats narrower than Python's: a lone Python number is rounded to their width before comparing.
-        narrow: bool,
-        shape: Vec<usize>,
-        items: Vec<Typed>,
-    },
-    /// The one NaN of the JSON reader.
-    SharedNan,
-    /// Comparing it raises this.
-    Raises(Vec<u8>),
-    /// Equals nothing that JSON has.
-    Opaque,
-}
-
-/// What `result == expected` gives.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Equal {
-    Plain(bool),
-    /// numpy's: an array of answers, flat.
-    Each(Vec<bool>),
-}
-
-/// The repr of an exception that comparing raises.
-pub(super) type Raised = Vec<u8>;
-
-pub(super) const AMBIGUOUS: &str = "ValueError('The truth value of an array with more than one element is ambiguous. \
-     Use a.any() or a.all()')";
-pub(super) const EMPTY: &str = "ValueError('The truth value of an empty array is ambiguous. Use `array.size > 0` to \
-     check that an array is not empty.')";
-
 impl Typed {
-    /// Read tokens. None: no harness writes this. What is nested too deeply equals nothing, and plain parts of more
-    /// than `most` values do not either.
+    /// Read tokens. None: no harness writes this. A value nested too deeply equals nothing, nor does a plain
+    /// part of more than `most` values.
     pub(super) fn parse(bytes: &[u8], most: usize) -> Option<Self> {
         let mut reader = Reader {
             bytes,
@@ -69,72 +31,12 @@ impl Typed {
         }
         value.filter(|_| reader.at == bytes.len())
     }
-
-    /// Python's `==`.
-    pub(super) fn equals(&self, expected: &Value) -> Result<Equal, Raised> {
-        let plain = |same| Ok(Equal::Plain(same));
-        match (self, expected) {
-            (Self::Json(value), _) => plain(value.same_value(expected)),
-            (Self::List(left), Value::List(right)) => {
-                if left.len() != right.len() {
-                    return plain(false);
-                }
-                for (left, right) in left.iter().zip(right) {
-                    if !left.is_inside(right)? {
-                        return plain(false);
-                    }
-                }
-                plain(true)
-            }
-            (Self::Dict(left), Value::Dict(right)) => {
-                if left.len() != right.len() {
-                    return plain(false);
-                }
-                for (key, left) in left {
-                    match right.get(key) {
-                        Some(right) if left.is_inside(right)? => {}
-                        _ => return plain(false),
-                    }
-                }
-                plain(true)
-            }
-            (
-                Self::Array {
-                    narrow,
-                    shape,
-                    items,
-                },
-                _,
-            ) => each(*narrow, shape, items, expected),
-            (Self::Raises(repr), _) if is_number(expected) => Err(repr.clone()),
-            _ => plain(false),
-        }
-    }
-
-    /// `==` inside a list or dict: the same object is equal to itself, and the answer must be true or false.
-    pub(super) fn is_inside(&self, expected: &Value) -> Result<bool, Raised> {
-        if let (Self::SharedNan, Value::Float(float)) = (self, expected) {
-            return Ok(float.is_nan());
-        }
-        match self.equals(expected)? {
-            Equal::Plain(same) => Ok(same),
-            Equal::Each(answers) => match answers[..] {
-                [] => Err(EMPTY.into()),
-                [answer] => Ok(answer),
-                _ => Err(AMBIGUOUS.into()),
-            },
-        }
-    }
-}
-
-fn is_number(value: &Value) -> bool {
-    matches!(value, Value::Bool(_) | Value::Int(_) | Value::Float(_))
 }
 
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Tokens that may still come.
+    /// Tokens that may still follow.
     left: usize,
     /// See [`Typed::parse`].
     most: usize,
@@ -157,7 +59,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// As many as announced. Room is made as they come, not as they are announced.
+    /// As many as announced. Memory is taken as they come, not as they are announced.
     fn several<T>(
         &mut self,
         count: usize,
@@ -196,7 +98,7 @@ impl<'a> Reader<'a> {
                 })?;
                 let keys: HashSet<_> = pairs.iter().map(|(key, _)| key).collect();
                 if keys.len() < pairs.len() {
-                    Typed::Opaque // one right item must not stand for others
+                    Typed::Opaque // one right item must not count for others
                 } else {
                     Typed::Dict(pairs)
                 }
@@ -226,9 +128,10 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AMBIGUOUS, EMPTY, Equal, Typed};
+    use crate::compare::value::Value;
     use crate::official::arrays::MOST_ANSWERS;
-    use crate::value::Value;
+    use crate::official::equality::{AMBIGUOUS, EMPTY};
+    use crate::official::value::{Equal, Typed};
 
     fn answer(tokens: &str, expected: &str) -> Result<Equal, String> {
         let expected = Value::parse(expected.as_bytes()).unwrap();

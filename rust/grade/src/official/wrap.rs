@@ -1,12 +1,12 @@
 //! A program on standard input, rewritten as the official runner rewrites it: imports first, the rest in a function.
 //!
-//! The runner parses the source, moves statements, spells the tree and compiles the spelling, which costs more than
-//! most programs do. Here lines are moved and indented instead, where that surely compiles to the same code; wherever
-//! it might not, there is no result and the program's process goes the runner's own way. Line numbers become others.
+//! The runner parses the source, moves statements, unparses the tree and compiles that text, which costs more than most
+//! programs do. Here lines are moved and indented instead, where that surely compiles to the same code; wherever it
+//! might not, there is no result and the program's process does as the runner does. Line numbers change.
 
 use super::statements::{Line, statements};
 
-/// Sources with one of these may look at line numbers, at their own text, or be another case than a function's.
+/// Sources with one of these may read line numbers or their own text, or are not handled as a function.
 const LOOKS_BACK: &[&str] = &[
     "Solution",
     "__code__",
@@ -29,14 +29,14 @@ const LOOKS_BACK: &[&str] = &[
     "warn",
 ];
 
-/// The program as imports and `wrapped_function`; `None`: it is not for us to say.
+/// The program as imports and `wrapped_function`; `None`: not decided here.
 pub fn as_function(source: &str) -> Option<String> {
     if LOOKS_BACK.iter().any(|word| source.contains(word)) {
         return None;
     }
     let lines = statements(source)?;
     if !lines.first()?.is_top() {
-        return None; // Python would not take it
+        return None; // Python would refuse it
     }
     let goes_on = |line: &Line| matches!(line.word(), "elif" | "else" | "except" | "finally");
     let last = lines
@@ -50,7 +50,7 @@ pub fn as_function(source: &str) -> Option<String> {
         if line.is_top() {
             let imports_now = matches!(line.word(), "import" | "from");
             if (in_import && goes_on(line)) || (imports_now && decorated) {
-                return None; // an import amidst a statement
+                return None; // an import inside a statement
             }
             in_import = imports_now;
             decorated = line.text.starts_with('@');
@@ -66,7 +66,7 @@ pub fn as_function(source: &str) -> Option<String> {
         }
     }
     for line in body {
-        // What is imported there would go first, too; a text at the start would be the function's documentation.
+        // An import there would go first too; a string at the start would become the function's docstring.
         if line.text.contains("import") || line.text.starts_with(['"', '\'']) {
             return None;
         }
@@ -76,15 +76,15 @@ pub fn as_function(source: &str) -> Option<String> {
     (!is_empty).then_some(imports + &rest)
 }
 
-/// A line of the function. A tab keeps the order of all indentations, in tabs or blanks.
+/// A line of the function. One more tab keeps the order of all indentations, in tabs or blanks.
 fn push(rest: &mut String, indent: &str, text: &str) {
     for part in ["\t", indent, text, "\n"] {
         rest.push_str(part);
     }
 }
 
-/// The body of the last statement, if that is `if __name__ == '__main__':`, which gives way to it; nothing if it is
-/// another statement; `None` if it is something like it.
+/// The body of the last statement, if that is `if __name__ == '__main__':`, which it replaces; empty if it is
+/// another statement; `None` if it only resembles that one.
 fn guarded(statement: &[Line]) -> Option<&[Line]> {
     let (head, body) = statement.split_first()?;
     if head.word() != "if" || !head.text.contains("__name__") {

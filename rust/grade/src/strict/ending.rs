@@ -1,0 +1,148 @@
+//! Turns the end of a test, as the sandbox reports it, into a verdict with its message.
+
+use opsd_sandbox::{End, Entry, Frame, Limit, Limits, TestRun};
+
+use crate::feedback::Feedback;
+use crate::types::ends::{SIGKILL, exception_text, signal_name};
+use crate::types::verdict::{Judged, Outcome, Verdict};
+
+/// Share of the address space from which a crash counts as a memory failure.
+const MEMORY_SHARE: f64 = 0.95;
+/// The outcome of a test; what only the feedback needs is kept if feedback is written. `judge` compares an answer.
+pub(crate) fn outcome(
+    limits: &Limits,
+    entry: &Entry,
+    run: &TestRun,
+    feedback: Feedback,
+    judge: &mut dyn FnMut(&[u8]) -> Judged,
+) -> Outcome {
+    let (verdict, message) = verdict(limits, entry, run, judge);
+    let mut outcome = Outcome::bare(verdict, message);
+    outcome.cpu_seconds = Some(run.cpu_seconds);
+    outcome.wall_seconds = Some(run.wall_seconds);
+    outcome.memory_mib = Some(run.memory_mib);
+    outcome.exception = match &run.end {
+        End::Raised { kind, .. } | End::Compile { kind, .. } => Some(kind.clone()),
+        End::Missing => Some("NameError".to_owned()),
+        _ => None,
+    };
+    outcome.frames = match &run.end {
+        End::Raised { frames, .. } => frames.clone(),
+        End::Compile {
+            line: Some(line), ..
+        } => {
+            vec![Frame {
+                line: *line,
+                function: String::new(),
+            }]
+        }
+        _ => Vec::new(),
+    };
+    if feedback.wanted() && verdict == Verdict::WrongAnswer {
+        let shown = answer(entry, run);
+        outcome.actual = feedback.answer(shown);
+        outcome.actual_bytes = shown.len();
+    }
+    if feedback.wanted() && matches!(verdict, Verdict::WrongAnswer | Verdict::TimeLimit) {
+        outcome.debug = feedback.debug_output(&run.stderr);
+    }
+    outcome
+}
+
+/// What the program answered: its output, or its result, or why the result is not JSON.
+fn answer<'r>(entry: &Entry, run: &'r TestRun) -> &'r [u8] {
+    match entry {
+        Entry::Stdin => &run.stdout,
+        Entry::Function { .. } => run
+            .value
+            .as_deref()
+            .or(run.note.as_deref().map(str::as_bytes))
+            .unwrap_or_default(),
+    }
+}
+
+fn verdict(
+    limits: &Limits,
+    entry: &Entry,
+    run: &TestRun,
+    judge: &mut dyn FnMut(&[u8]) -> Judged,
+) -> (Verdict, String) {
+    let late = run.cpu_seconds >= limits.cpu_seconds;
+    let near_memory = run.memory_mib >= MEMORY_SHARE * limits.memory_mib as f64;
+    match &run.end {
+        _ if run.starved => (
+            Verdict::InfraError,
+            "starved: the machine gave the program no time".to_owned(),
+        ),
+        // A test may run a little past its limit, to tell a time near it from one far beyond (see `attempt`).
+        End::Finished | End::Raised { .. } | End::Exited { .. } if late => {
+            (Verdict::TimeLimit, String::new())
+        }
+        End::Finished => {
+            let answer = match entry {
+                Entry::Stdin => Some(&run.stdout),
+                Entry::Function { .. } => run.value.as_ref(),
+            };
+            match answer.map_or(Judged::plain(false), |answer| judge(answer)) {
+                Judged::Right => (Verdict::Accepted, String::new()),
+                Judged::Wrong { remark } => (Verdict::WrongAnswer, remark),
+                Judged::Unknown { cause } => (Verdict::InfraError, cause),
+            }
+        }
+        End::Raised { kind, message, .. } => {
+            let verdict = if kind == "MemoryError" {
+                Verdict::MemoryLimit
+            } else {
+                Verdict::RuntimeError
+            };
+            (verdict, exception_text(kind, message))
+        }
+        End::Compile { kind, message, .. } => {
+            (Verdict::CompileError, exception_text(kind, message))
+        }
+        End::Exited { code } => (
+            Verdict::RuntimeError,
+            format!("The process ended with exit code {code}."),
+        ),
+        End::Signaled { signal: SIGKILL } => (
+            Verdict::InfraError,
+            "killed: somebody else ended the program's process".to_owned(),
+        ),
+        End::Signaled { signal } => {
+            let verdict = if near_memory {
+                Verdict::MemoryLimit
+            } else {
+                Verdict::RuntimeError
+            };
+            (
+                verdict,
+                format!("The process was ended by {}.", signal_name(*signal)),
+            )
+        }
+        End::Stopped { by } => match by {
+            Limit::Cpu => (Verdict::TimeLimit, String::new()),
+            Limit::Idle => (Verdict::IdleLimit, String::new()),
+            Limit::Memory => (Verdict::MemoryLimit, String::new()),
+            Limit::Output => (Verdict::OutputLimit, String::new()),
+            Limit::Wall => (
+                Verdict::InfraError,
+                "starved: the wall cap was reached".to_owned(),
+            ),
+        },
+        End::Violation { call } => (Verdict::SecurityViolation, call.clone().unwrap_or_default()),
+        End::ImportBlocked { module } => (
+            Verdict::InfraError,
+            format!("import blocked: {module} cannot be loaded at isolation level S1"),
+        ),
+        End::Missing => {
+            let name = match entry {
+                Entry::Function { entry_point } => entry_point.as_str(),
+                Entry::Stdin => "__main__",
+            };
+            (
+                Verdict::RuntimeError,
+                format!("NameError: name '{name}' is not defined"),
+            )
+        }
+    }
+}
