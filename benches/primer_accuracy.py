@@ -133,9 +133,7 @@ def totals(name: str, lines: Sequence[dict[str, Any]]) -> str:
     shares = ", ".join(
         f"{verdict} {100 * count / answers:.0f} %" for verdict, count in verdicts.most_common(5)
     )
-    se = [
-        f"{100 * value:.1f}" if value is not None else "-" for value in (mean.se_conditional, mean.se_super)
-    ]
+    se = [f"{100 * value:.1f}" if value is not None else "-" for value in (mean.se_cond, mean.se_super)]
     value = "-" if mean.value is None else f"{100 * mean.value:.1f} %"
     return (
         f"| {name} | {len(lines)} | {value} | {se[0]} / {se[1]} | {once} ({100 * once / len(lines):.0f} %) "

@@ -18,7 +18,7 @@ import pytest
 
 PACKAGE = Path(opsd_rs.__file__).parent
 BASE = {"records", "errors", "_core", "_lazy", "base", "config"}
-ENTRY_POINTS = {"training", "cli", "doctor", "compat"}
+ENTRY_POINTS = {"training", "environments", "cli", "doctor", "compat"}
 DOORS: set[tuple[str, str]] = set()
 """(file, module) where a package is entered past its ``__init__``."""
 HEAVY = {

@@ -92,7 +92,7 @@ def report(folder: Path, trained: Sequence[str], law: Path, figure: Path, second
     for row in read_table(folder / "gap" / "gap.parquet"):
         gaps.add_row(
             row["context"],
-            plus_minus(row["acc_student"], row["acc_student_se"]),
+            plus_minus(row["acc_student_gap"], row["acc_student_gap_se"]),
             plus_minus(row["acc_teacher"], row["acc_teacher_se"]),
             f"{row['coverage']:.2f}",
             plus_minus(row["gap"], row["gap_se_cond"], sign="+"),

@@ -55,7 +55,7 @@ def curve(name: str, folder: Path) -> list[dict[str, Any]]:
     for step, arm in keys:
         accuracy = eval_accuracy(at(found, step, arm))
         rows.append(
-            {"run": name, "step": step, "arm": arm, "accuracy": accuracy.mean, "se": accuracy.se_conditional}
+            {"run": name, "step": step, "arm": arm, "accuracy": accuracy.value, "se": accuracy.se_cond}
         )
     return rows
 

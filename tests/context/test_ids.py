@@ -129,8 +129,10 @@ def test_the_generation_header_is_the_students(models: dict[str, Path], smollm2:
 
 def test_thinking_off_is_in_the_header_on_both_sides(qwen: Path) -> None:
     off, on = (assembler(qwen, load("feedback"), enable_thinking=thinking) for thinking in (False, True))
-    assert off.student_text(ADD).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
-    assert on.student_text(ADD).endswith("<|im_start|>assistant\n")
+    assert off.chat.text_of(off.student_prompt(ADD)).endswith(
+        "<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    )
+    assert on.chat.text_of(on.student_prompt(ADD)).endswith("<|im_start|>assistant\n")
     on.assert_generation_header()
 
 

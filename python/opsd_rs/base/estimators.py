@@ -1,12 +1,12 @@
-"""Estimators of the law in plain numbers: mean@k and its errors, a line through points, Student's t.
+"""Estimators in plain numbers: mean@k and pass@k with their errors, differences of two arms, Student's t.
 
-In: arrays of counts or of coordinates. Out: frozen records. numpy only, so that every estimator can be checked
-against a textbook; a quantity that the data do not determine is None, never nan.
+In: arrays of counts. Out: frozen records. numpy only, so that every estimator can be checked against a textbook; a
+quantity that the data do not determine is None, never nan.
 
-Sources: Miller, arXiv 2411.00640 (clustered and paired errors); NIST StRD and Anscombe 1973 as known answers.
+Source: Miller, arXiv 2411.00640 (clustered and paired errors).
 """
 
-# Shapes: N problems, G groups of samples per problem, n points of a line.
+# Shapes: N problems, G groups of samples per problem.
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Mean:
     """A mean over problems and its two standard errors, all as fractions.
 
     >>> mean_accuracy([2, 0], [2, 2])
-    Mean(value=0.5, se_conditional=0.0, se_super=0.5, num_problems=2)
+    Mean(value=0.5, se_cond=0.0, se_super=0.5, num_problems=2)
     """
 
     value: float | None
-    se_conditional: float | None
+    se_cond: float | None
     """These problems are all there is; only the sampling varies. None where no problem has two samples."""
     se_super: float | None
     """The problems too are a sample (clustered by problem; paired for differences). None for one problem."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from opsd_rs.base import near
 from opsd_rs.config.checks import Finding
 from opsd_rs.config.tree import keys
 from opsd_rs.errors import BadInput
@@ -60,14 +60,6 @@ def _did_you_mean(dotted: str) -> str:
     if same := [key for key in known if key.rpartition(".")[2] == last]:
         return f"; did you mean {' or '.join(same[:3])}?"
     return near(dotted, known)
-
-
-def near(word: str, known: Sequence[str]) -> str:
-    """``; did you mean X?``, or nothing when nothing known is close to ``word``."""
-    score = {name: difflib.SequenceMatcher(None, name, word).ratio() for name in known}
-    best = max(score.values(), default=0.0)
-    matches = [name for name in known if best >= 0.6 and score[name] > best - 0.02][:3]
-    return f"; did you mean {' or '.join(matches)}?" if matches else ""
 
 
 def _shown(value: Any) -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
+from opsd_rs.base import near
 from opsd_rs.config import checks
 from opsd_rs.config.toml_lines import key_lines, line_of
 from opsd_rs.config.tree import Config, ContextConfig, keys
@@ -35,9 +36,7 @@ from opsd_rs.config.faults import (
     Tree,
     describe_fault,
     dotted_key,
-    key_path,
     located,
-    near,
     origins,
 )
 
@@ -102,17 +101,6 @@ def load_context(name: str, beside: Path | None = None) -> ContextConfig:
 def resolved_json(config: Config) -> str:
     """The whole tree as JSON (unset keys as null), the text of a run folder's ``config.json``."""
     return config.model_dump_json(by_alias=True, indent=2) + "\n"
-
-
-def config_from_json(text: str, origin: str = "config.json") -> Config:
-    """The inverse of ``resolved_json``; ``origin`` names the file in errors."""
-    try:
-        return Config.model_validate_json(text, by_alias=True)
-    except ValidationError as error:
-        lines = [
-            f"{origin}: {dotted_key(key_path(fault['loc']))}: {fault['msg']}" for fault in error.errors()
-        ]
-        raise ConfigFaults(lines) from None
 
 
 def config_names(folder: str = "") -> list[str]:

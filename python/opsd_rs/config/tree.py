@@ -88,7 +88,7 @@ class RolloutConfig(Section):
     max_tokens: PositiveInt = 8192
     """Longest completion, in training and in validation."""
     max_prompt_tokens: PositiveInt = 2048
-    """Problems whose prompt is longer are left out."""
+    """Problems whose prompt is longer are left out before the start; the run's ``run.json`` lists them."""
     gpu_memory_utilization: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.4
     """Share of the GPU that vLLM may take beside the trainer."""
     kv_cache_gib: PositiveInt = 1

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from opsd_rs.context.preview import Preview, case_of_run, diff_previews, made_up_case, preview_context
     from opsd_rs.context.source import Context
     from opsd_rs.context.templates import render_message
+    from opsd_rs.context.text import statement
 
 __all__ = [
-    "Assembler", "Batch", "Context", "Memory", "NoteCache", "NoteRequest", "Notes", "Preview",
-    "case_of_run", "diff_previews", "lint_context", "made_up_case", "note_key", "preview_context",
-    "render_message",
+    "Assembler", "Batch", "Context", "Memory", "NoteCache", "NoteRequest", "Notes", "Preview", "case_of_run",
+    "diff_previews", "lint_context", "made_up_case", "note_key", "preview_context", "render_message", "statement",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
     "assembler": ["Assembler"],
@@ -33,4 +33,5 @@ __getattr__, __dir__ = lazy_exports(__name__, {
     "preview": ["Preview", "case_of_run", "diff_previews", "made_up_case", "preview_context"],
     "source": ["Context"],
     "templates": ["render_message"],
+    "text": ["statement"],
 })  # fmt: skip

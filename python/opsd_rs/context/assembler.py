@@ -91,10 +91,6 @@ class Assembler:
         """The user's message that the student reads."""
         return statement(problem, self._prompt_style)
 
-    def student_text(self, problem: Problem) -> str:
-        """The student's prompt as text, generation header included."""
-        return self.chat.encoder.render(statement(problem, self._prompt_style))
-
     def student_prompt(self, problem: Problem) -> tuple[int, ...]:
         """The student's prompt ids; remembered by the text of the message."""
         message = statement(problem, self._prompt_style)
@@ -265,11 +261,6 @@ class Assembler:
     def show(self, problem: Problem, texts: Mapping[str, str] | None = None) -> str:
         """The teacher's prompt for ``problem`` as text, as ``render_message`` fills it."""
         return self.chat.encoder.render(render_message(self.context, problem, self._prompt_style, texts))
-
-    @staticmethod
-    def coverage(contexts: Sequence[TeacherContext]) -> float:
-        """Share of rollouts whose teacher had context; 0.0 of none."""
-        return sum(context.has_context for context in contexts) / len(contexts) if contexts else 0.0
 
     def _packed(
         self,

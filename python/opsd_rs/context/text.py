@@ -7,13 +7,14 @@ student (also the ``{prompt}`` slot of every context), or the text without the c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from opsd_rs.errors import BadInput
 from opsd_rs.records import Problem
 
-PromptStyle = Literal["plain", "sdpo"]
+PromptStyle = Literal["plain", "sdpo"] | Callable[[Problem], str]
+"""The statement as it stands, SDPO's wording, or a function of an environment."""
 
 # What SDPO's LiveCodeBench prompt says, in its order (lasgroup/SDPO, data/format/prompts.py), in our words. It
 # names no input or output channel; the stated second is not the enforced limit.
@@ -30,10 +31,12 @@ _TELLING_CHARACTERS = 12
 
 
 def statement(problem: Problem, style: PromptStyle) -> str:
-    """The user's message for ``problem``: as it stands, or in SDPO's LiveCodeBench wording.
+    """The user's message for ``problem``: as it stands, in SDPO's LiveCodeBench wording, or as a function writes it.
 
     SDPO asks for a function at top level: ``self`` leaves the signature even where the starter code has a class.
     """
+    if callable(style):
+        return style(problem)
     if style == "plain":
         return problem.prompt
     signature = ""

@@ -1,19 +1,22 @@
-"""What a step and a run leave on disk: a line of metrics, the rollouts, the row for the law, the weights."""
+"""What a step and a run leave behind: numbers for the loggers, the rollouts, the row for the law, the weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opsd_rs.base import append_line, write_table
+from opsd_rs.base import read_lines, write_table
 from opsd_rs.law import append_run_row
 from opsd_rs.policy import Student
 from opsd_rs.records import Grade, Rollout, TeacherContext
-from opsd_rs.training import lines, tables
+from opsd_rs.training import lines, run_json, tables
+from opsd_rs.training.columns import configuration_columns
+from opsd_rs.training.loggers.base import Logger
 from opsd_rs.training.session import Session
 
 
 def record_step(
     session: Session,
+    loggers: Sequence[Logger],
     student: Student,
     step: int,
     rollouts: Sequence[Rollout],
@@ -21,7 +24,7 @@ def record_step(
     contexts: Sequence[TeacherContext],
     numbers: dict[str, float | int | None],
 ) -> None:
-    """One line of ``metrics.jsonl`` and the step's rollouts."""
+    """The step's rollouts, and its numbers to every logger."""
     counted = [grade.passed for grade in grades if grade.passed is not None]
     line = {
         "step": step,
@@ -38,14 +41,34 @@ def record_step(
     if session.ranks.first:
         path = session.run_dir / "rollouts" / f"step-{step:06d}.parquet"
         write_table(path, tables.rollout_rows(step, rollouts, grades, contexts))
-        append_line(session.run_dir / "metrics.jsonl", line)
+        for logger in loggers:
+            logger.log(line)
     session.progress.say(lines.step_line(line, session.config.train.num_steps))
+
+
+def gpu_hours(session: Session) -> float | None:
+    """Hours that the run's phases took, on all ranks together; None on CPU.
+
+    Steps that a crash made the run do again count once, and time between the phases (loading, compiling) not at all.
+    """
+    last = session.clock.take()
+    if session.device.type != "cuda":
+        return None
+    steps = [line["seconds"] for line in read_lines(session.run_dir / "metrics.jsonl")]
+    return sum(sum(seconds.values()) for seconds in [*steps, last]) * session.ranks.world_size / 3600
 
 
 def finish(session: Session, student: Student) -> None:
     """The run's row for the law, its figure's data, and the trained weights as a Hugging Face folder."""
     if session.ranks.first:
-        row = tables.run_row(session.config, session.run_dir, session.model_dir)
+        config, run_dir = session.config, session.run_dir
+        row = tables.run_row(
+            configuration_columns(session, config.context),
+            run_dir,
+            run_id=run_json.run_id(run_dir, config.seed),
+            opt_updates=student.num_optimizer_steps,
+            gpu_hours=gpu_hours(session),
+        )
         append_run_row(session.run_dir / "runs.parquet", row)
         session.progress.say(lines.improvement_line(row))
     with session.progress.phase("export", session.config.train.num_steps):

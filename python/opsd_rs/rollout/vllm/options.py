@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import opsd_rs
+from opsd_rs.base import openmp_environment
 from opsd_rs.errors import BadInput
 
 if TYPE_CHECKING:
@@ -78,15 +79,8 @@ def engine_environment(
         environment["CUDA_VISIBLE_DEVICES"] = visible[device_index] if visible else str(device_index)
         return environment
     cores = sorted(os.sched_getaffinity(0))
-    environment |= {
-        "OMP_NUM_THREADS": str(len(cores)),
-        "KMP_BLOCKTIME": "1",  # milliseconds of spinning before a thread sleeps: the trainer needs these cores too
+    return environment | {
+        **openmp_environment(parent, Path(sys.prefix), len(cores)),  # the trainer needs these cores too
         "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
         "VLLM_CPU_KVCACHE_SPACE": str(rollout.kv_cache_gib),  # GiB
     }
-    # GNU's OpenMP waits by spinning, which is 10-20 times slower as soon as one core is taken.
-    library = Path(sys.prefix) / "lib" / "libiomp5.so"
-    preloaded = parent.get("LD_PRELOAD", "")
-    if library.exists() and "libiomp5" not in preloaded:
-        environment["LD_PRELOAD"] = os.pathsep.join(filter(None, [str(library), preloaded]))
-    return environment
