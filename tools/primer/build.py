@@ -47,8 +47,8 @@ def interleave(catalogues: tuple[Catalogue, ...]) -> list[Definition]:
 def prompt(definition: Definition) -> str:
     """Return the user's message: the task, and the form of the answer.
 
-    The wording of function problems is the best of those tried, see ``docs/appendix/primer.md``; type hints in the signature
-    made the small model worse, so they are in ``starter_code`` only.
+    The wording of function problems is the best of those tried, see ``docs/appendix/primer.md``; type hints in the
+    signature made the small model worse, so they are in ``starter_code`` only.
     """
     if definition.entry_point is None:
         return (
