@@ -189,5 +189,5 @@ def test_training_run_ends_in_one_line_and_goes_on(disk: Path, tmp_path: Path, s
     assert said.startswith(
         "error: run/checkpoints: no space left for the checkpoint of step 2 (the last one has 61.5 MiB)"
     )
-    assert said.endswith("then go on (checkpoint at step 1): opsd-rs train --resume run")
+    assert said.endswith("then resume (checkpoint at step 1): opsd-rs train --resume run")
     assert (tmp_path / "kept").read_text().split() == ["step-000001"]

@@ -135,7 +135,7 @@ def test_contexts_share_the_student_s_answers_and_report_as_they_finish() -> Non
     )  # fmt: skip
     assert [purpose for purpose, _ in lab.draws] == ["gap-A", "gap-B", "gap-T-feedback", "gap-T-none"]
     assert [row.context for row in seen] == written == list(names)
-    purpose, requests = lab.draws[2]
+    _, requests = lab.draws[2]
     assert [(r.problem_id, r.sample, r.prompt_ids) for r in requests] == [
         ("a", 0, (1,)), ("a", 1, (1, 9, 9)), ("b", 0, (1,)), ("b", 1, (1, 9, 9)),
     ]  # fmt: skip

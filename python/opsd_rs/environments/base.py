@@ -16,7 +16,7 @@ and the whole configuration, entered before the first answer is graded and left 
         def __enter__(self): ...
         def __exit__(self, *error): ...
 
-Whatever is random in it must be a function of ``config.seed``: a run that goes on reads the same problems again.
+Whatever is random in it must be a function of ``config.seed``: a resumed run reads the same problems again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Forecasts from a fitted law: the expected improvement at a gap, its intervals, and what speaks against it."""
+"""Forecasts from a fitted law: the expected improvement at a gap, its intervals, and flags that warn."""
 
 from __future__ import annotations
 

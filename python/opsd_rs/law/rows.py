@@ -144,7 +144,7 @@ def _plain(value: Any) -> Any:
 
 
 def unique_rows(rows: Sequence[tuple[Path, LawRow]]) -> list[tuple[Path, LawRow]]:
-    """A run that stands in two tables counts once; BadInput where the two disagree."""
+    """A run that is in two tables counts once; BadInput where the two disagree."""
     seen: dict[str, tuple[Path, LawRow]] = {}
     kept = []
     for path, row in rows:
@@ -154,9 +154,7 @@ def unique_rows(rows: Sequence[tuple[Path, LawRow]]) -> list[tuple[Path, LawRow]
             seen[row.run_id] = (path, row)
             kept.append((path, row))
         elif seen[row.run_id][1] != row:
-            raise BadInput(
-                f"{path}: run_id {row.run_id} also stands in {seen[row.run_id][0]}, with other values"
-            )
+            raise BadInput(f"{path}: run_id {row.run_id} is also in {seen[row.run_id][0]}, with other values")
     return kept
 
 

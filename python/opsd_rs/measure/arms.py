@@ -78,14 +78,14 @@ class GapRow:
     context_cut: int = 0
     """Teacher prompts that had a section cut to the budget."""
     context_leaks: int = 0
-    """Teacher prompts in which a line of a solution stands that the model copied into its notes."""
+    """Teacher prompts that hold a line of a solution which the model copied into its notes."""
     seconds: float | None = None
     """Wall time of notes, teacher answers and their grading; the student's arms, shared by all contexts, left out."""
     context_sha256: str = ""
     """Which context it was, whatever its name: first 16 digits of the hash of all its keys."""
 
     def note(self) -> str:
-        """What a reader must be told about this row; empty when nothing."""
+        """A warning about this row; empty when there is none."""
         if self.gap is None or self.gap_se_cond is None:
             return ""
         if self.context == "none" and abs(self.gap) > 3 * self.gap_se_cond:

@@ -1,4 +1,4 @@
-"""Accuracy from grades: one row per problem on disk, mean@k with its standard errors for people.
+"""Accuracy from grades: one row per problem on disk, mean@k with its standard errors.
 
 ``eval.parquet`` holds a row per (step, arm, problem): ``step, arm, context, problem_id, n, passed, nulls, truncated,
 tokens``. Arms: ``student`` and ``teacher``. Nulls (infrastructure faults) leave every mean and are counted.

@@ -33,13 +33,13 @@ def save_if_due(session: Session, student: Student, teacher: Teacher, step: int)
 
 
 def restore_newest(session: Session, student: Student, teacher: Teacher) -> int:
-    """Bring both to the newest checkpoint, or leave them at the start; returns the step that comes next."""
+    """Load the newest checkpoint, if there is one; returns the step that comes next."""
     found = checkpoint.folders(session.run_dir)
     return checkpoint.restore_state(found[-1], student, teacher, session.ranks).step if found else 0
 
 
 def begin(session: Session, student: Student, teacher: Teacher, loggers: Sequence[Logger]) -> LoopState:
-    """Where the run begins or goes on; what was written past that is cut, and will be done again."""
+    """Start or resume: load the newest checkpoint and drop what was written after it, which will be done again."""
     step = restore_newest(session, student, teacher)
     if step < session.config.train.num_steps:
         session.draw(step)  # too few problems for a step: say so before any work
@@ -78,7 +78,7 @@ def prepare_run_folder(config: Config, resume: Path | None) -> Path:
 def resume_hint(run_dir: Path) -> str:
     """The newest checkpoint and the command that resumes from it."""
     kept = checkpoint.folders(run_dir)
-    where = f"checkpoint at step {int(kept[-1].name[5:])}" if kept else "no checkpoint yet, it starts again"
+    where = f"checkpoint at step {int(kept[-1].name[5:])}" if kept else "no checkpoint yet, it starts over"
     return f"({where}): opsd-rs train --resume {run_dir}"
 
 
@@ -88,4 +88,4 @@ def with_resume_hint(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except DiskFull as full:
-        raise DiskFull(f"{full}, then go on {resume_hint(run_dir)}") from full
+        raise DiskFull(f"{full}, then resume {resume_hint(run_dir)}") from full

@@ -1,4 +1,4 @@
-"""A run's numbers as lines for people: steps, gaps, validations, the result."""
+"""A run's numbers as lines for a terminal: steps, gaps, validations, the result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from opsd_rs.measure import EvalRow, GapRow, eval_accuracy, num_nulls
 
 
 def accuracy_table(rows: Sequence[EvalRow], k: int) -> list[dict[str, Any]]:
-    """One row for people: mean@k with its errors."""
+    """What ``opsd-rs eval`` prints: mean@k with its errors."""
     found = eval_accuracy(rows)
     return [
         {
@@ -34,7 +34,7 @@ def step_line(line: Mapping[str, Any], num_steps: int) -> str:
 
 
 def gap_line(row: GapRow) -> str:
-    """A context's gap in one line, with what must be told about it."""
+    """A context's gap in one line, with a warning where one is due."""
     note = row.note()
     return (
         f"gap {row.context}: student {number(row.acc_student_gap)}, self-teacher {number(row.acc_teacher)},"

@@ -29,7 +29,7 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
     """Train ``config`` (or continue in the folder ``resume``); returns the run folder.
 
     Raises BadInput before any work on bad input, Stopped when the run ended early and can be resumed, DiskFull where
-    there was no room; it can be resumed then, too.
+    the disk is full; it can be resumed then, too.
     """
     run_dir = prepare_run_folder(config, resume)
     with (

@@ -43,7 +43,7 @@ def run_id(run_dir: Path, seed: int) -> str:
 
 
 def add_segment(session: Session, step: int) -> None:
-    """Note that the run starts, or goes on, at ``step``. The first rank writes."""
+    """Record that the run starts, or resumes, at ``step``. The first rank writes."""
     if not session.ranks.first:
         return
     record = _read(session.run_dir, session.config.seed)

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opsd_rs.errors import BadInput, OpsdError, Stopped
+from opsd_rs.rollout.vllm.options import engine_environment, llm_options
 from opsd_rs.rollout.vllm.server import Channel
 from opsd_rs.rollout.weights.parcel import checkpoint_names, pack, verify_fingerprints, verify_names
 from opsd_rs.rollout.weights.probe import PROBE_TOP, ProbeScore, probe_prompt
@@ -35,8 +36,9 @@ from opsd_rs.rollout.weights.probe import PROBE_TOP, ProbeScore, probe_prompt
 if TYPE_CHECKING:
     from opsd_rs.config import RolloutConfig
     from opsd_rs.rollout.engine import Completion, Request, Sampling
-from opsd_rs.rollout.vllm.options import engine_environment, llm_options
 
+SERVER = (sys.executable, "-m", "opsd_rs.rollout.vllm.server")
+"""The command of the process that holds the engine."""
 SILENCE_SECONDS = {"start": 3600.0, "generate": 900.0, "load": 1800.0, "score": 900.0}
 """Longest time without a message from a running engine; a running generation reports every half second."""
 CLOSE_SECONDS = 5.0
@@ -59,10 +61,7 @@ class VllmEngine:
         max_model_len: int,
         device_index: int | None,
         log_path: Path | None = None,
-        command: Sequence[str] = (sys.executable, "-m", "opsd_rs.rollout.vllm.server"),
-        extension: str = "opsd_rs.rollout.vllm.worker.WorkerExtension",
     ) -> None:
-        """``command`` and ``extension`` are for tests of the verification, which break the engine on purpose."""
         if importlib.util.find_spec("vllm") is None:
             raise BadInput(
                 'rollout.engine = "vllm", but vLLM is not installed: install the extra opsd-rs[vllm] (GPU) or '
@@ -82,7 +81,7 @@ class VllmEngine:
         watch = "kernel" if threading.current_thread() is threading.main_thread() else "thread"
         with theirs, self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, str(theirs.fileno()), str(os.getpid()), watch],
+                [*SERVER, str(theirs.fileno()), str(os.getpid()), watch],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -94,7 +93,7 @@ class VllmEngine:
         self._heard = time.monotonic()
         self._doing = "start"
         self._channel = Channel(ours, self._check_alive)
-        options = llm_options(model_dir, rollout, dtype, max_model_len, device_index, extension)
+        options = llm_options(model_dir, rollout, dtype, max_model_len, device_index)
         try:
             self.facts: Mapping[str, Any] = self._call("start", llm_options=options, probe_ids=self.probe_ids)
         except BaseException:

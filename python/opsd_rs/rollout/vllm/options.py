@@ -26,7 +26,6 @@ def llm_options(
     dtype: str,
     max_model_len: int,
     device_index: int | None,
-    extension: str,
 ) -> dict[str, Any]:
     """Arguments of ``vllm.LLM``, valid for vLLM 0.24 to 0.33."""
     options: dict[str, Any] = {
@@ -39,7 +38,7 @@ def llm_options(
         "enable_prefix_caching": True,
         "logprobs_mode": "processed_logprobs",  # of the distribution sampled from
         "generation_config": "vllm",  # the model's own file must not change our decoding
-        "worker_extension_cls": extension,
+        "worker_extension_cls": "opsd_rs.rollout.vllm.worker.WorkerExtension",
     }
     if device_index is None:
         # The CPU build cannot seed a request whose prompt is split over batches ("CPU Generator does not use

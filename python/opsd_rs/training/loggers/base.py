@@ -5,7 +5,7 @@
             every: PositiveInt = 1
 
         def __init__(self, options, config, run_dir): ...
-        def rewind(self, step): ...         # the run goes on from ``step``; called once, before the first line
+        def rewind(self, step): ...         # the run continues from ``step``; called once, before the first line
         def log(self, line): ...            # plain numbers, strings and dictionaries; None where a figure is undefined
         def close(self): ...
 
