@@ -54,8 +54,8 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
 def append(file: int, line: bytes) -> None:
     """Append a whole line to an open file that no other process writes, or none of it.
 
-    One write takes it all, but for signals and disks that fill up: then it continues, and cuts off what it wrote where
-    it cannot. OSError.
+    One write usually takes all of it. After a signal or on a disk that fills up it continues; if it cannot, it removes
+    what it wrote and raises OSError.
     """
     size = os.fstat(file).st_size
     view = memoryview(line)
