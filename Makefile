@@ -38,7 +38,7 @@ fmt: deps ## rewrite formatting
 lint: deps
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
-	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
@@ -69,7 +69,7 @@ deny: ## licences and advisories of the Rust dependencies (builds cargo-deny fir
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check
 
-build: .venv/built ## the release extension, in .venv
+build: .venv/built ## the release extension, in .venv, with what only tests use
 
 deps: .venv/deps
 
@@ -88,7 +88,7 @@ deps: .venv/deps
 	@touch $@
 
 .venv/built: .venv/deps $(RUST_SOURCES)
-	$(BIN)/maturin develop --release --quiet
+	$(BIN)/maturin develop --release --quiet --features testing
 	@touch $@
 
 clean: ## remove the environment and all build output

@@ -60,6 +60,12 @@ def test_wheel_carries_configs_data_stub_and_marker(wheel: Path) -> None:
     assert not [name for name in names if "__pycache__" in name]
 
 
+def test_extension_has_nothing_for_tests_alone(command: Path) -> None:
+    shown = run(command.parent / "python", "-I", "-c", "from opsd_rs import _core; print(*_core.__all__)")
+    assert "probe_levels" in shown.split()
+    assert "Sandbox" not in shown.split()
+
+
 def test_config_show(command: Path, tmp_path: Path) -> None:
     shown = run(command, "config", "show", "paper/qwen3-8b", "contexts/feedback", cwd=tmp_path)
     assert 'name = "feedback"' in shown

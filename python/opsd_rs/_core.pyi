@@ -13,9 +13,9 @@ __all__ = [
     "Sandbox",
     "all_plain_json",
     "as_official_function",
-    "climb",
     "extract_code",
     "probe",
+    "probe_levels",
     "same_output",
     "same_value",
     "sandbox_zygote",
@@ -83,7 +83,10 @@ def supervise() -> None:
 
 @final
 class Sandbox:
-    """One warm interpreter whose programs are sealed off; the thread that made it drives it."""
+    """One warm interpreter whose programs are isolated; the thread that made it drives it.
+
+    For tests: only an extension built with the cargo feature `testing` has it, the wheel does not.
+    """
 
     def __new__(
         cls,
@@ -116,13 +119,13 @@ class Sandbox:
     def pid(self) -> int: ...
     def describe(self) -> str: ...
 
-def climb(python: str | Path, core: str | Path) -> list[tuple[str, bool, str, str]]:
-    """Every level of isolation tried on this machine, best first: (level, holds, detail, policy)."""
+def probe_levels(python: str | Path, core: str | Path) -> list[tuple[str, bool, str, str]]:
+    """Try every level of isolation on this machine, best first: (level, holds, detail, policy)."""
 
 def probe() -> list[tuple[str, bool, bool, str]]:
     """What this machine offers: (name, required, available, detail)."""
 
 def sandbox_zygote(
-    parent: int, without: int, flavour: str, num_packages: int, folders: Sequence[str]
+    parent: int, without: int, numpy: int, num_packages: int, harness: str, folders: Sequence[str]
 ) -> None:
-    """Become a zygote; for the interpreter that `Sandbox` starts, and nobody else."""
+    """Become a zygote: only for the interpreter that a sandbox starts."""

@@ -26,7 +26,7 @@ def start(**options: Any) -> _core.Sandbox:
 
 @pytest.fixture(scope="module")
 def rungs() -> dict[str, tuple[bool, str, str]]:
-    found = _core.climb(sys.executable, _core.__file__)
+    found = _core.probe_levels(sys.executable, _core.__file__)
     return {level: (holds, detail, policy) for level, holds, detail, policy in found}
 
 

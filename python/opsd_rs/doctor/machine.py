@@ -117,7 +117,7 @@ def _sandbox() -> Iterator[Finding]:
     for name, required, available, detail in probe() if probe is not None else ():
         missing: State = "fault" if required else "warning"
         yield Finding(f"sandbox {name}", "ok" if available else missing, detail)
-    for row, state, detail in levels(core.climb(sys.executable, core.__file__), machine()):
+    for row, state, detail in levels(core.probe_levels(sys.executable, core.__file__), machine()):
         yield Finding(f"sandbox {row}", cast("State", state), detail)
     yield _one_program()
 

@@ -24,9 +24,9 @@ pub use compare::value::Value;
 pub use error::Error;
 pub use extract::{Rule, extract};
 pub use feedback::{Feedback, Shown, Style};
-pub use official::as_function;
 #[cfg(fuzzing)]
 pub use official::judge_any_reports;
+pub use official::{HARNESSES, as_function};
 pub use serve::supervisor::supervise;
 pub use types::case::CompareSpec;
 pub use types::verdict::{Outcome, Verdict};

@@ -5,6 +5,8 @@ mod crossing;
 mod error;
 mod grade;
 mod sandbox;
+#[cfg(feature = "testing")]
+mod testing;
 
 /// Native parts of opsd-rs.
 #[pyo3::pymodule]
@@ -16,5 +18,8 @@ mod _core {
         all_plain_json, as_official_function, extract_code, same_output, same_value, supervise,
     };
     #[pymodule_export]
-    use crate::sandbox::{PySandbox, climb, probe, sandbox_zygote};
+    use crate::sandbox::{probe, probe_levels, sandbox_zygote};
+    #[cfg(feature = "testing")]
+    #[pymodule_export]
+    use crate::testing::PySandbox;
 }

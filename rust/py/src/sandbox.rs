@@ -1,16 +1,13 @@
-//! The sandbox across the door: the zygote's half, which its own interpreter calls, and one warm sandbox to drive.
+//! Bindings of the sandbox: the zygote's half, which its own interpreter calls, and what `doctor` asks.
 #![expect(clippy::needless_pass_by_value)] // arguments arrive owned
 
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use opsd_sandbox::{
-    End, Entry, Error, Flavour, Go, Input, Layer, Level, Limit, Limits, Options, Program, Readable,
-    TestRun,
-};
+use opsd_sandbox::{Error, Layer, Level, Options, Readable};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyBytes;
 
 use crate::crossing::crossing;
 use crate::error::Crossed;
@@ -24,7 +21,7 @@ impl From<Error> for Crossed {
     }
 }
 
-/// What the harness calls. One per zygote process; a child inherits it.
+/// What the harness calls. One for each zygote process, inherited by its children.
 #[pyclass(unsendable, name = "Zygote")]
 struct PyZygote(opsd_sandbox::Zygote);
 
@@ -51,14 +48,14 @@ impl PyZygote {
         sealed.map_err(PyRuntimeError::new_err)
     }
 
-    /// Returns in a process of a program's own, with the interpreter lock held as before: it has one thread. The
-    /// program's text, and the bytes that a file of its own may have.
+    /// Returns in a new process for each program, with the interpreter lock held as before: it has one thread. The
+    /// program's text, and the largest size of a file that it may write.
     fn next_program(&mut self) -> (String, u64) {
         let (text, file_bytes) = self.0.next_program();
         (String::from_utf8_lossy(&text).into_owned(), file_bytes)
     }
 
-    /// Programs start threads: they go on while their main thread waits here.
+    /// Detaches: threads that the program has started continue while the main thread waits here.
     #[staticmethod]
     fn next_test(py: Python<'_>, done: Option<u64>, report: &[u8]) -> u64 {
         py.detach(|| opsd_sandbox::next_test(done, report))
@@ -76,14 +73,15 @@ impl PyZygote {
     }
 }
 
-/// Become a zygote: for the interpreter that `Sandbox` starts, and nobody else. Does not return.
+/// Become a zygote: only for the interpreter that `Sandbox` starts. Does not return.
 #[pyfunction]
 pub(crate) fn sandbox_zygote(
     py: Python<'_>,
     parent: i32,
     without: u64,
-    flavour: String,
+    numpy: u8,
     num_packages: usize,
+    harness: &str,
     folders: Vec<String>,
 ) -> PyResult<()> {
     let zygote = opsd_sandbox::Zygote::new(parent, without).map_err(PyRuntimeError::new_err)?;
@@ -91,146 +89,29 @@ pub(crate) fn sandbox_zygote(
         let (file, name) = (CString::new(format!("{name}.py"))?, CString::new(name)?);
         PyModule::from_code(py, &CString::new(source)?, &file, &name)
     };
-    let official = flavour.starts_with("official");
-    let more = opsd_sandbox::OFFICIAL_MODULES.iter().filter(|_| official);
+    let custom = opsd_grade::HARNESSES
+        .iter()
+        .find(|custom| custom.name == harness);
+    let more = custom.map_or(&[][..], |custom| custom.modules);
     for (name, source) in opsd_sandbox::MODULES.iter().chain(more) {
         module(source, name)?;
     }
     let harness = module(opsd_sandbox::HARNESS, "opsd_harness")?;
     let (packages, site_packages) = folders.split_at(num_packages.min(folders.len()));
-    let numpy = flavour.trim_end().ends_with("numpy");
-    let arguments = (PyZygote(zygote), site_packages, packages, numpy);
+    let entered = more.last().map(|(name, _)| *name);
+    let arguments = (
+        PyZygote(zygote),
+        site_packages,
+        packages,
+        numpy == 1,
+        entered,
+    );
     harness.call_method1("serve", arguments).map(drop)
 }
 
-/// One warm interpreter whose programs are sealed off; the thread that made it drives it.
-#[pyclass(unsendable, name = "Sandbox")]
-pub(crate) struct PySandbox(opsd_sandbox::Sandbox);
-
-#[pymethods]
-impl PySandbox {
-    #[new]
-    #[pyo3(signature = (
-        python, core, *, level = "S2", site_packages = Vec::new(), packages = Vec::new(), numpy = false,
-        without = Vec::new()
-    ))]
-    #[expect(clippy::too_many_arguments)] // keyword arguments on the other side
-    fn new(
-        py: Python<'_>,
-        python: PathBuf,
-        core: PathBuf,
-        level: &str,
-        site_packages: Vec<PathBuf>,
-        packages: Vec<PathBuf>,
-        numpy: bool,
-        without: Vec<String>,
-    ) -> Result<Self, Crossed> {
-        let without = without
-            .iter()
-            .map(|name| {
-                let known = Layer::ALL.map(Layer::name).join(", ");
-                Layer::parse(name)
-                    .ok_or_else(|| Crossed::Bad(format!("no layer {name:?}; there are {known}")))
-            })
-            .collect::<Result<_, _>>()?;
-        let options = Options {
-            python,
-            core,
-            site_packages,
-            packages,
-            flavour: if numpy { Flavour::Numpy } else { Flavour::Std },
-            level: named(level)?,
-            governor: None,
-            without,
-        };
-        crossing(py, || opsd_sandbox::Sandbox::start(&options)).map(Self)
-    }
-
-    /// Run `code` on each input. `judge(index, result)` returns "next", "next_fresh", "stop" or "again" (None: next).
-    #[pyo3(signature = (
-        code, inputs, *, entry_point = None, judge = None, cpu_seconds = 6.0, idle_seconds = 3.0,
-        wall_seconds = 90.0, memory_mib = 1024, output_mib = 16, stderr_kib = 64, threads = 32
-    ))]
-    #[expect(clippy::too_many_arguments)] // keyword arguments on the other side
-    fn run<'py>(
-        &mut self,
-        py: Python<'py>,
-        code: String,
-        inputs: Vec<Vec<u8>>,
-        entry_point: Option<String>,
-        judge: Option<Py<PyAny>>,
-        cpu_seconds: f64,
-        idle_seconds: f64,
-        wall_seconds: f64,
-        memory_mib: u64,
-        output_mib: u64,
-        stderr_kib: u64,
-        threads: u32,
-    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let entry = match entry_point {
-            None => Entry::Stdin,
-            Some(entry_point) => Entry::Function { entry_point },
-        };
-        let program = Program { code, entry };
-        let inputs: Vec<Input> = inputs.into_iter().map(Input::from).collect();
-        let limits = Limits {
-            cpu_seconds,
-            idle_seconds,
-            wall_seconds,
-            memory_mib,
-            output_mib,
-            stderr_kib,
-            threads,
-            ..Limits::default()
-        };
-        let mut runs: Vec<(usize, TestRun)> = Vec::new();
-        let mut failed: Option<PyErr> = None;
-        let mut decide = |index: usize, run: &TestRun| {
-            runs.push((index, run.clone()));
-            judge.as_ref().map_or(Go::Next, |judge| {
-                Python::attach(|py| ask(py, judge, index, run)).unwrap_or_else(|error| {
-                    failed = Some(error);
-                    Go::Stop
-                })
-            })
-        };
-        crossing(py, || self.0.run(&program, &inputs, &limits, &mut decide))?;
-        match failed {
-            Some(error) => Err(error),
-            None => runs
-                .iter()
-                .map(|(index, run)| convert(py, *index, run))
-                .collect(),
-        }
-    }
-
-    /// Let small hostile programs try what the level promises to stop: how many held, or the first breach.
-    fn prove(&mut self, py: Python<'_>) -> Result<usize, Crossed> {
-        crossing(py, || self.0.prove().map_err(Crossed::Fault))
-    }
-
-    /// The zygote's process id.
-    #[getter]
-    fn pid(&self) -> u32 {
-        self.0.pid()
-    }
-
-    /// Which protections hold, in one line. Not a second getter: pyo3 keeps a class's getters in a map of random
-    /// order, and the zygote's heap, which loads this class, must be the same each time.
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-}
-
-fn named(level: &str) -> Result<Level, Crossed> {
-    let known = Level::ALL.map(Level::name).join(", ");
-    Level::parse(level)
-        .ok_or_else(|| Crossed::Bad(format!("no level {level:?}; there are {known}")))
-}
-
-/// Every level tried on this machine, best first: a list of (level, holds, detail, policy).
+/// Tries every level on this machine, best first: a list of (level, holds, detail, policy).
 #[pyfunction]
-pub(crate) fn climb(
+pub(crate) fn probe_levels(
     py: Python<'_>,
     python: PathBuf,
     core: PathBuf,
@@ -240,14 +121,24 @@ pub(crate) fn climb(
         core,
         site_packages: Vec::new(),
         packages: Vec::new(),
-        flavour: Flavour::Std,
+        numpy: false,
+        harness: None,
         level: Level::S2,
         governor: None,
         without: Vec::new(),
     };
-    let rungs = crossing(py, || Ok::<_, Crossed>(opsd_sandbox::climb(&options)))?;
-    let row = |rung: opsd_sandbox::Rung| (rung.level.name(), rung.holds, rung.detail, rung.policy);
-    Ok(rungs.into_iter().map(row).collect())
+    let reports = crossing(py, || {
+        Ok::<_, Crossed>(opsd_sandbox::probe_levels(&options))
+    })?;
+    let row = |report: opsd_sandbox::LevelReport| {
+        (
+            report.level.name(),
+            report.holds,
+            report.detail,
+            report.policy,
+        )
+    };
+    Ok(reports.into_iter().map(row).collect())
 }
 
 /// What this machine offers: a list of (name, required, available, detail).
@@ -257,74 +148,4 @@ pub(crate) fn probe() -> Vec<(&'static str, bool, bool, String)> {
     statuses
         .map(|s| (s.name, s.required, s.available, s.detail))
         .collect()
-}
-
-fn ask(py: Python<'_>, judge: &Py<PyAny>, index: usize, run: &TestRun) -> PyResult<Go> {
-    let answer: Option<String> = judge
-        .call1(py, (index, convert(py, index, run)?))?
-        .extract(py)?;
-    match answer.as_deref() {
-        None | Some("next") => Ok(Go::Next),
-        Some("stop") => Ok(Go::Stop),
-        Some("again") => Ok(Go::Again),
-        Some("next_fresh") => Ok(Go::NextFresh),
-        Some(other) => Err(Crossed::Bad(format!("judge returned {other:?}")).into()),
-    }
-}
-
-fn convert<'py>(py: Python<'py>, index: usize, run: &TestRun) -> PyResult<Bound<'py, PyDict>> {
-    let result = PyDict::new(py);
-    result.set_item("index", index)?;
-    let end = |name: &str, kind: Option<&str>, message: Option<&str>, number: Option<i64>| {
-        result.set_item("end", name)?;
-        result.set_item("kind", kind)?;
-        result.set_item("message", message)?;
-        result.set_item("number", number)
-    };
-    match &run.end {
-        End::Finished => end("finished", None, None, None)?,
-        End::Raised {
-            kind,
-            message,
-            frames,
-        } => {
-            let line = frames.last().map(|frame| i64::from(frame.line));
-            end("raised", Some(kind), Some(message), line)?;
-        }
-        End::Compile {
-            kind,
-            message,
-            line,
-        } => {
-            end("compile", Some(kind), Some(message), line.map(i64::from))?;
-        }
-        End::Exited { code } => end("exited", None, None, Some((*code).into()))?,
-        End::Signaled { signal } => end("signaled", None, None, Some((*signal).into()))?,
-        End::Stopped { by } => {
-            let name = match by {
-                Limit::Cpu => "cpu",
-                Limit::Idle => "idle",
-                Limit::Wall => "wall",
-                Limit::Memory => "memory",
-                Limit::Output => "output",
-            };
-            end("stopped", Some(name), None, None)?;
-        }
-        End::Violation { call } => end("violation", call.as_deref(), None, None)?,
-        End::Missing => end("missing", None, None, None)?,
-        End::ImportBlocked { module } => end("blocked", Some(module), None, None)?,
-    }
-    result.set_item("stdout", PyBytes::new(py, &run.stdout))?;
-    result.set_item("stderr", PyBytes::new(py, &run.stderr))?;
-    result.set_item(
-        "value",
-        run.value.as_deref().map(|value| PyBytes::new(py, value)),
-    )?;
-    result.set_item("note", &run.note)?;
-    result.set_item("cpu_seconds", run.cpu_seconds)?;
-    result.set_item("wall_seconds", run.wall_seconds)?;
-    result.set_item("memory_mib", run.memory_mib)?;
-    result.set_item("starved", run.starved)?;
-    result.set_item("fresh", run.fresh)?;
-    Ok(result)
 }

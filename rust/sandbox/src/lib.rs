@@ -5,107 +5,78 @@
 //! Three kinds of process, two kinds of socket.
 //!
 //! * The **driver** is the process that calls [`Sandbox`]. It alone may know expected outputs; this crate never sees
-//!   them. It starts zygotes, asks for processes, hands over inputs one by one, watches clocks, kills, and copies output.
-//! * A **zygote** is an exec'd interpreter (`python -s -P -S -B`, six environment variables, no address randomisation),
+//!   them. It starts zygotes, asks for processes, releases inputs one by one, watches clocks, kills, and copies output.
+//! * A **zygote** is an exec'd interpreter (`python -s -P -S -B`, seven environment variables, no address randomisation),
 //!   never a fork of the driver. It imports the common modules once, gives up every right that no program needs
 //!   (capabilities, Landlock, seccomp stage one, resource limits), and from then on only forks and reaps on request. It
-//!   holds no code and no input.
+//!   has no program and no input.
 //! * A **child** is forked for each program. It takes its descriptors (stdout, stderr, control, report; input comes test by
-//!   test), closes the rest, takes its limits, enters seccomp stage two, reports ready, and runs the
-//!   program on one input after the other. It is killed when it is no longer wanted.
+//!   test), closes the rest, sets its limits, enters seccomp stage two, reports ready, and runs the program on one input
+//!   after the other. It is killed when it is no longer needed.
 //!
-//! driver <-> zygote: fork and reap. driver <-> child: "done" one way, the next input the other way. When a child says
+//! driver <-> zygote: fork and reap. driver <-> child: "done" one way, the next input the other way. When a child is
 //! done, the driver reads its CPU clock, copies the output once, and only then releases the next input; so CPU time per
 //! test is exact and a program cannot look ahead. A test that fails in a process where earlier tests ran may be repeated
-//! in a fresh one ([`Go::Again`]), so that state left behind never fails an honest program.
+//! in a fresh one ([`Go::Again`]), so that state left behind never fails an honest program. A caller with a [`Harness`] of
+//! its own leads a program step by step instead.
 //!
-//! Once a program has started, nothing in its process is trusted, our harness there included. Whatever it emits is an
-//! answer, never a verdict: the worst a forged report can do is to give a wrong answer. Every limit is enforced from
-//! outside: CPU time by the child's clock, idleness by what remains of wall time, memory by `RLIMIT_AS`, output by
+//! Once a program has started, nothing in its process is trusted, not even our harness. Whatever it emits is an answer
+//! to judge: the worst a forged report can do is to give a wrong answer. Every limit is enforced from
+//! outside: CPU time by the child's clock, idle time by what remains of wall time, memory by `RLIMIT_AS`, output by
 //! `RLIMIT_FSIZE` on files in memory, threads by asking the driver for each one.
 //!
-//! The driver's death ends everything: the zygote sees the end of its socket (and of the thread that started it), the
-//! child follows the zygote.
+//! When the driver ends, everything ends: the zygote sees its socket close (and the thread that started it end), and
+//! the child is killed with the zygote.
 //!
-//! # What it does not protect from
+//! # What it does not protect against
 //!
 //! Bugs in the kernel; side channels through shared hardware, timing included; a program that finds the right answer
 //! by other means than solving the problem. Run as root with an interpreter under root's home, programs stay user 0
-//! without capabilities: the filters hold, a second line of defence is missing. Machines without Landlock are refused.
+//! without capabilities: the filters hold, but they are the only defence. Machines without Landlock are refused.
 //!
-//! Where to read: `child` (the isolation, in order), `policy` (which calls), `run` (one test), `harness.py` (a
-//! program's world).
+//! Where to read: `zygote/seal` and `zygote/child` (the isolation, in order), `isolation/seccomp/policy` (which calls),
+//! `driver/one_test` (one test), `python/harness.py` (a program's world).
 
-mod arguments;
-mod bpf;
-mod calls;
-mod child;
-mod clocks;
-mod converse;
-mod delegation;
 mod driver;
-mod fingerprint;
-mod flavours;
-mod governor;
-mod group;
-mod handle;
-mod huge;
-mod input;
-mod jail;
-mod ladder;
-mod landlock;
-mod level;
+mod error;
+mod isolation;
+mod levels;
 mod limits;
-mod lists;
-mod namespaces;
-mod output;
-mod plan;
-mod policy;
-mod probe;
-mod proof;
-mod readable;
-mod rehearsal;
-mod report;
-mod run;
-mod spawn;
 mod sys;
+mod types;
 mod wire;
 mod zygote;
 
-pub use child::{Step as ChildStep, next_step, next_test};
-pub use converse::{OfficialProgram, Step};
-pub use driver::Sandbox;
-pub use flavours::Sandboxes;
-pub use governor::Governor;
-pub use input::Input;
-pub use ladder::{Rung, choose, climb};
-pub use level::Level;
-pub use limits::Limits;
-pub use plan::{
-    End, Entry, Error, Facts, Flavour, Frame, Go, Layer, Limit, Options, Program, TestRun,
-};
-pub use probe::{LayerStatus, probe};
-pub use readable::Readable;
+pub use driver::input::Input;
+pub use driver::memory::Governor;
+pub use driver::options::{Facts, Options};
+pub use driver::pool::Sandboxes;
 #[cfg(fuzzing)]
-pub use report::check as check_any_report;
-pub use zygote::Zygote;
+pub use driver::report::check as check_any_report;
+pub use driver::sandbox::Sandbox;
+pub use driver::steps::Step;
+pub use error::Error;
+pub use levels::ladder::{LevelReport, choose, probe_levels};
+pub use levels::probe::{LayerStatus, probe};
+pub use limits::Limits;
+pub use types::harness::{Harness, Rehearsal};
+pub use types::layer::Layer;
+pub use types::level::Level;
+pub use types::outcome::{End, Frame, Go, Limit, TestRun};
+pub use types::program::{Entry, Program};
+pub use zygote::child::{ChildStep, next_step, next_test};
+pub use zygote::readable::Readable;
+pub use zygote::state::Zygote;
 
-/// The Python half, run by the zygote's interpreter and inherited by every child; `serve(zygote, site_packages)` is
-/// the zygote's life.
-pub const HARNESS: &str = include_str!("harness.py");
-/// What the harness imports, in this order: what comes first of all, imports that go another way than through folders,
-/// what the zygote runs before anything else, the plain spelling of a value, what is reset between tests.
+/// The Python half, run by the zygote's interpreter and inherited by every child; its `serve` is the zygote's main
+/// function.
+pub const HARNESS: &str = include_str!("../python/harness.py");
+/// What the harness imports, in this order: what must come first, imports that do not go through folders, what the
+/// zygote runs before it seals itself, values as JSON, what is reset between tests.
 pub const MODULES: [(&str, &str); 5] = [
-    ("opsd_start", include_str!("start.py")),
-    ("opsd_importing", include_str!("importing.py")),
-    ("opsd_rehearse", include_str!("rehearse.py")),
-    ("opsd_spell", include_str!("spell.py")),
-    ("opsd_world", include_str!("world.py")),
-];
-/// What a zygote of an official flavour has besides, in this order.
-pub const OFFICIAL_MODULES: [(&str, &str); 4] = [
-    ("opsd_rewrite", include_str!("rewrite.py")),
-    ("opsd_typed", include_str!("typed.py")),
-    ("opsd_mocks", include_str!("mocks.py")),
-    ("opsd_official", include_str!("official.py")),
+    ("opsd_start", include_str!("../python/start.py")),
+    ("opsd_importing", include_str!("../python/importing.py")),
+    ("opsd_rehearse", include_str!("../python/rehearse.py")),
+    ("opsd_spell", include_str!("../python/spell.py")),
+    ("opsd_world", include_str!("../python/world.py")),
 ];

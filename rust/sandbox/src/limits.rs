@@ -1,15 +1,18 @@
 //! What one test may use. Every limit here is enforced from outside the program's process.
 
+/// Bytes of earlier tests' output that may stay in an output file; a longer one is truncated.
+pub(crate) const LONGEST_PAST: u64 = 64 << 10;
+
 /// Limits of one test of one program.
 ///
-/// Time is CPU time of the program's process: unlike wall time it does not depend on who else uses the machine.
+/// Time is CPU time of the program's process: unlike wall time it does not depend on other load.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// CPU seconds per test (user + system, all threads). LiveCodeBench's limit is 6.
+    /// CPU seconds per test (user + system, all threads).
     pub cpu_seconds: f64,
     /// Seconds in which the program neither computed nor waited for a core: `wall - cpu - run_delay`.
     pub idle_seconds: f64,
-    /// Wall seconds after which a test is given up as starved, which says nothing about the program.
+    /// Wall seconds after which a test counts as starved by the machine, which says nothing about the program.
     pub wall_seconds: f64,
     /// Address space, MiB (`RLIMIT_AS`); the interpreter's own part is included.
     pub memory_mib: u64,

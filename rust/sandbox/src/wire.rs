@@ -1,10 +1,10 @@
-//! What the driver, the zygote and a child say to each other: fixed records of eight little words, no parsing.
+//! Messages between the driver, the zygote and a child: fixed records of eight 64-bit words, no parsing.
 //!
-//! driver -> zygote: `FORK` with four descriptors (stdout, stderr, control, report), `REAP`, `BURY`.
-//! zygote -> driver: `HELLO` once, then one answer for each request but `BURY`.
+//! driver -> zygote: `FORK` with four descriptors (stdout, stderr, control, report), `REAP`, `DISCARD`.
+//! zygote -> driver: `HELLO` once, then one answer for each request but `DISCARD`.
 //! child -> driver: `READY` (with the thread listener), then `DONE` after each test, followed by its report where that
 //! is short. driver -> child: `NEXT`; the first one waits in the socket before the child exists, so that a process
-//! starts on its first test without another turn. A child that is no longer wanted is killed, never asked to go.
+//! starts its first test without another round trip. A child that is no longer needed is killed, never asked to end.
 
 /// One message.
 pub(crate) type Words = [u64; 8];
@@ -18,14 +18,14 @@ pub(crate) const HELLO: u64 = 0x6f70_7364_0001;
 pub(crate) const FORK: u64 = 2;
 /// `[REAP, pid]`; the answer is `[REAP, wait status, CPU microseconds, peak resident KiB]`.
 pub(crate) const REAP: u64 = 3;
-/// `[READY, pid, CPU nanoseconds so far]`: no line of the program has run yet, so the child is believed.
+/// `[READY, pid, CPU nanoseconds so far]`: no line of the program has run yet, so the child is trusted.
 pub(crate) const READY: u64 = 4;
 /// `[NEXT, index, which, step]` with `which` one of `OWN_INPUT`, `NEW_INPUT`, `THIS_INPUT`.
 pub(crate) const NEXT: u64 = 5;
 /// `[DONE, index, peak resident KiB, report bytes, where]`
 pub(crate) const DONE: u64 = 6;
-/// `[BURY, pid]`: waits for the end of a killed child, says nothing.
-pub(crate) const BURY: u64 = 7;
+/// `[DISCARD, pid]`: waits for the end of a killed child; no answer.
+pub(crate) const DISCARD: u64 = 7;
 
 /// `[PROGRAM, bytes]`, then the program's text: the first message to a child, where the text is not in the report file.
 pub(crate) const PROGRAM: u64 = 8;
@@ -39,19 +39,13 @@ pub(crate) const NEW_INPUT: u64 = 1;
 /// The descriptor that comes along is the input of this test alone.
 pub(crate) const THIS_INPUT: u64 = 2;
 
-/// The input follows the eight words: official profiles only, whose programs never read descriptor 0.
+/// The input follows the eight words: only for programs that are led, which never read descriptor 0.
 pub(crate) const INPUT_HERE: u64 = 3;
 /// Longest input in a message, bytes.
 pub(crate) const LONGEST_INPUT: usize = 8 << 10;
 
-/// A step: run a test on the input.
-pub(crate) const TEST: u64 = 0;
-/// Official profiles: define the program.
-pub(crate) const COMPILE: u64 = 1;
-/// Official profiles: spell the last result and its arguments.
-pub(crate) const SHOW: u64 = 2;
-/// Official profiles: spell the last arguments.
-pub(crate) const SHOW_INPUTS: u64 = 3;
+/// The step of every plain test, and the first of a program that is led; other kinds are the harness's.
+pub(crate) const FIRST_STEP: u64 = 0;
 
 /// The report follows the eight words, in the same message.
 pub(crate) const HERE: u64 = 0;
@@ -63,10 +57,13 @@ pub(crate) const LONGEST_HERE: usize = 8 << 10;
 /// Exit code of a child whose set-up failed: an infrastructure fault.
 pub(crate) const SETUP_FAILED: i32 = 97;
 
-/// Exit code of a child that could not write its report: its program has seen to that.
+/// What the text in the report file of such a child begins with: no program's text does.
+pub(crate) const FAILED: char = '\u{1}';
+
+/// Exit code of a child that could not write its report: its program prevented it.
 pub(crate) const NO_REPORT: i32 = 98;
 
-/// Exit code of a child that had no memory left to write its report (the harness's word, believed like a report).
+/// Exit code of a child that had no memory left to write its report (set by the harness, trusted as much as a report).
 pub(crate) const OUT_OF_MEMORY: i32 = 96;
 
 /// To bytes.

@@ -18,7 +18,7 @@ PRIMER = ROOT / "python/opsd_rs/data/primer.jsonl"
 FUTURE = "from __future__ import annotations\n"  # no such import compiles there
 EXAMPLES = 20_000 if os.environ.get("OPSD_RS_LONG_TESTS") else 300
 
-spec = importlib.util.spec_from_file_location("rewrite", ROOT / "rust/sandbox/src/rewrite.py")
+spec = importlib.util.spec_from_file_location("rewrite", ROOT / "rust/grade/python/rewrite.py")
 assert spec is not None
 assert spec.loader is not None
 rewrite = importlib.util.module_from_spec(spec)

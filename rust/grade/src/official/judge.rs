@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use opsd_sandbox::Sandboxes;
 
+use super::harness::HARNESS;
 use super::run::OfficialRun;
 use crate::feedback::Feedback;
 use crate::prepared::Prepared;
@@ -29,11 +30,16 @@ pub(crate) fn judge(
     let mut num_faults = 0;
     loop {
         let mut run = OfficialRun::new(problem, task, feedback, cancelled);
-        let program = run.program(code.to_owned());
+        let text = run.text(code);
         let deadline = Duration::from_secs_f64(run.deadline_seconds());
-        let result = sandboxes.converse(&program, &problem.limits, deadline, &mut |end| {
-            run.next(end)
-        });
+        let result = sandboxes.lead(
+            &HARNESS,
+            &text,
+            code,
+            &problem.limits,
+            deadline,
+            &mut |end| run.next(end),
+        );
         if run.verdict.is_none() {
             num_faults += 1;
             if num_faults <= RETRIES && !cancelled.load(Ordering::Relaxed) {

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use opsd_sandbox::{OfficialProgram, TestRun};
+use opsd_sandbox::TestRun;
 use serde_json::Value as Json;
 
+use super::harness::program_text;
 use super::wrap::as_function;
 use crate::feedback::Feedback;
 use crate::prepared::Prepared;
@@ -64,20 +65,13 @@ impl<'a> OfficialRun<'a> {
         }
     }
 
-    pub(super) fn program(&self, code: String) -> OfficialProgram {
-        let function = self.task.function.clone();
-        let wrapped = if function.is_none() {
-            as_function(&code)
-        } else {
-            None
+    /// What the program's process reads.
+    pub(super) fn text(&self, code: &str) -> String {
+        let wrapped = match self.task.function {
+            None => as_function(code),
+            Some(_) => None,
         };
-        OfficialProgram {
-            code,
-            wrapped,
-            function,
-            vintage: self.task.vintage,
-            timeout_seconds: self.task.timeout_seconds,
-        }
+        program_text(self.task, code, wrapped.as_deref())
     }
 
     pub(super) fn deadline_seconds(&self) -> f64 {

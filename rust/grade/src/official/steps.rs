@@ -6,6 +6,7 @@ use opsd_sandbox::{End, Step, TestRun};
 use serde_json::Value as Json;
 
 use super::equality::{AMBIGUOUS, EMPTY};
+use super::harness;
 use super::report::Report;
 use super::run::{OfficialRun, Pending, measured};
 use super::stdout::{Compared, compare};
@@ -73,7 +74,7 @@ impl<'a> OfficialRun<'a> {
             let outcome = Outcome::bare(Verdict::RuntimeError, error.clone());
             return self.failed(-4, error.as_bytes(), None, outcome);
         }
-        Some(Step::Test(input))
+        Some(harness::test(input))
     }
 
     fn output(&mut self, run: &TestRun, report: &Report<'_>) -> Option<Step<'a>> {
@@ -131,12 +132,12 @@ impl<'a> OfficialRun<'a> {
             Ok(_) => {
                 self.results.push(Json::from(false));
                 self.pending = Some(Pending::WrongAnswer);
-                return Some(Step::Show);
+                return Some(harness::show());
             }
             Err(repr) => repr,
         };
         self.pending = Some(Pending::Raised(raised));
-        Some(Step::ShowInputs)
+        Some(harness::show_inputs())
     }
 
     fn error(&mut self, run: &TestRun, report: &Report<'_>) -> Option<Step<'a>> {

@@ -1,6 +1,6 @@
 //! Reads a function's result with its Python types from the tokens that the program's process writes.
 //!
-//! The other half, which writes the tokens, is `typed.py`: see there for their form.
+//! The other half, which writes the tokens, is `python/typed.py`: see there for their form.
 
 use std::collections::HashSet;
 

@@ -1,15 +1,16 @@
 //! Chooses and proves this grader's level of isolation, before the first program runs.
 
-use opsd_sandbox::{Flavour, Governor, Level, Options, Rung, Sandbox, choose};
+use opsd_sandbox::{Governor, Level, LevelReport, Options, Sandbox, choose};
 
 use crate::error::Error;
+use crate::official::harness::HARNESS;
 use crate::settings::Settings;
 
 /// How every sandbox of this grader is started, what was proved, and the first sandbox, already up.
 ///
 /// # Errors
 /// The level asked for is unknown, or does not hold on this machine.
-pub(crate) fn ready(settings: &Settings) -> Result<(Options, Rung, Sandbox), Error> {
+pub(crate) fn ready(settings: &Settings) -> Result<(Options, LevelReport, Sandbox), Error> {
     let named = |name: &str| Level::parse(name).ok_or_else(|| Error::Level(name.to_owned()));
     let wanted = settings.level.as_deref().map(named).transpose()?;
     let require = named(&settings.require)?;
@@ -25,15 +26,16 @@ pub(crate) fn ready(settings: &Settings) -> Result<(Options, Rung, Sandbox), Err
         core: settings.core.clone(),
         site_packages: settings.site_packages.clone(),
         packages: settings.packages.clone(),
-        flavour: Flavour::Std,
+        numpy: false,
+        harness: None,
         level: require,
         governor: Some(governor),
         without: Vec::new(),
     };
-    let (rung, sandbox) = choose(&options, wanted, require)?;
-    options.level = rung.level;
+    let (report, sandbox) = choose(&options, wanted, require)?;
+    options.level = report.level;
     if settings.profile.is_official() {
-        options.flavour = Flavour::Official;
+        options.harness = Some(&HARNESS);
     }
-    Ok((options, rung, sandbox))
+    Ok((options, report, sandbox))
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use opsd_sandbox::{Options, Rung, Sandbox, Sandboxes};
+use opsd_sandbox::{LevelReport, Options, Sandbox, Sandboxes};
 
 use super::isolation;
 use super::protocol::{Reply, Request, receive, receive_tests, send};
@@ -82,7 +82,7 @@ fn serve(
 
 fn accept_requests(
     settings: &Settings,
-    (options, rung, first): (Options, Rung, Sandbox),
+    (options, rung, first): (Options, LevelReport, Sandbox),
     comparator: &Comparator,
     mut stream: UnixStream,
     replies: &Arc<Mutex<UnixStream>>,

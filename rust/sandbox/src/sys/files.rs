@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, c_long};
 
-use super::{Sys, call, check, owned};
+use super::result::{Sys, call, check, owned};
 
 /// An anonymous file in memory, close-on-exec.
 pub(crate) fn memfd(name: &std::ffi::CStr) -> Sys<OwnedFd> {
@@ -16,7 +16,7 @@ pub(crate) fn memfd(name: &std::ffi::CStr) -> Sys<OwnedFd> {
     }))
 }
 
-/// Makes a memfd read-only for ever.
+/// Makes a memfd read-only, permanently.
 pub(crate) fn seal(fd: &OwnedFd) -> Sys<()> {
     let seals = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
     // SAFETY: plain fcntl on an open descriptor.
@@ -71,16 +71,16 @@ pub(crate) fn pread(fd: &impl AsRawFd, offset: u64, length: u64) -> Sys<Vec<u8>>
     Ok(bytes)
 }
 
-/// Reads from `offset` on into `bytes`, as one call does; how many.
-pub(crate) fn peek(fd: &OwnedFd, bytes: &mut [u8], offset: u64) -> Sys<usize> {
+/// Reads into `bytes` from `offset` with one call; returns how many bytes.
+pub(crate) fn read_at(fd: &OwnedFd, bytes: &mut [u8], offset: u64) -> Sys<usize> {
     let (place, most) = (bytes.as_mut_ptr().cast(), bytes.len());
     // SAFETY: pointer and length describe one live slice.
     let n = unsafe { libc::pread(fd.as_raw_fd(), place, most, offset as i64) };
     check(n as c_long).map(|n| n as usize)
 }
 
-/// Cuts a file to `length` bytes.
-pub(crate) fn cut(fd: &impl AsRawFd, length: u64) -> Sys<()> {
+/// Truncates a file to `length` bytes.
+pub(crate) fn truncate(fd: &impl AsRawFd, length: u64) -> Sys<()> {
     // SAFETY: plain call on an open descriptor.
     check(c_long::from(unsafe {
         libc::ftruncate(fd.as_raw_fd(), length as i64)
@@ -88,13 +88,13 @@ pub(crate) fn cut(fd: &impl AsRawFd, length: u64) -> Sys<()> {
     .map(drop)
 }
 
-/// Goes to a place in a file, for everyone who shares the open file.
+/// Sets the position in a file, for all who share the open file.
 pub(crate) fn seek(fd: &OwnedFd, offset: u64) -> Sys<()> {
     // SAFETY: plain call on an open descriptor.
     check(unsafe { libc::lseek(fd.as_raw_fd(), offset as i64, libc::SEEK_SET) as c_long }).map(drop)
 }
 
-/// The same file, opened anew for reading only: a position of its own, and no way to write.
+/// The same file, reopened for reading only: a position of its own, and no way to write.
 pub(crate) fn reader(fd: &OwnedFd) -> Sys<OwnedFd> {
     let path = format!("/proc/self/fd/{}\0", fd.as_raw_fd());
     // SAFETY: a NUL-terminated string.
@@ -103,7 +103,7 @@ pub(crate) fn reader(fd: &OwnedFd) -> Sys<OwnedFd> {
     }))
 }
 
-/// Opens a path only to name it.
+/// Opens a path as a name only (`O_PATH`).
 pub(crate) fn open_path(path: &std::ffi::CStr) -> Sys<OwnedFd> {
     // SAFETY: a NUL-terminated string.
     owned(c_long::from(unsafe {
@@ -127,19 +127,19 @@ pub(crate) fn attribute_is_one(path: &std::ffi::CStr, name: &std::ffi::CStr) -> 
 }
 
 /// `dup2` onto a fixed number, not close-on-exec.
-pub(crate) fn place(fd: RawFd, at: RawFd) -> Sys<()> {
+pub(crate) fn dup_to(fd: RawFd, at: RawFd) -> Sys<()> {
     // SAFETY: integers; the callers own both numbers.
     check(c_long::from(unsafe { libc::dup2(fd, at) })).map(drop)
 }
 
-/// Takes back what `F_SETFL` may have set on an open file.
-pub(crate) fn plain_flags(fd: RawFd) -> Sys<()> {
+/// Clears what `F_SETFL` may have set on an open file.
+pub(crate) fn clear_flags(fd: RawFd) -> Sys<()> {
     // SAFETY: integers.
     check(c_long::from(unsafe { libc::fcntl(fd, libc::F_SETFL, 0) })).map(drop)
 }
 
 /// A copy of a descriptor at `least` or above, close-on-exec.
-pub(crate) fn raise(fd: RawFd, least: c_int) -> Sys<OwnedFd> {
+pub(crate) fn dup_at_least(fd: RawFd, least: c_int) -> Sys<OwnedFd> {
     // SAFETY: integers.
     owned(c_long::from(unsafe {
         libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least)

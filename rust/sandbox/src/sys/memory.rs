@@ -1,27 +1,27 @@
-//! Where this process's own memory lies.
+//! The layout of this process's own memory.
 
 use std::io;
 use std::ops::Range;
 use std::ptr::{copy_nonoverlapping, null_mut};
 
-use super::Sys;
+use super::result::Sys;
 
-/// What one entry of a page table can map where the kernel has huge pages of that size.
+/// Size of a huge page.
 pub(crate) const HUGE: usize = 2 << 20;
 
-/// Puts copies of mappings, made of huge pages where the kernel has some, in their places. `executable`: for code, which
-/// is not written any more; else for data, which is. Whether that was done: not where the kernel lets no process write
-/// code, has no room, or where a mapping is sealed (mseal(2)): then it, and those after it, stay as they are.
+/// Replaces mappings by copies in huge pages, where the kernel has some. `executable`: code, which is not written any
+/// more; else data, which is. Returns whether that was done: not if the kernel forbids processes to write code, has no
+/// memory for it, or a mapping is sealed (mseal(2)); then it, and those after it, stay as they are.
 ///
 /// Only for a process of one thread, for whole private mappings of its own, and not for its stack. Allocates nothing.
 ///
 /// # Errors
-/// A copy could not be put in its place: the process cannot go on.
-pub(crate) fn regroup(mappings: &[Range<usize>], executable: bool) -> Sys<bool> {
+/// A copy could not replace its original: the process cannot continue.
+pub(crate) fn remap_huge(mappings: &[Range<usize>], executable: bool) -> Sys<bool> {
     let total: usize = mappings.iter().map(ExactSizeIterator::len).sum();
     let room = total.next_multiple_of(HUGE) + HUGE;
     // SAFETY: a new mapping of our own, large enough for all copies from its first multiple of HUGE on. Nobody else
-    // writes to what is copied: there is one thread, and it is here. Each copy then takes the place of what it equals.
+    // writes to what is copied: this is the only thread. Each copy then replaces its equal original.
     unsafe {
         let writable = libc::PROT_READ | libc::PROT_WRITE;
         let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn all_is_where_it_was_and_can_be_written() {
         let ((one, first), (two, second)) = (mapping(), mapping());
-        assert!(regroup(&[one, two], false).unwrap());
+        assert!(remap_huge(&[one, two], false).unwrap());
         assert_eq!(first, second);
         first[LENGTH - 1] = 7;
         second[0] = 8;
@@ -101,7 +101,7 @@ mod tests {
         if unsafe { libc::syscall(MSEAL, one.start, LENGTH, 0) } != 0 {
             return; // an older kernel: nothing can be sealed
         }
-        assert!(!regroup(&[one, two], false).unwrap());
+        assert!(!remap_huge(&[one, two], false).unwrap());
         first[0] = 9;
         assert_eq!((first[0], first[1..] == second[1..]), (9, true));
     }

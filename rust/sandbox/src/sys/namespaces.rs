@@ -1,4 +1,4 @@
-//! Namespaces, mounts, and the process that lives in a pid namespace so that it lives.
+//! Namespaces, mounts, and the init process that keeps a pid namespace alive.
 
 use std::ffi::CStr;
 use std::io;
@@ -7,7 +7,8 @@ use std::ptr::{null, null_mut};
 
 use libc::{c_int, c_long, c_ulong};
 
-use super::{Sys, check};
+use super::result::{Sys, check};
+use super::sockets;
 
 /// Leaves the given namespaces for new ones (`CLONE_NEW*`). Needs a process with one thread for a user namespace.
 pub(crate) fn unshare(kinds: c_int) -> Sys<()> {
@@ -48,10 +49,10 @@ pub(crate) fn mount_flags(path: &CStr) -> Sys<c_ulong> {
 }
 
 /// Makes the folder, which must be a mount point, the root of this mount namespace and forgets the old root.
-pub(crate) fn become_root(folder: &CStr) -> Sys<()> {
+pub(crate) fn pivot_root(folder: &CStr) -> Sys<()> {
     let here = c".".as_ptr();
-    // SAFETY: NUL-terminated strings. Old and new root are the same path: the old one comes to lie on top and is
-    // taken off, pivot_root(2).
+    // SAFETY: NUL-terminated strings. Old and new root are the same path: the old one is stacked on top and
+    // detached, pivot_root(2).
     unsafe {
         check(c_long::from(libc::chdir(folder.as_ptr())))?;
         check(libc::syscall(libc::SYS_pivot_root, here, here))?;
@@ -60,8 +61,8 @@ pub(crate) fn become_root(folder: &CStr) -> Sys<()> {
     }
 }
 
-/// Forks the first process of this process's new pid namespace: an init that reaps whatever is left to it, until
-/// this process ends. Only for single-threaded processes. The pair of sockets is used up to hear that it is ready.
+/// Forks the first process of this process's new pid namespace: an init that reaps orphans until this
+/// process ends. Only for single-threaded processes. The socket pair serves to learn that it is ready.
 pub(crate) fn fork_init((ours, theirs): (OwnedFd, OwnedFd)) -> Sys<()> {
     // SAFETY: the caller has one thread; the copy makes plain system calls only and never returns.
     unsafe {
@@ -73,13 +74,13 @@ pub(crate) fn fork_init((ours, theirs): (OwnedFd, OwnedFd)) -> Sys<()> {
     }
     drop(theirs);
     let mut byte = [0; 1];
-    match super::receive(ours.as_raw_fd(), &mut byte, &mut [-1; super::MAX_FDS])? {
+    match sockets::receive(ours.as_raw_fd(), &mut byte, &mut [-1; sockets::MAX_FDS])? {
         (1, _) => Ok(()),
         _ => Err(io::Error::other("the init of the pid namespace died")),
     }
 }
 
-/// The init's life. The kernel ends its namespace with it, and it with its parent.
+/// What the init process does. The kernel ends its namespace with it, and it with its parent.
 ///
 /// # Safety
 /// In a fresh fork only: closes every descriptor and never returns.
@@ -90,9 +91,9 @@ unsafe fn reap_until_killed(parents: RawFd, own: RawFd) -> ! {
         let mut signals: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut signals);
         libc::sigprocmask(libc::SIG_BLOCK, &raw const signals, null_mut());
-        // Whoever died before the line above cannot hear this any more; getppid() is 0 here, dead or not.
+        // Fails if the parent ended before the line above; getppid() is 0 here in any case.
         libc::close(parents);
-        if super::send(own, b"1", &[]).is_err() {
+        if sockets::send(own, b"1", &[]).is_err() {
             libc::_exit(0);
         }
         libc::syscall(libc::SYS_close_range, 0u32, u32::MAX, 0u32);

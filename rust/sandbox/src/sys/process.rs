@@ -1,4 +1,4 @@
-//! Other processes: handles, clocks, their thread requests, their ends; and who we are.
+//! Other processes: handles, clocks, requests for threads, exits; and this process's ids.
 
 use std::io;
 use std::mem::zeroed;
@@ -7,15 +7,15 @@ use std::ptr::null;
 
 use libc::{c_int, c_long};
 
-use super::{Sys, check, owned};
+use super::result::{Sys, check, owned};
 
-/// A handle that cannot come to mean another process. The pid must not have been reaped yet.
+/// A handle that never refers to another process. The pid must not have been reaped yet.
 pub(crate) fn pidfd(pid: i32) -> Sys<OwnedFd> {
     // SAFETY: no pointers.
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
-/// SIGKILL through a handle; a process that is already gone is fine.
+/// SIGKILL through a handle; a process that has already ended is fine.
 pub(crate) fn kill(pidfd: &OwnedFd) {
     // SAFETY: no pointers but a null siginfo.
     unsafe {
@@ -53,7 +53,7 @@ pub(crate) fn cpu_seconds(pid: i32) -> Sys<f64> {
 const NOTIF_RECV: u64 = 0xc050_2100;
 const NOTIF_SEND: u64 = 0xc018_2101;
 
-/// Takes one pending notification: its id and the call's number. `None`: it is gone again (its thread was killed).
+/// Takes one pending notification: its id and the call's number. `None`: it has been withdrawn (its thread was killed).
 pub(crate) fn notification(listener: &OwnedFd) -> Sys<Option<(u64, u32)>> {
     // SAFETY: an all-zero request is what the kernel asks for; it outlives the call.
     unsafe {
@@ -70,7 +70,7 @@ pub(crate) fn notification(listener: &OwnedFd) -> Sys<Option<(u64, u32)>> {
     }
 }
 
-/// Answers a notification: run the call, or fail it with `errno`. A thread that died meanwhile is fine.
+/// Answers a notification: run the call, or fail it with `errno`. A thread that has ended meanwhile is fine.
 pub(crate) fn answer(listener: &OwnedFd, id: u64, errno: Option<i32>) {
     let response = libc::seccomp_notif_resp {
         id,
@@ -99,8 +99,8 @@ pub(crate) fn fork() -> Sys<i32> {
     check(c_long::from(unsafe { libc::fork() })).map(|pid| pid as i32)
 }
 
-/// Runs `test` in a forked copy and returns whether it said yes. Only for single-threaded processes.
-pub(crate) fn ask_a_fork(test: impl FnOnce() -> bool) -> Sys<bool> {
+/// Runs `test` in a forked copy of this process and returns its result. Only for single-threaded processes.
+pub(crate) fn try_in_fork(test: impl FnOnce() -> bool) -> Sys<bool> {
     // SAFETY: the caller's process has one thread, so the copy may allocate; it ends with _exit.
     unsafe {
         let pid = libc::fork();
@@ -114,7 +114,7 @@ pub(crate) fn ask_a_fork(test: impl FnOnce() -> bool) -> Sys<bool> {
     }
 }
 
-/// What wait4 says about a dead child: (status, CPU seconds, peak resident KiB).
+/// What wait4 says about an ended child: (status, CPU seconds, peak resident KiB).
 pub(crate) fn reap(pid: i32) -> Sys<(i32, f64, u64)> {
     let mut status = 0;
     // SAFETY: both structs outlive the call; an all-zero rusage is valid.
@@ -140,7 +140,7 @@ pub(crate) fn reap(pid: i32) -> Sys<(i32, f64, u64)> {
     }
 }
 
-/// This process's ids.
+/// This process's id.
 pub(crate) fn pid() -> i32 {
     // SAFETY: no arguments, cannot fail.
     unsafe { libc::getpid() }
@@ -175,7 +175,7 @@ pub(crate) fn own_cpu_nanoseconds() -> u64 {
 }
 
 /// Peak resident memory of this process, KiB.
-pub(crate) fn own_peak_kib() -> u64 {
+pub(crate) fn peak_kib() -> u64 {
     // SAFETY: an all-zero rusage is valid and outlives the call, which cannot fail for RUSAGE_SELF.
     unsafe {
         let mut usage: libc::rusage = zeroed();

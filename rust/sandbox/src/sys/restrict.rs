@@ -1,4 +1,4 @@
-//! What a process gives up, for good: resources, system calls, files, capabilities.
+//! What a process gives up, permanently: resources, system calls, files, capabilities.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::null;
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libc::{c_int, c_long, sock_filter};
 
-use super::{Sys, check, owned};
+use super::result::{Sys, check, owned};
 
 /// Sets one resource limit of this process, soft and hard.
 pub(crate) fn rlimit(resource: u32, soft: u64, hard: u64) -> Sys<()> {
@@ -64,12 +64,6 @@ pub(crate) fn knows_action(action: u32) -> bool {
     }
 }
 
-/// Raw system call with integer arguments, for the few that need no pointers.
-pub(crate) fn call(number: c_long, a: u64, b: u64, c: u64) -> Sys<c_long> {
-    // SAFETY: callers pass integers only.
-    check(unsafe { libc::syscall(number, a, b, c) })
-}
-
 /// `landlock_create_ruleset`: the ABI version, or a new rule set.
 pub(crate) fn landlock_abi() -> Sys<c_long> {
     // SAFETY: a null attribute with size 0 asks for the version.
@@ -120,7 +114,7 @@ pub(crate) fn landlock_allow(ruleset: &OwnedFd, rights: u64, beneath: &OwnedFd) 
     .map(drop)
 }
 
-/// No process after this one can regain a capability. Silently nothing without the right to do so.
+/// No descendant of this process can regain a capability. Does nothing without the right to do so.
 pub(crate) fn drop_bounding_set() {
     for capability in 0..64 {
         if prctl(libc::PR_CAPBSET_DROP, capability).is_err() {
@@ -129,7 +123,7 @@ pub(crate) fn drop_bounding_set() {
     }
 }
 
-/// Gives up every capability of this process for good.
+/// Gives up every capability of this process, permanently.
 pub(crate) fn drop_capabilities() -> Sys<()> {
     drop_bounding_set();
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64).ok(); // absent before 4.3
@@ -139,8 +133,8 @@ pub(crate) fn drop_capabilities() -> Sys<()> {
     check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) }).map(drop)
 }
 
-/// Becomes another user and group, for good, without supplementary groups.
-pub(crate) fn become_user(id: u32) -> Sys<()> {
+/// Becomes another user and group, permanently, without supplementary groups.
+pub(crate) fn set_user(id: u32) -> Sys<()> {
     // SAFETY: integers and a null list.
     unsafe {
         check(c_long::from(libc::setgroups(0, null())))?;
@@ -162,8 +156,8 @@ pub(crate) fn soft_rlimit(resource: u32, soft: u64) -> Sys<()> {
     rlimit(resource, soft.min(limit.rlim_max), limit.rlim_max)
 }
 
-/// Runs something while this process's soft stack limit is finite: 8 MiB in the place of an unlimited one. The limit
-/// is the whole process's, so one caller at a time: another would find it changed, and lose it in mid-work.
+/// Runs `work` while this process's soft stack limit is finite: 8 MiB instead of an unlimited one. The limit belongs to
+/// the whole process, so one caller at a time: a second would find it changed, and lose it while at work.
 pub(crate) fn with_finite_stack<T>(work: impl FnOnce() -> Sys<T>) -> Sys<T> {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,8 +182,8 @@ fn soft_stack() -> Sys<u64> {
     Ok(limit.rlim_cur)
 }
 
-/// Steps back behind everyone else's work: +5 nice, batch scheduling. Best effort.
-pub(crate) fn step_back() {
+/// Lowers this process's priority: +5 nice, batch scheduling. Best effort.
+pub(crate) fn lower_priority() {
     let priority = libc::sched_param { sched_priority: 0 };
     // SAFETY: the struct outlives the call; both calls concern this process only.
     unsafe {

@@ -1,4 +1,4 @@
-//! Messages that keep their borders and may carry descriptors; waiting for them.
+//! Messages with boundaries that may carry descriptors; waiting for them.
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use libc::{c_long, pollfd};
 
-use super::{Sys, check};
+use super::result::{Sys, check};
 
-/// A pair of connected sockets that keep message borders, close-on-exec.
+/// A pair of connected sockets that keep message boundaries, close-on-exec.
 pub(crate) fn socket_pair() -> Sys<(OwnedFd, OwnedFd)> {
     let mut fds = [0; 2];
     let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
@@ -33,8 +33,8 @@ pub(crate) fn send(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Sys<()> {
     send_with(socket, bytes, fds, 0)
 }
 
-/// The same, but where the socket is full of messages that its other end does not read, an error instead of waiting.
-pub(crate) fn offer(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Sys<()> {
+/// The same, but an error instead of waiting if the socket is full.
+pub(crate) fn try_send(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Sys<()> {
     send_with(socket, bytes, fds, libc::MSG_DONTWAIT)
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn receive(
     }
 }
 
-/// Receives without descriptors: any that come along are dropped by the kernel. `Ok(None)`: nothing there yet.
+/// Receives without descriptors: the kernel drops any that come along. `Ok(None)`: nothing there yet.
 pub(crate) fn receive_plain(socket: &OwnedFd, bytes: &mut [u8]) -> Sys<Option<usize>> {
     // SAFETY: pointer and length describe one live slice.
     let n = unsafe {
@@ -124,8 +124,8 @@ pub(crate) fn receive_plain(socket: &OwnedFd, bytes: &mut [u8]) -> Sys<Option<us
     }
 }
 
-/// Takes ownership of a descriptor that a message brought.
-pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
+/// Takes ownership of a descriptor that came with a message.
+pub(crate) fn take_fd(fd: RawFd) -> OwnedFd {
     // SAFETY: called once per descriptor returned by `receive`.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
