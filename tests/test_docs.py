@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_models
+from opsd_rs.base import read_lines
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -109,6 +111,42 @@ def test_a_recipe_works_as_printed(title: str, tmp_path: Path) -> None:
             run(["sh", "-ec", code], tmp_path)
             ran += 1
     assert ran
+
+
+@pytest.mark.slow
+def test_the_recipes_train(tmp_path: Path) -> None:
+    """One run with the environment, the objective and the logger of the recipes, on a tiny model."""
+    for text in recipes().values():
+        for _, code in blocks(text):
+            if named := FILE.match(code):
+                (tmp_path / named[1]).write_text(code, encoding="utf-8")
+    (tmp_path / "easy.py").write_text(EASY)
+    model = tiny_models.tiny(tmp_path / "tiny", "llama")
+    settings = [
+        "smoke", "contexts/feedback", f"model.path={model}", "run.dir=run", "rollout.engine=hf", "rollout.max_tokens=8",
+        "train.num_steps=2", "gap.contexts=feedback", "environment=easy.py:Easy", "environment.num=6",
+        "objective=imitate.py:Imitate", "objective.label_smoothing=0.1", "log.to=jsonl,table.py:Table",
+    ]  # fmt: skip
+    run(["opsd-rs", "train", *settings], tmp_path)
+    lines = read_lines(tmp_path / "run/metrics.jsonl")
+    table = [line.split("\t") for line in (tmp_path / "run/metrics.tsv").read_text().splitlines()]
+    assert [[str(line["step"]), str(line["loss"])] for line in lines] == table
+    assert len(table) == 2
+    assert all(line["cross_entropy"] > 0 for line in lines)
+
+
+EASY = '''
+from sums import Sums
+import dataclasses
+
+
+class Easy(Sums):
+    """Every second answer passes: a tiny model of random weights adds nothing up."""
+
+    def grade(self, answers, progress=None):
+        grades = super().grade(answers)
+        return [dataclasses.replace(g, passed=True, verdict="accepted") if g.sample % 2 else g for g in grades]
+'''
 
 
 # ---- the map -------------------------------------------------------------------------------------
