@@ -13,8 +13,8 @@ How its own keys are written. A kind of which a run has one (objective, environm
     label_smoothing = 0.1                    # also: opsd-rs train run.toml objective.label_smoothing=0.1
 
 As with ``[context]``, a table that names a plugin replaces the one before it, so that the keys of two plugins never
-mix. Kinds of which a run has several (``log.to``) have one table each, ``[log.NAME]``: the registered name, or the
-attribute of ``module:attribute``.
+mix. Kinds of which a run has several (loggers, by ``log.to``) have one table each, ``[log.NAME]``: the registered name,
+or the attribute of ``module:attribute``.
 
 A user's plugin declares its keys as ``Options``, a nested ``opsd_rs.config.Section`` (pydantic: frozen, strict types,
 unknown keys are errors); without it the plugin has none. The keys are checked while the configuration is read, with
@@ -41,7 +41,7 @@ from opsd_rs.errors import BadInput
 REGISTERED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "environment": {"code": "opsd_rs.environments.code:CodeEnvironment"},
-        "log": {"jsonl": "opsd_rs.training.loggers.jsonl:JsonlLogger"},
+        "logger": {"jsonl": "opsd_rs.training.loggers.jsonl:JsonlLogger"},
         "objective": {"opsd": "opsd_rs.loss.objectives:OpsdObjective"},
     }
 )

@@ -157,8 +157,8 @@ def _meanings() -> dict[str, str]:
         for field, below in itertools.pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
                 text = _string(below)
-                info = section.model_fields[field.target.id]
                 if text:
+                    info = section.model_fields[field.target.id]
                     found[above + (info.alias or field.target.id)] = text
     return found
 

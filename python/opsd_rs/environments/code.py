@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from opsd_rs.config import Config
+from opsd_rs.config import Config, Section
 from opsd_rs.context import statement
 from opsd_rs.grading import Grader
 from opsd_rs.problems import ProblemSet, from_config
@@ -19,7 +19,7 @@ from opsd_rs.records import Grade, Problem, Solution
 class CodeEnvironment:
     """The environment ``code``."""
 
-    def __init__(self, options: None, config: Config) -> None:
+    def __init__(self, options: Section, config: Config) -> None:
         self._config = config
         self._grader = Grader(
             workers=config.grader.workers or None,

@@ -12,5 +12,6 @@ def make_environment(config: Config) -> Environment:
 
     :raises BadInput: no such environment, or one that cannot be loaded
     """
-    environment: Environment = resolve_plugin("environment", "code")(None, config)
+    chosen = config.environment
+    environment: Environment = resolve_plugin("environment", chosen.name)(chosen.options, config)
     return environment

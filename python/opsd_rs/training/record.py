@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from opsd_rs.base import read_lines, write_table
 from opsd_rs.law import append_run_row
@@ -46,16 +47,17 @@ def record_step(
     session.progress.say(lines.step_line(line, session.config.train.num_steps))
 
 
-def gpu_hours(session: Session) -> float | None:
-    """Hours that the run's phases took, on all ranks together; None on CPU.
+def gpu_hours(run_dir: Path, last: Mapping[str, float], num_gpus: int) -> float | None:
+    """Hours of GPU that the run's phases took; None without a GPU, or without ``metrics.jsonl``.
 
-    Steps that a crash made the run do again count once, and time between the phases (loading, compiling) not at all.
+    A step that was done again after a crash counts once; time between the phases (loading a model) does not count.
+
+    :param last: seconds by phase since the last step was recorded
     """
-    last = session.clock.take()
-    if session.device.type != "cuda":
+    steps = [line["seconds"] for line in read_lines(run_dir / "metrics.jsonl")]
+    if not steps or not num_gpus:
         return None
-    steps = [line["seconds"] for line in read_lines(session.run_dir / "metrics.jsonl")]
-    return sum(sum(seconds.values()) for seconds in [*steps, last]) * session.ranks.world_size / 3600
+    return sum(sum(seconds.values()) for seconds in [*steps, last]) * num_gpus / 3600
 
 
 def finish(session: Session, student: Student) -> None:
@@ -67,7 +69,11 @@ def finish(session: Session, student: Student) -> None:
             run_dir,
             run_id=run_json.run_id(run_dir, config.seed),
             opt_updates=student.num_optimizer_steps,
-            gpu_hours=gpu_hours(session),
+            gpu_hours=gpu_hours(
+                run_dir,
+                session.clock.take(),
+                session.ranks.world_size if session.device.type == "cuda" else 0,
+            ),
         )
         append_run_row(session.run_dir / "runs.parquet", row)
         session.progress.say(lines.improvement_line(row))

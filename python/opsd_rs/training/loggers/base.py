@@ -48,8 +48,10 @@ def open_loggers(session: Session) -> Iterator[list[Logger]]:
     """
     with ExitStack() as stack:
         loggers: list[Logger] = []
-        for name in ["jsonl"] if session.ranks.first else []:
-            logger: Logger = resolve_plugin("log", name)(None, session.config, session.run_dir)
+        log = session.config.log
+        for name in log.to if session.ranks.first else ():
+            plugin = resolve_plugin(log.kind, name, key=log.key)
+            logger: Logger = plugin(log.options_of(name), session.config, session.run_dir)
             stack.callback(logger.close)
             loggers.append(logger)
         yield loggers

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from opsd_rs.base import append_line, cut_lines
-from opsd_rs.config import Config
+from opsd_rs.config import Config, Section
 
 
 class JsonlLogger:
     """The logger ``jsonl``."""
 
-    def __init__(self, options: None, config: Config, run_dir: Path) -> None:
+    def __init__(self, options: Section, config: Config, run_dir: Path) -> None:
         self._path = run_dir / "metrics.jsonl"
 
     def rewind(self, step: int) -> None:
