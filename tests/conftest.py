@@ -4,6 +4,7 @@ shared."""
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,24 @@ if os.environ.get("CI"):
 
 
 @pytest.fixture(scope="session")
-def smollm2() -> Path:
-    """SmolLM2-135M-Instruct as a Hugging Face directory; the first use on a machine takes about 30 s."""
-    from opsd_rs.model import fetch
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """SmolLM2-135M-Instruct as a Hugging Face directory; the first use on a machine takes about 30 s.
 
-    return fetch("smollm2-135m", progress=lambda line: print(line, file=sys.stderr))
+    With OPSD_RS_PERTURB_WEIGHTS it is a perturbed copy in a cache that the session and its processes use.
+    """
+    import perturbed
+    from opsd_rs import model
+
+    found = model.fetch("smollm2-135m", progress=lambda line: print(line, file=sys.stderr))
+    if perturbed.seed() is None:
+        yield found
+        return
+    cache = tmp_path_factory.mktemp("perturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        copy = perturbed.perturbed_cache(found, cache)
+        patch.setenv("OPSD_RS_CACHE", str(cache))
+        yield copy
+    shutil.rmtree(cache)  # half a gigabyte
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.samples_model
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 

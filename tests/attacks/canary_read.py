@@ -1,3 +1,3 @@
 # expect: {RE,WA} kind=stdin -- reads a file that belongs to the same user
-try: print("PWNED", open("/tmp/opsd_canary/canary.txt").read())
+try: print("PWNED", open("@CANARY@").read())
 except OSError as e: print("refused", e.errno)

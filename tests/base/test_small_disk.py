@@ -130,6 +130,7 @@ def test_files_are_whole_or_as_they_were(disk: Path, tmp_path: Path) -> None:
     assert other == "RuntimeError"
 
 
+@pytest.mark.samples_model
 def test_checkpoint_that_does_not_fit_leaves_the_last_one(disk: Path, tmp_path: Path) -> None:
     model = tiny_models.tiny(tmp_path / "tiny", "qwen3")
     words = f"{shlex.quote(str(Path(__file__).parents[1] / 'support'))} {shlex.quote(str(model))}"
@@ -169,6 +170,7 @@ def test_grading_goes_on_when_there_is_room_again(disk: Path, tmp_path: Path) ->
     assert summary["num_run"] == 40 - kept
 
 
+@pytest.mark.samples_model
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.skipif(

@@ -144,6 +144,7 @@ def test_verl_stops_at_an_infrastructure_fault(tokenizer: Any) -> None:
 # ---- TRL ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.samples_model
 @needs_trl
 def test_trl_trainer_logs_our_rewards(model_dir: Path, tmp_path: Path) -> None:
     """A model of random weights, so the tests are made for what it says: any program that does nothing passes."""

@@ -17,6 +17,8 @@ from opsd_rs.rollout import HFEngine, Sampler
 from opsd_rs.training import Session
 from opsd_rs.training.notes import write_notes
 
+pytestmark = pytest.mark.samples_model
+
 PROBLEMS = {name: Problem(name, f"Write {name}.", (), solution=f"{name} = 1") for name in ("add", "sub")}
 ROLLOUTS = [Rollout(name, 0, (1,), (5, 2), (0.0, 0.0), f"try {name}", False, 0) for name in PROBLEMS]
 GRADES = [Grade(name, 0, False, "wrong_answer", (), f"said of {name}") for name in PROBLEMS]

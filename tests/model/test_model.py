@@ -35,6 +35,7 @@ def test_golden_tokens_of_the_repaired_tokenizer(smollm2: Path) -> None:
     assert text.endswith("<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n")
 
 
+@pytest.mark.samples_model
 @pytest.mark.model
 def test_the_fetched_model_answers(smollm2: Path) -> None:
     import torch
@@ -65,7 +66,7 @@ def test_facts_and_manifest(smollm2: Path) -> None:
 def test_second_fetch_is_instant_and_resolve_finds_it(smollm2: Path) -> None:
     start = time.perf_counter()
     assert fetch(NAME) == smollm2
-    assert time.perf_counter() - start < 0.1
+    assert time.perf_counter() - start < 5  # a conversion takes 20 s and more
     assert resolve(NAME) == str(smollm2)
 
 
@@ -189,6 +190,7 @@ def test_the_room_and_resolve_load_no_torch(tmp_path: Path) -> None:
     assert outcome.returncode == 0, outcome.stderr
 
 
+@pytest.mark.samples_model
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("own_tokenizer", [False, True])
 def test_tiny_models(

@@ -24,6 +24,7 @@ def launched() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(LAUNCHER_VARIABLES)}
 
 
+@pytest.mark.samples_model
 def test_students_leave_the_environment_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accelerate = pytest.importorskip("accelerate")
     model_dir = str(tiny_models.tiny(tmp_path / "tiny", "qwen3"))

@@ -19,7 +19,7 @@ from opsd_rs.rollout.hf import next_tokens
 from opsd_rs.rollout.vllm import client
 from opsd_rs.rollout.vllm.client import VllmEngine
 from opsd_rs.rollout.vllm.options import engine_environment
-from samplers import config, largest_gap, requests_of
+from samplers import config, largest_gap, num_certain, requests_of
 
 # ---- seeds and one step of sampling ----------------------------------------------------------------------
 
@@ -68,6 +68,7 @@ def loop(tiny_dir: Path) -> Engine:
     return make_engine(config("hf", max_num_seqs=3), str(tiny_dir), device_index=None)
 
 
+@pytest.mark.samples_model
 def test_the_loop_samples_each_row_as_if_it_were_alone(loop: Engine, tiny_dir: Path) -> None:
     sampling = Sampling(1.0, 0.9, 12, ())
     requests = requests_of([tuple(range(3, 4 + 5 * i)) for i in range(4)])
@@ -82,6 +83,7 @@ def test_the_loop_samples_each_row_as_if_it_were_alone(loop: Engine, tiny_dir: P
     assert largest_gap(model, requests, together, sampling) < 1e-4
 
 
+@pytest.mark.samples_model
 def test_the_greedy_loop_is_transformers_generate(loop: Engine, tiny_dir: Path) -> None:
     from transformers import AutoModelForCausalLM
 
@@ -89,9 +91,12 @@ def test_the_greedy_loop_is_transformers_generate(loop: Engine, tiny_dir: Path) 
     prompt = tuple(range(5, 25))
     (ours,) = loop.generate([Request(prompt, 1)], Sampling(0.0, 1.0, 10, ()))
     theirs = model.generate(torch.tensor([prompt]), max_new_tokens=10, do_sample=False, eos_token_id=None)
-    assert list(ours.completion_ids) == theirs[0, len(prompt) :].tolist()
+    end = num_certain(model, Request(prompt, 1), ours)
+    assert end > 0
+    assert list(ours.completion_ids[:end]) == theirs[0, len(prompt) :][:end].tolist()
 
 
+@pytest.mark.samples_model
 def test_the_loop_stops_at_stop_ids_only(loop: Engine) -> None:
     request = Request(tuple(range(5, 25)), 3)
     (free,) = loop.generate([request], Sampling(1.0, 1.0, 12, ()))
@@ -103,6 +108,7 @@ def test_the_loop_stops_at_stop_ids_only(loop: Engine) -> None:
     assert cut == Completion(free.completion_ids[:end], free.logprobs[:end], truncated=False)
 
 
+@pytest.mark.samples_model
 def test_the_loop_copies_weights_and_misses_none(loop: Engine, tiny_dir: Path) -> None:
     from transformers import AutoModelForCausalLM
 
@@ -123,6 +129,7 @@ def test_the_loop_copies_weights_and_misses_none(loop: Engine, tiny_dir: Path) -
         loop.load(((n, p) for n, p in model.named_parameters() if n != "model.norm.weight"), 2)
 
 
+@pytest.mark.samples_model
 def test_a_prompt_that_does_not_fit_names_the_key(loop: Engine) -> None:
     with pytest.raises(BadInput, match=r"prompt 0 of 1 has 576 tokens.*teacher\.max_context_tokens"):
         loop.generate([Request(tuple([5] * 576), 1)], Sampling(1.0, 1.0, 4, ()))
@@ -179,7 +186,7 @@ def test_a_process_that_dies_at_start_is_one_line(
             device_index=None, log_path=tmp_path / "log",
         )  # fmt: skip
     assert "\n" not in str(raised.value)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60  # no hour, as for one that is silent
 
 
 def test_a_silent_process_is_given_up(

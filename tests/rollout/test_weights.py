@@ -83,12 +83,12 @@ def test_a_faulty_sender_is_told(weights: list[tuple[str, torch.Tensor]], words:
 
 def test_verify_against_finds_a_difference_and_a_nan() -> None:
     logprobs_V = torch.tensor([0.1, 0.2, 0.7]).log()
-    engine = ProbeScore((2, 1), tuple(logprobs_V[[2, 1]].tolist()))
-    assert verify_against(engine, logprobs_V, 1e-6, step=3) == 0
+    score = ProbeScore((2, 1), tuple(logprobs_V[[2, 1]].tolist()))
+    assert verify_against(score, logprobs_V, 1e-6, step=3) == 0
     with pytest.raises(Stopped, match=r"step 3: .*output head.*prefix cache"):
-        verify_against(engine, logprobs_V + torch.tensor([0, 0.1, 0]), 0.01, step=3)
+        verify_against(score, logprobs_V + torch.tensor([0, 0.1, 0]), 0.01, step=3)
     with pytest.raises(Stopped, match="nan"):
-        verify_against(engine, logprobs_V * torch.nan, 0.01, step=3)
+        verify_against(score, logprobs_V * torch.nan, 0.01, step=3)
 
 
 def test_the_probe_is_longer_than_two_blocks() -> None:
@@ -203,6 +203,7 @@ def honest(request: pytest.FixtureRequest, faults: Path) -> Iterator[None]:
         request.getfixturevalue("engine")._broken = False
 
 
+@pytest.mark.samples_model
 @pytest.mark.model
 @pytest.mark.slow
 def test_there_and_back_the_sampler_follows(
@@ -221,6 +222,7 @@ def test_there_and_back_the_sampler_follows(
         assert (engine.generate(requests, sampling) == before) == (scale == 0.0) or scale == 1e-5
 
 
+@pytest.mark.samples_model
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.1, 1e-4])
@@ -243,6 +245,7 @@ def test_the_load_itself_finds_a_missing_mend_however_small_the_update(
         engine.load(moved(policy, base, 5, scale).named_parameters(), 2)
 
 
+@pytest.mark.samples_model
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["head", "cache"])
@@ -262,6 +265,7 @@ def test_the_probe_finds_a_missing_mend_too(
         )
 
 
+@pytest.mark.samples_model
 @pytest.mark.model
 @pytest.mark.slow
 def test_bits_changed_on_the_way_are_found(
@@ -280,6 +284,7 @@ def test_bits_changed_on_the_way_are_found(
         engine.load(policy.named_parameters(), 1)
 
 
+@pytest.mark.samples_model
 @pytest.mark.model
 @pytest.mark.slow
 def test_a_tensor_left_out_is_found_before_anything_is_loaded(
@@ -293,6 +298,7 @@ def test_a_tensor_left_out_is_found_before_anything_is_loaded(
     assert engine.check(engine.probe_ids) == before
 
 
+@pytest.mark.samples_model
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_samples_and_follows(family: Family, tmp_path: Path) -> None:

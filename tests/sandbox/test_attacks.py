@@ -117,7 +117,7 @@ WITHOUT_PROC = {"S2j": {"control_dev_stdin"}}
 def test_attack_is_stopped(
     level: str, mode: str, name: str, surroundings: Range, neighbour: Neighbour
 ) -> None:
-    attack = Attack.read(name)
+    attack = Attack.read(name, surroundings)
     sandbox = start(level=level)
     before = group(sandbox.pid)
     with neighbour.running:  # it lives in this process and opens files, too
@@ -149,7 +149,7 @@ WORDS = {
 @pytest.mark.slow
 def test_the_grader_gives_no_attack_a_point(surroundings: Range) -> None:
     """The whole corpus through the users' interface, where the supervisor knows the answers and does the judging."""
-    attacks = [Attack.read(name) for name in NAMES]
+    attacks = [Attack.read(name, surroundings) for name in NAMES]
     quote = {attack.name: '"{}"' if attack.is_function else "{}" for attack in attacks}
     nonces = [secrets.token_hex(12) for _ in range(NUM_TESTS)]
     items = [
@@ -257,7 +257,7 @@ def test_attack_succeeds_without_the_layer_that_stops_it(
     name: str, without: tuple[str, ...], surroundings: Range
 ) -> None:
     sandbox = start(without)
-    verdicts, outputs, nonces = assault(sandbox, Attack.read(name))
+    verdicts, outputs, nonces = assault(sandbox, Attack.read(name, surroundings))
     leader = sandbox.pid
     found = surroundings.breaches(outputs, nonces)
     del sandbox

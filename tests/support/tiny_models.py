@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from perturbed import perturb
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -34,6 +36,8 @@ CORPUS = (
 def tiny(directory: Path, family: Family, *, tokenizer: Path | None = None, seed: int = 0) -> Path:
     """Write a tiny model of ``family`` into ``directory`` (float32 weights) and return it.
 
+    OPSD_RS_PERTURB_WEIGHTS changes the weights: see ``perturbed``.
+
     :param tokenizer: a model directory whose tokenizer is taken; else SmolLM2's if it was fetched, else a
         byte-level BPE trained here on a few lines
     """
@@ -45,7 +49,12 @@ def tiny(directory: Path, family: Family, *, tokenizer: Path | None = None, seed
     words.chat_template = CHAT_TEMPLATE
     words.save_pretrained(directory)
     torch.manual_seed(seed)
-    AutoModelForCausalLM.from_config(_config(family, words), dtype=torch.float32).save_pretrained(directory)
+    model = AutoModelForCausalLM.from_config(_config(family, words), dtype=torch.float32)
+    with torch.no_grad():
+        weights = perturb({name: parameter.detach() for name, parameter in model.named_parameters()})
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+    model.save_pretrained(directory)
     return directory
 
 

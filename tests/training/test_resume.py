@@ -21,7 +21,7 @@ import torch
 from opsd_rs.base import read_lines, read_table
 from safetensors.torch import load_file
 
-pytestmark = [pytest.mark.model, pytest.mark.slow]
+pytestmark = [pytest.mark.model, pytest.mark.samples_model, pytest.mark.slow]
 
 CLI = [str(Path(sys.executable).parent / "opsd-rs"), "train"]
 PATIENCE_SECONDS = 600

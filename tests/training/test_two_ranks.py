@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from opsd_rs.base import read_lines, read_table
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.samples_model, pytest.mark.slow]
 
 SETTINGS = [
     "smoke",
@@ -38,10 +37,8 @@ SETTINGS = [
 
 
 def train(run_dir: Path, model: Path, stage: int, ranks: int) -> list[dict[str, Any]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}", f"--master-port={port}", "-m"]
+    # Standalone: the launcher listens on a port that the system chooses and holds it, so that nobody else takes it.
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"]
     words = [f"model.path={model}", f"run.dir={run_dir}", f"deepspeed.stage={stage}", *SETTINGS]
     command = [sys.executable, *(launcher if ranks > 1 else ["-m"]), "opsd_rs.cli", "train", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)

@@ -6,69 +6,55 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import recorded
 import tiny_models
 import torch
-from engines import CPU, pair
+from engines import pair
 from opsd_rs.base import Ranks
 from opsd_rs.config import Config, LossConfig, TeacherConfig, load_context
 from opsd_rs.config.tree import ModelConfig, OptimConfig, TrainConfig
 from opsd_rs.context import Assembler
 from opsd_rs.errors import Stopped
 from opsd_rs.policy import Teacher
-from opsd_rs.problems import load
 from opsd_rs.records import Grade, Rollout, TeacherContext
-from opsd_rs.rollout import HFEngine, Request, Sampling
-from opsd_rs.rollout.engine import request_seed
 from opsd_rs.training.update import Row, distill
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-pytestmark = pytest.mark.usefixtures("left_ranks")
+pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
 
 
 @pytest.mark.model
 @pytest.mark.slow
 def test_the_divergence_on_a_fixed_batch_of_real_rollouts_falls_by_half(smollm2: Path) -> None:
+    """The rollouts are recorded and the arithmetic is float32: on every processor the same numbers but for rounding."""
     config = Config(
+        model=ModelConfig(dtype="float32"),
         teacher=TeacherConfig(kind="fixed"),
-        optim=OptimConfig(lr=1e-4),
-        train=TrainConfig(mini_batch_prompts=2, micro_batch_rows=4),
+        optim=OptimConfig(lr=1e-5),
+        train=TrainConfig(mini_batch_prompts=recorded.NUM_PROBLEMS, micro_batch_rows=4),
         loss=LossConfig(is_clip=None, rollout_is_clip=None),
     )
     context = load_context("peer_solution_feedback")
     assembler = Assembler(
         smollm2, context, enable_thinking=False, max_context_tokens=1024, prompt_style="plain"
     )
-    chosen = load("primer", kind="function", limit=2)
-    engine = HFEngine(smollm2, dtype="bfloat16", device=CPU, max_model_len=1024, max_num_seqs=8)
-    asks = [(problem, sample) for problem in chosen for sample in range(3)]
-    requests = [
-        Request(assembler.student_prompt(p), request_seed(0, "train", 0, p.problem_id, s)) for p, s in asks
-    ]
-    completions = engine.generate(requests, Sampling(1.0, 1.0, 40, tuple(assembler.eos_ids)))
-    engine.close()
-    rollouts = [
-        Rollout(
-            p.problem_id, s, r.prompt_ids, c.completion_ids, c.logprobs, assembler.decode(c.completion_ids),
-            c.truncated, policy_version=0,
-        )
-        for (p, s), r, c in zip(asks, requests, completions, strict=True)
-    ]  # fmt: skip
+    rollouts = recorded.rollouts(assembler)
     grades = [
         Grade(r.problem_id, r.sample, passed=r.sample == 0, verdict="accepted", tests=()) for r in rollouts
     ]
-    contexts = assembler.teacher_contexts(rollouts, grades, {p.problem_id: p for p in chosen})
+    contexts = assembler.teacher_contexts(rollouts, grades, {p.problem_id: p for p in recorded.chosen()})
     rows = [Row(r, c) for r, c in zip(rollouts, contexts, strict=True)]
     assert sum(row.trained for row in rows) == 4  # each group's only success has no peer to read
 
     student, teacher = pair(config, str(smollm2))
-    kl = [distill(student, teacher, rows, config, Ranks())["kl"] for _ in range(6)]
+    kl = [distill(student, teacher, rows, config, Ranks())["kl"] for _ in range(4)]
     assert kl[0] is not None
     assert kl[-1] is not None
     assert kl[0] > 0.01
-    assert kl[-1] < kl[0] / 2, kl
+    assert kl[-1] < kl[0] / 2, kl  # about a quarter; a larger learning rate overshoots at first
 
 
 def row(problem: str, sample: int, length: int, *, has_context: bool = True, logprob: float = -5.0) -> Row:
