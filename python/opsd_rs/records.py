@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from opsd_rs.base import Batch
 
 Verdict = Literal[
     "accepted",
@@ -172,16 +175,14 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class TeacherContext:
-    """The prompt under which the self-teacher scores a rollout's completion.
+    """What the self-teacher reads before it re-reads a rollout's completion: a row of the packed batch.
 
-    >>> TeacherContext("add", 3, (1, 9, 9, 2), status="peer+feedback", has_context=True).status
+    >>> TeacherContext("add", 3, status="peer+feedback", has_context=True).status
     'peer+feedback'
     """
 
     problem_id: str
     sample: int
-    prompt_ids: tuple[int, ...]
-    """Ends with the same generation header as the student's prompt; the completion ids follow unchanged."""
     status: str
     """Which sections it holds, joined by ``+`` (``peer+feedback``, ``attempt+reflection``, ``static``); ``bare``
     without any; ``dropped`` where the row leaves the batch altogether."""
@@ -189,3 +190,15 @@ class TeacherContext:
     """False: nothing privileged was available, so the row leaves the loss (``control.mask`` may keep it)."""
     flags: tuple[str, ...] = ()
     """``cut:solution``, ``special:feedback``, ``leak:notes`` and the like."""
+    batch: Batch | None = field(default=None, repr=False, compare=False)
+    """The packed rows of all rollouts assembled together, each prompt followed by its completion."""
+    row: int = 0
+    """Which row of ``batch`` this is."""
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """The ids before the completion, made at each use; they end with the same generation header as the student's.
+
+        Deprecated, kept for one release: take ``batch.prompt(row)``, an array that copies nothing.
+        """
+        return () if self.batch is None else tuple(self.batch.prompt(self.row).tolist())

@@ -8,17 +8,11 @@ from opsd_rs._lazy import lazy_exports
 
 if TYPE_CHECKING:
     # isort: off
+    from opsd_rs.base.batch import Batch, Bools, flat_ids
     from opsd_rs.base.cores import usable_cores
     from opsd_rs.base.disk import MIB, writing
-    from opsd_rs.base.estimators import (
-        Mean,
-        mean_accuracy,
-        mean_difference,
-        pass_at_k,
-        t_interval,
-        t_quantile,
-    )
-    from opsd_rs.base.estimators import t_two_sided, tally_passed
+    from opsd_rs.base.estimators import Mean, mean_accuracy, mean_difference, pass_at_k, t_interval
+    from opsd_rs.base.estimators import t_quantile, t_two_sided, tally_passed
     from opsd_rs.base.files import append, append_line, cut_lines, read_lines, write_lines, write_whole
     from opsd_rs.base.launch import has_cuda, openmp_environment, restart_on_cpu
     from opsd_rs.base.plugins import REGISTERED, import_attribute, resolve_plugin
@@ -29,19 +23,18 @@ if TYPE_CHECKING:
     from opsd_rs.base.tables import add_rows, read_records, read_table, write_table
 
 __all__ = [
-    "MIB", "REGISTERED", "Clock", "Mean", "Progress", "Ranks", "Ticker", "add_rows", "append", "append_line",
-    "cut_lines", "every", "has_cuda", "import_attribute", "mean_accuracy", "mean_difference", "near",
-    "openmp_environment", "pass_at_k", "print_result", "read_lines", "read_records", "read_table", "resolve_plugin",
-    "restart_on_cpu", "t_interval", "t_quantile", "t_two_sided", "tally_passed", "usable_cores", "write_lines",
-    "write_table", "write_whole", "writing",
+    "MIB", "REGISTERED", "Batch", "Bools", "Clock", "Mean", "Progress", "Ranks", "Ticker", "add_rows", "append",
+    "append_line", "cut_lines", "every", "flat_ids", "has_cuda", "import_attribute", "mean_accuracy",
+    "mean_difference", "near", "openmp_environment", "pass_at_k", "print_result", "read_lines", "read_records",
+    "read_table", "resolve_plugin", "restart_on_cpu", "t_interval", "t_quantile", "t_two_sided", "tally_passed",
+    "usable_cores", "write_lines", "write_table", "write_whole", "writing",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "cores": ["usable_cores"], "disk": ["MIB", "writing"],
+    "batch": ["Batch", "Bools", "flat_ids"], "cores": ["usable_cores"], "disk": ["MIB", "writing"],
     "estimators": ["Mean", "mean_accuracy", "mean_difference", "pass_at_k", "t_interval", "t_quantile",
-        "t_two_sided", "tally_passed"],
-    "files": ["append", "append_line", "cut_lines", "read_lines", "write_lines", "write_whole"],
-    "launch": ["has_cuda", "openmp_environment", "restart_on_cpu"],
-    "plugins": ["REGISTERED", "import_attribute", "resolve_plugin"],
-    "progress": ["Clock", "Progress", "Ticker", "every"], "ranks": ["Ranks"], "show": ["print_result"],
-    "suggest": ["near"], "tables": ["add_rows", "read_records", "read_table", "write_table"],
+        "t_two_sided", "tally_passed"], "launch": ["has_cuda", "openmp_environment", "restart_on_cpu"],
+    "files": ["append", "append_line", "cut_lines", "read_lines", "write_lines", "write_whole"], "ranks": ["Ranks"],
+    "plugins": ["REGISTERED", "import_attribute", "resolve_plugin"], "show": ["print_result"], "suggest": ["near"],
+    "progress": ["Clock", "Progress", "Ticker", "every"],
+    "tables": ["add_rows", "read_records", "read_table", "write_table"],
 })  # fmt: skip

@@ -24,7 +24,8 @@ def accuracy_table(rows: Sequence[EvalRow], k: int) -> list[dict[str, Any]]:
 
 def step_line(line: Mapping[str, Any], num_steps: int) -> str:
     """A step in one line."""
-    loss = "none trained" if line["loss"] is None else f"loss {line['loss']:.4f} kl {line['kl']:.4f}"
+    shown = (f"{name} {line[name]:.4f}" for name in ("loss", "kl") if line[name] is not None)
+    loss = " ".join(shown) or "none trained"
     accuracy = "-" if line["student_accuracy"] is None else f"{line['student_accuracy']:.3f}"
     seconds = sum(line["seconds"].values())
     return (

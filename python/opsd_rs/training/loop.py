@@ -13,6 +13,7 @@ from pathlib import Path
 
 from opsd_rs.config import Config
 from opsd_rs.errors import Stopped
+from opsd_rs.loss import make_objective
 from opsd_rs.policy import Student, make_teacher
 from opsd_rs.training.folder import begin, prepare_run_folder, save_if_due, with_resume_hint
 from opsd_rs.training.gaps import measure_gap
@@ -21,7 +22,7 @@ from opsd_rs.training.record import finish, record_step
 from opsd_rs.training.session import open_session
 from opsd_rs.training.stopping import deferred_signals, stop_if, stopped
 from opsd_rs.training.sync import sync
-from opsd_rs.training.update import Row, distill
+from opsd_rs.training.update import distill, pack_rollouts
 from opsd_rs.training.validate import validate_if_due
 
 
@@ -31,6 +32,7 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
     Raises BadInput before any work on bad input, Stopped when the run ended early and can be resumed, DiskFull where
     the disk is full; it can be resumed then, too.
     """
+    objective = make_objective(config)
     run_dir = prepare_run_folder(config, resume)
     with (
         open_session(config, run_dir) as session,
@@ -57,9 +59,8 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
                 stop_if(asked_to_stop, session)
                 with state.update():
                     with session.progress.phase("update", step) as tick:
-                        paired = zip(rollouts, contexts, strict=True)
-                        rows = [Row(r, c) for r, c in paired if c.status != "dropped"]
-                        numbers = distill(student, teacher, rows, config, session.ranks, tick)
+                        rows = pack_rollouts(rollouts, grades, contexts)
+                        numbers = distill(student, teacher, objective, rows, config, session.ranks, tick)
                     with session.progress.phase("follow", step):
                         teacher.follow(student.fp32_parts())
                     record_step(session, loggers, student, step, rollouts, grades, contexts, numbers)
