@@ -59,8 +59,6 @@ PENDING: tuple[str, ...] = (
     "python/opsd_rs/context/assembler.py",
     "python/opsd_rs/grading/",
     "python/opsd_rs/law/figures.py",
-    "tests/context/test_assembler.py",
-    "tests/context/test_batch.py",
 )
 """Beginnings of paths that are not read yet."""
 
