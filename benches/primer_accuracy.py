@@ -1,7 +1,7 @@
-"""How well a model does on the built-in problems before any training: the table of ``docs/primer.md``.
+"""How well a model does on the built-in problems before any training: the table of ``docs/appendix/primer.md``.
 
 In: a model and the primer. Out: one JSON line per problem in ``--out`` (appended as it is measured; run it again
-after an interruption and it goes on), then the table on stdout, or in ``--page`` between its two markers. Sampling
+after an interruption to continue), then the table on stdout, or in ``--page`` between its two markers. Sampling
 and grading are the trainer's own: ``opsd_rs.rollout``'s engine, ``opsd_rs.Grader``, seeds by ``request_seed``.
 
 A problem is measured again only where its prompt, tests or decoding changed.
@@ -133,9 +133,7 @@ def totals(name: str, lines: Sequence[dict[str, Any]]) -> str:
     shares = ", ".join(
         f"{verdict} {100 * count / answers:.0f} %" for verdict, count in verdicts.most_common(5)
     )
-    se = [
-        f"{100 * value:.1f}" if value is not None else "-" for value in (mean.se_conditional, mean.se_super)
-    ]
+    se = [f"{100 * value:.1f}" if value is not None else "-" for value in (mean.se_cond, mean.se_super)]
     value = "-" if mean.value is None else f"{100 * mean.value:.1f} %"
     return (
         f"| {name} | {len(lines)} | {value} | {se[0]} / {se[1]} | {once} ({100 * once / len(lines):.0f} %) "

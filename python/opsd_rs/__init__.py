@@ -18,8 +18,8 @@ from opsd_rs.records import (
 )
 
 if TYPE_CHECKING:
+    from opsd_rs.base import Batch as Batch
     from opsd_rs.context import Assembler as Assembler
-    from opsd_rs.context import Batch as Batch
     from opsd_rs.context import Context as Context
     from opsd_rs.grading import Grader as Grader
 
@@ -52,7 +52,7 @@ def __getattr__(name: str) -> Any:
 
 _NAMES = {
     "Assembler": "opsd_rs.context",
-    "Batch": "opsd_rs.context",
+    "Batch": "opsd_rs.base",
     "Context": "opsd_rs.context",
     "Grader": "opsd_rs.grading",
 }

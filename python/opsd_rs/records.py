@@ -1,14 +1,17 @@
-"""What the packages pass to each other: frozen records, each with one worked example.
+"""The records that pass between packages: frozen, each with one worked example.
 
-Nothing here computes. Text becomes tokens in two packages only (the sampler's and the assembler's);
-``completion_ids`` are passed as they are from the sampler to the loss and never tokenised again.
+Nothing here computes. Text becomes tokens in two places only (the sampler and the assembler);
+``completion_ids`` pass unchanged from the sampler to the loss and are never tokenised again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from opsd_rs.base import Batch
 
 Verdict = Literal[
     "accepted",
@@ -177,7 +180,7 @@ NO_GRADER = GraderIdentity()
 class Grade:
     """All that grading found out about one solution.
 
-    ``passed`` is None for ``infra_error``: such a grade leaves every mean and is counted beside it.
+    ``passed`` is None for ``infra_error``: such a grade is left out of every mean and counted separately.
 
     >>> Grade("add", 0, passed=False, verdict="wrong_answer", tests=(), feedback="Test Case 1: ...").passed
     False
@@ -297,16 +300,14 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class TeacherContext:
-    """What the self-teacher reads before it re-reads a rollout's completion.
+    """What the self-teacher reads before it re-reads a rollout's completion: a row of the packed batch.
 
-    >>> TeacherContext("add", 3, (1, 9, 9, 2), status="peer+feedback", has_context=True).status
+    >>> TeacherContext("add", 3, status="peer+feedback", has_context=True).status
     'peer+feedback'
     """
 
     problem_id: str
     sample: int
-    prompt_ids: tuple[int, ...]
-    """Ends with the same generation header as the student's prompt; the completion ids follow verbatim."""
     status: str
     """Which sections it holds, joined by ``+`` (``peer+feedback``, ``attempt+reflection``, ``static``); ``bare``
     without any; ``dropped`` where the row leaves the batch altogether."""
@@ -314,3 +315,15 @@ class TeacherContext:
     """False: nothing privileged was available, so the row leaves the loss (``control.mask`` may keep it)."""
     flags: tuple[str, ...] = ()
     """``cut:solution``, ``special:feedback``, ``leak:notes`` and the like."""
+    batch: Batch | None = field(default=None, repr=False, compare=False)
+    """The packed rows of all rollouts assembled together, each prompt followed by its completion."""
+    row: int = 0
+    """Which row of ``batch`` this is."""
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """The ids before the completion, made at each use; they end with the same generation header as the student's.
+
+        Deprecated, kept for one release: take ``batch.prompt(row)``, an array that copies nothing.
+        """
+        return () if self.batch is None else tuple(self.batch.prompt(self.row).tolist())

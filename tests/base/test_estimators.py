@@ -165,7 +165,7 @@ def test_accuracy_by_hand_with_nulls() -> None:
     assert mean.num_problems == 3
     assert mean.value == pytest.approx((0.5 + 0 + 1) / 3)
     # s^2: 1/3, 0, and their mean 1/6 for the problem with one sample.
-    assert mean.se_conditional == pytest.approx(math.sqrt(1 / 3 / 4 + 0 + 1 / 6) / 3)
+    assert mean.se_cond == pytest.approx(math.sqrt(1 / 3 / 4 + 0 + 1 / 6) / 3)
     assert mean.se_super == pytest.approx(np.std([0.5, 0, 1], ddof=1) / math.sqrt(3))
     assert mean_accuracy([], []) == Mean(None, None, None, 0)
     assert mean_accuracy([1], [1]) == Mean(1.0, None, None, 1)
@@ -183,7 +183,7 @@ def test_errors_are_what_repetition_shows() -> None:
         return mean_accuracy(student, whole), mean_difference(teacher, whole, student, whole)
 
     held_p_N = rng.beta(0.3, 0.8, num_problems)
-    for redraw, error in ((False, "se_conditional"), (True, "se_super")):
+    for redraw, error in ((False, "se_cond"), (True, "se_super")):
         worlds = [world(rng.beta(0.3, 0.8, num_problems) if redraw else held_p_N) for _ in range(1500)]
         for which in (0, 1):
             spread = np.std([means[which].value for means in worlds])
@@ -203,6 +203,6 @@ def test_groups_show_the_luck_that_both_arms_share() -> None:
     differences = np.array([[0.5, 0.1], [0.3, 0.3], [0.0, 0.2]])
     gap = grouped_difference(differences)
     assert gap.value == pytest.approx(differences.mean())
-    assert gap.se_conditional == pytest.approx(math.sqrt((0.08 + 0 + 0.02) / 2) / 3)
+    assert gap.se_cond == pytest.approx(math.sqrt((0.08 + 0 + 0.02) / 2) / 3)
     with pytest.raises(ValueError, match="two groups"):
         grouped_difference([[0.1], [0.2]])

@@ -1,4 +1,4 @@
-"""The configuration: every shipped file loads, merging keeps its rules, errors name the line and the mend."""
+"""The configuration: every shipped file loads, merging keeps its rules, errors name the line and the fix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from opsd_rs.config import (
     to_toml,
 )
 from opsd_rs.config.faults import ConfigFaults
-from opsd_rs.config.files import CONFIGS, config_from_json
+from opsd_rs.config.files import CONFIGS
 from opsd_rs.config.text import explain_key, values
 from opsd_rs.config.tree import keys
 from opsd_rs.errors import BadInput
@@ -269,7 +269,7 @@ def test_missing_paths_suggest_their_neighbours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "key", "mend"),
+    ("overrides", "key", "fix"),
     [
         (["train.prompts_per_step=8", "train.mini_batch_prompts=3"], "train.mini_batch_prompts", "divide"),
         (["train.prompts_per_step=2", "train.mini_batch_prompts=4"], "train.mini_batch_prompts", "more than"),
@@ -284,10 +284,10 @@ def test_missing_paths_suggest_their_neighbours(tmp_path: Path) -> None:
         (["optim.betas=[0.9, 1.0]"], "optim.betas", "[0, 1)"),
     ],
 )
-def test_rules_between_keys(overrides: list[str], key: str, mend: str) -> None:
+def test_rules_between_keys(overrides: list[str], key: str, fix: str) -> None:
     (fault,) = faults([], CONTROL, *overrides)
     assert f": {key} = " in fault
-    assert mend in fault
+    assert fix in fault
 
 
 def test_a_cut_distribution_is_allowed_without_the_ratio() -> None:
@@ -318,18 +318,18 @@ def test_unlikely_values_are_warned_of(
 @pytest.mark.parametrize("name", config_names())
 def test_json_and_toml_bring_the_same_tree_back(name: str, tmp_path: Path) -> None:
     resolved = resolve([name], ["loss.topk=none"])
-    assert config_from_json(resolved_json(resolved.config)) == resolved.config
     written = write(tmp_path, "config.json", resolved_json(resolved.config))
     assert resolve([written]).config == resolved.config
     shown = write(tmp_path, "shown.toml", to_toml(resolved))
     assert resolve([shown]).config == resolved.config
 
 
-def test_json_uses_the_words_of_the_files() -> None:
+def test_json_uses_the_words_of_the_files(tmp_path: Path) -> None:
     text = resolved_json(load_config([], ["gap.from=x.parquet", CONTROL]))
     assert json.loads(text)["gap"]["from"] == "x.parquet"
-    with pytest.raises(BadInput, match=r"run/config\.json: gap\.form"):
-        config_from_json(text.replace('"from"', '"form"'), origin="run/config.json")
+    wrong = write(tmp_path, "config.json", text.replace('"from": "x', '"form": "x'))
+    with pytest.raises(BadInput, match=r"config\.json: gap\.form is not a key"):
+        load_config([wrong])
 
 
 def test_why_says_who_set_a_key() -> None:
@@ -347,7 +347,7 @@ def test_why_says_who_set_a_key() -> None:
 
 def test_the_page_of_keys_is_what_the_tree_says() -> None:
     page = (ROOT / "docs/config.md").read_text(encoding="utf-8")
-    assert page == key_reference(), "write it anew: opsd-rs config keys --format markdown > docs/config.md"
+    assert page == key_reference(), "write it again: opsd-rs config keys --format markdown > docs/config.md"
 
 
 def test_keys_cover_the_tree() -> None:

@@ -186,18 +186,14 @@ def test_sections_are_where_they_say(chat: ChatTemplate) -> None:
 
 
 @settings(max_examples=30 * MORE, deadline=None, suppress_health_check=SLOW)
-@given(
-    rows=st.lists(st.tuples(ROW, st.lists(st.integers(0, 40_000), max_size=20)), min_size=1, max_size=5),
-    side=st.sampled_from(["left", "right"]),
-)
+@given(rows=st.lists(st.tuples(ROW, st.lists(st.integers(0, 40_000), max_size=20)), min_size=1, max_size=5))
 def test_completions_are_verbatim_in_every_layout(
-    chat: ChatTemplate, rows: list[tuple[tuple[str, str | None, str | None], list[int]]], side: Any
+    chat: ChatTemplate, rows: list[tuple[tuple[str, str | None, str | None], list[int]]]
 ) -> None:
     texts, completions = [row for row, _ in rows], [ids for _, ids in rows]
     batch = pack(chat, texts, completions=completions)
     prompts = pack(chat, texts)
-    padded = batch.padded(0, side=side, multiple_of=8)
-    assert padded.input_ids.shape[1] % 8 == 0
+    padded = batch.padded(7)
     assert batch.cu_seqlens.dtype == np.int32
     assert batch.input_ids.flags.writeable
     for i, ids in enumerate(completions):
@@ -205,11 +201,12 @@ def test_completions_are_verbatim_in_every_layout(
         assert batch.prompt(i).tolist() == prompts.prompt(i).tolist()
         whole = [*batch.prompt(i).tolist(), *ids]
         assert padded.input_ids[i][padded.attention_mask[i] == 1].tolist() == whole
+        assert set(padded.input_ids[i][padded.attention_mask[i] == 0].tolist()) <= {7}
         assert padded.input_ids[i][padded.completion_mask[i]].tolist() == ids
-        assert padded.position_ids[i][padded.attention_mask[i] == 1].tolist() == list(range(len(whole)))
-        edge = padded.attention_mask[i][-1 if side == "left" else 0]
-        assert edge == 1
-    assert batch.input_ids[batch.completion_mask].tolist() == [i for ids in completions for i in ids]
+        assert padded.attention_mask[i][0] == 1
+    flat = padded.input_ids.reshape(-1)
+    assert batch.completion_ids.tolist() == [i for ids in completions for i in ids]
+    assert flat[padded.predictors + 1].tolist() == batch.completion_ids.tolist()
 
 
 def test_shared_beginnings_are_reported(chat: ChatTemplate) -> None:
@@ -256,13 +253,76 @@ def test_the_students_rows_are_as_sampled() -> None:
     assert len(student_batch([])) == 0
 
 
+def test_one_class_has_three_names() -> None:
+    import opsd_rs
+    from opsd_rs.base import Batch as record
+
+    assert opsd_rs.Batch is Batch is record
+
+
+def test_a_slice_of_rows_is_those_rows(chat: ChatTemplate) -> None:
+    rows: list[tuple[str, str | None, str | None]] = [
+        ("Add two integers.", "one two three", "failed " * 80),
+        ("Sort.", None, None),
+        ("Add two integers and print.", None, "failed"),
+    ]
+    batch = pack(
+        chat,
+        rows,
+        completions=[[5, 6, 2], [], [7]],
+        has_context=[True, False, True],
+        statuses=["a", "b", "c"],
+        section_tokens={"feedback": 40},
+    )
+    assert batch.sections is not None
+    assert len(batch.rows([])) == 0
+    for which in ([2, 0], [1], [0, 1, 2], [1, 1]):
+        part = batch.rows(which)
+        assert len(part) == len(which)
+        assert part.has_context.tolist() == batch.has_context[which].tolist()
+        assert part.shared_prefixes is None  # their rows may be elsewhere
+        assert part.sections is not None
+        for place, row in enumerate(which):
+            assert part.prompt(place).tolist() == batch.prompt(row).tolist()
+            assert part.completion(place).tolist() == batch.completion(row).tolist()
+            assert (part.statuses[place], part.flags[place]) == (batch.statuses[row], batch.flags[row])
+            for name, spans in batch.sections.items():
+                mine, theirs = part.sections[name][place], spans[row]
+                assert (
+                    part.input_ids[mine[0] : mine[1]].tolist()
+                    == batch.input_ids[theirs[0] : theirs[1]].tolist()
+                )
+        assert part.completion_lengths.tolist() == batch.completion_lengths[which].tolist()
+    assert batch.flags[0] == ("cut:feedback",)
+
+
+def test_log_probabilities_are_sliced_with_their_rows() -> None:
+    def sampled(sample: int, *logprobs: float, num: int | None = None) -> Rollout:
+        completion = tuple(range(len(logprobs) if num is None else num))
+        return Rollout("p", sample, (1, 2), completion, logprobs, "", False, 0)
+
+    batch = student_batch([sampled(0, -1.0, -2.0), sampled(1), sampled(2, -3.0)])
+    assert batch.logprobs is not None
+    assert batch.logprobs.dtype == np.float32
+    part = batch.rows([2, 1, 0]).logprobs
+    assert part is not None
+    assert part.tolist() == [-3.0, -1.0, -2.0]
+    assert student_batch([sampled(0, num=2)]).logprobs is None  # a loop of one's own need not keep them
+    with pytest.raises(OpsdError, match="problem p, sample 0: 1 log-probabilities of 2 completion tokens"):
+        student_batch([sampled(0, -1.0, num=2)])
+    with pytest.raises(
+        OpsdError, match="2 log-probabilities of 3 completion tokens: some rollouts have none"
+    ):
+        student_batch([sampled(0, -1.0, -2.0), sampled(1, num=1)])
+
+
 @pytest.mark.parametrize("name", ["peer_solution_feedback", "feedback", "none", "expert_preamble", "sdft"])
 def test_a_teacher_batch_is_its_contexts_and_completions(name: str, tmp_path: Path) -> None:
     path = context_models.save(tmp_path, context_models.SHAPES["qwen3"])
-    room = Assembler(path, Context.load(name), max_context_tokens=4000, section_tokens={"feedback": 50})
+    assembler = Assembler(path, Context.load(name), max_context_tokens=4000, section_tokens={"feedback": 50})
     problem = Problem("add", "Add two integers.", (Case("1 2", "3"),), solution="print(3)")
     rollouts = [
-        Rollout("add", i, room.student_prompt(problem), (5, i, 2), (0.0,) * 3, f"answer {i}", False, 0)
+        Rollout("add", i, assembler.student_prompt(problem), (5, i, 2), (0.0,) * 3, f"answer {i}", False, 0)
         for i in range(4)
     ]
     grades = [
@@ -276,19 +336,21 @@ def test_a_teacher_batch_is_its_contexts_and_completions(name: str, tmp_path: Pa
         )
         for i in range(4)
     ]
-    batch = room.teacher_batch(rollouts, grades, {"add": problem})
-    contexts = room.teacher_contexts(rollouts, grades, {"add": problem})
+    batch = assembler.teacher_batch(rollouts, grades, {"add": problem})
+    contexts = assembler.teacher_contexts(rollouts, grades, {"add": problem})
     for i, context in enumerate(contexts):
         assert tuple(batch.prompt(i).tolist()) == context.prompt_ids
+        assert context.batch is not None
+        assert np.shares_memory(context.batch.prompt(context.row), context.batch.input_ids)
         assert tuple(batch.completion(i).tolist()) == rollouts[i].completion_ids
         assert (batch.statuses[i], batch.flags[i]) == (context.status, context.flags)
     assert batch.has_context.tolist() == [context.has_context for context in contexts]
     assert (batch.input_ids[batch.completion_mask].reshape(4, 3)[:, 1] == range(4)).all()
     if name == "feedback":
         assert contexts[0].flags == ("special:feedback", "cut:feedback")
-    students = room.student_batch(rollouts)
+    students = assembler.student_batch(rollouts)
     assert students.completion(2).tolist() == [5, 2, 2]
-    assert tuple(students.prompt(3).tolist()) == room.student_prompt(problem)
+    assert tuple(students.prompt(3).tolist()) == assembler.student_prompt(problem)
     with pytest.raises(BadInput, match="section_tokens: no section 'hint'; there are solution"):
         Assembler(path, Context.load(name), section_tokens={"hint": 9})
 
@@ -302,16 +364,16 @@ def test_rows_and_completions_must_agree(tmp_path: Path) -> None:
 
 def test_half_a_surrogate_pair_is_refused_by_name(tmp_path: Path) -> None:
     path = context_models.save(tmp_path, context_models.SHAPES["qwen3"])
-    room = Assembler(path, Context.load("erl"))
+    assembler = Assembler(path, Context.load("erl"))
     problem, whole = Problem("add", "Add.", ()), Rollout("add", 0, (1,), (5,), (0.0,), "x", False, 0)
     half = Rollout("add", 0, (1,), (5,), (0.0,), "ab\ud800", False, 0)
     grades = [Grade("add", 0, False, "wrong_answer", (), "no")]
     message = r"^problem add: half a surrogate pair at character 2 of 'ab.ud800'$"
     with pytest.raises(BadInput, match=message):
-        room.note_requests([half], grades, {"add": problem})
-    requests = room.note_requests([whole], grades, {"add": problem})
-    notes = room.notes_from(requests, ["ab\ud800"], [whole], grades, {"add": problem})
+        assembler.note_requests([half], grades, {"add": problem})
+    requests = assembler.note_requests([whole], grades, {"add": problem})
+    notes = assembler.notes_from(requests, ["ab\ud800"], [whole], grades, {"add": problem})
     with pytest.raises(BadInput, match=message):
-        room.teacher_contexts([whole], grades, {"add": problem}, notes)
+        assembler.teacher_contexts([whole], grades, {"add": problem}, notes)
     with pytest.raises(BadInput, match=r"^problem add: half a surrogate pair at character 0 of "):
-        room.student_prompt(Problem("add", "\udc00", ()))
+        assembler.student_prompt(Problem("add", "\udc00", ()))

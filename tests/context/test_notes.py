@@ -11,9 +11,11 @@ import torch
 from opsd_rs.base import Clock, Progress, Ranks, read_lines
 from opsd_rs.config import Config, load_context
 from opsd_rs.context import Assembler
+from opsd_rs.problems import ProblemSet
 from opsd_rs.records import Grade, Problem, Rollout
 from opsd_rs.rollout import HFEngine, Sampler
 from opsd_rs.training import Session
+from opsd_rs.training.notes import write_notes
 
 pytestmark = pytest.mark.samples_model
 
@@ -27,8 +29,8 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.tiny(tmp_path_factory.mktemp("tiny"), "llama")
 
 
-def open_house(model_dir: Path, run_dir: Path, name: str, **notes: Any) -> Session:
-    """A house with a real sampler; nothing here trains or grades."""
+def make_session(model_dir: Path, run_dir: Path, name: str, **notes: Any) -> Session:
+    """A session with a real sampler; nothing here trains or grades."""
     context = load_context(name)
     context = context.model_copy(
         update={"notes": context.notes.model_copy(update={"max_tokens": 8, **notes})}
@@ -40,65 +42,65 @@ def open_house(model_dir: Path, run_dir: Path, name: str, **notes: Any) -> Sessi
     clock = Clock()
     return Session(
         config=config, run_dir=run_dir, model_dir=str(model_dir), device=cpu, ranks=Ranks(), clock=clock,
-        progress=Progress(run_dir, clock, speak=False), train_problems=list(PROBLEMS.values()),
-        full_problems=PROBLEMS, validation_ids=[], assembler=assembler,
-        sampler=Sampler(engine, assembler.decode, run_seed=0, ranks=Ranks()), grader=None,  # type: ignore[arg-type]
+        progress=Progress(run_dir, clock, speak=False), environment=None,  # type: ignore[arg-type]
+        problem_set=ProblemSet(list(PROBLEMS.values()), list(PROBLEMS.values()), [], len(PROBLEMS), {}), left_out={},
+        assembler=assembler, sampler=Sampler(engine, assembler.decode, run_seed=0, ranks=Ranks()),
     )  # fmt: skip
 
 
-def texts(house: Session, step: int, **options: Any) -> dict[tuple[str, int], str]:
-    notes = house.notes(house.assembler, ROLLOUTS, GRADES, PROBLEMS, step, **options)
+def texts(session: Session, step: int, **options: Any) -> dict[tuple[str, int], str]:
+    notes = write_notes(session, session.assembler, ROLLOUTS, GRADES, PROBLEMS, step, **options)
     assert notes is not None
     return {row: note.text for row, note in notes.by_row.items()}
 
 
 def test_a_note_is_asked_for_once(model_dir: Path, tmp_path: Path) -> None:
-    house = open_house(model_dir, tmp_path, "erl")
-    first = texts(house, 0)
+    session = make_session(model_dir, tmp_path, "erl")
+    first = texts(session, 0)
     assert list(first) == [("add", 0), ("sub", 0)]
     lines = read_lines(tmp_path / "notes" / "erl-000000.jsonl")
     assert [(line["problem_id"], line["kind"]) for line in lines] == [
         ("add", "reflection"),
         ("sub", "reflection"),
     ]
-    house.sampler = None  # type: ignore[assignment]  # whoever asks it again fails
-    assert texts(house, 0) == first
+    session.sampler = None  # type: ignore[assignment]  # whoever asks it again fails
+    assert texts(session, 0) == first
     with pytest.raises(AttributeError):
-        texts(house, 1)  # other weights may write otherwise
+        texts(session, 1)  # other weights may write otherwise
 
 
 def test_the_named_weights_write(model_dir: Path, tmp_path: Path) -> None:
-    at_first = texts(open_house(model_dir, tmp_path / "a", "erl"), 0)
+    at_first = texts(make_session(model_dir, tmp_path / "a", "erl"), 0)
     torch.manual_seed(1)
     for generator in ("initial", "current"):
-        house = open_house(model_dir, tmp_path / generator, "erl", generator=generator)
-        engine = house.sampler.engine
+        session = make_session(model_dir, tmp_path / generator, "erl", generator=generator)
+        engine = session.sampler.engine
         model = engine._model  # type: ignore[attr-defined]
         engine.load([(n, torch.randn_like(p)) for n, p in model.named_parameters()], 1)
-        assert (texts(house, 3) == at_first) == (generator == "initial")
+        assert (texts(session, 3) == at_first) == (generator == "initial")
         assert engine.version == (2 if generator == "initial" else 1)
 
 
 def test_experience_is_remembered_in_training_and_not_by_the_gap(model_dir: Path, tmp_path: Path) -> None:
-    house = open_house(model_dir, tmp_path, "oel")
+    session = make_session(model_dir, tmp_path, "oel")
     path = tmp_path / "notes" / "oel-memory.jsonl"
-    texts(house, 0, remember=False)
+    texts(session, 0, remember=False)
     assert not path.exists()
     for step in (0, 1, 1):  # step 1 is done again after a kill
-        house.contexts(house.assembler, ROLLOUTS, GRADES, PROBLEMS, step)
+        session.contexts(session.assembler, ROLLOUTS, GRADES, PROBLEMS, step)
     assert [(line["step"], line["problem_id"]) for line in read_lines(path)] == [
         (0, "add"), (0, "sub"), (1, "add"), (1, "sub"),
     ]  # fmt: skip
 
 
 def test_the_small_model_merges_its_experience_over_the_steps_of_a_run(smollm2: Path, tmp_path: Path) -> None:
-    house = open_house(smollm2, tmp_path, "oel_merged", max_tokens=8, merge_tokens=12)
+    session = make_session(smollm2, tmp_path, "oel_merged", max_tokens=8, merge_tokens=12)
 
     def step(number: int) -> tuple[list[str], list[tuple[str, str]]]:
         """What the rows read, and the (kind, problem) of every text that was kept."""
-        contexts = house.contexts(house.assembler, ROLLOUTS, GRADES, PROBLEMS, number)
+        contexts = session.contexts(session.assembler, ROLLOUTS, GRADES, PROBLEMS, number)
         lines = read_lines(tmp_path / "notes" / f"oel_merged-{number:06d}.jsonl")
-        read = [house.assembler.chat.text_of(c.prompt_ids) for c in contexts]
+        read = [session.assembler.chat.text_of(c.prompt_ids) for c in contexts]
         return read, [(line["kind"], line["problem_id"]) for line in lines]
 
     lessons = [("experience", "add"), ("experience", "sub")]
@@ -114,6 +116,6 @@ def test_the_small_model_merges_its_experience_over_the_steps_of_a_run(smollm2: 
     for text, name in zip(read, PROBLEMS, strict=True):
         assert f"wrong):\n\n{texts[name].strip()}\n\n---\nWrite {name}." in text
     assert memory[1]["text"] == texts[""].strip()
-    house.sampler = None  # type: ignore[assignment]  # whoever asks it again fails
+    session.sampler = None  # type: ignore[assignment]  # whoever asks it again fails
     assert step(1) == (read, written)
     assert read_lines(tmp_path / "notes" / "oel_merged-memory.jsonl") == memory

@@ -97,7 +97,7 @@ def test_a_run_in_two_tables_counts_once(tmp_path) -> None:
     assert only(fit_tables([one, two]))["num_runs"] == 6
     records[2]["improvement"] = 0.5
     write(two, records)
-    with pytest.raises(BadInput, match=r"b\.parquet: run_id r2 also stands in .*a\.csv"):
+    with pytest.raises(BadInput, match=r"b\.parquet: run_id r2 is also in .*a\.csv"):
         fit_tables([one, two])
 
 
@@ -244,6 +244,22 @@ def test_forecast_flags_domain_ceiling_and_few(tmp_path) -> None:
     assert y["flags"] == ["few_configs", "domain:split", "domain:k_gap"]
 
 
+def test_the_ceiling_is_the_gap_s_own_student_where_validation_is_not_known(tmp_path) -> None:
+    save(fit_tables([write(tmp_path / "r.csv", rows())]), tmp_path / "law.json")
+    point = {"family": "m", "gap": 0.1}
+    new = [
+        {**point, "config_id": "low", "acc_student_gap": 0.2},
+        {**point, "config_id": "high", "acc_student_gap": 0.95},
+        {**point, "config_id": "both", "acc_student_gap": 0.95, "acc_val0": 0.3},
+        {**point, "config_id": "measured", "acc_student_gap": 0.2, "acc_val0": 0.95},
+        {**point, "config_id": "unknown"},
+    ]
+    forecasts = predict_table(tmp_path / "law.json", write(tmp_path / "g.parquet", new))
+    assert {row["config_id"]: row["flags"] for row in forecasts} == {
+        "low": [], "high": ["ceiling:acc_student_gap"], "both": [], "measured": ["ceiling"], "unknown": [],
+    }  # fmt: skip
+
+
 def test_forecasts_of_left_out_configurations_are_the_leave_one_out_ones(tmp_path) -> None:
     """Fitting five and forecasting the sixth is what loo_forecast says."""
     whole = only(fit_tables([write(tmp_path / "all.csv", rows())]))
@@ -271,7 +287,7 @@ def test_a_law_that_cannot_forecast_is_refused(tmp_path) -> None:
         predict_table(path, table)
 
 
-# --- text and the door -----------------------------------------------------------------------------------
+# --- text and the names of the package -----------------------------------------------------------------
 
 
 def test_text_says_the_interval_before_r2() -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import tiny_models
 from engines import CPU, pair
+from opsd_rs.base import Batch
 from opsd_rs.config import Config
 from opsd_rs.config.tree import DeepSpeedConfig, ModelConfig
-from opsd_rs.policy import Batch, join_ranks, leave_ranks
+from opsd_rs.policy import join_ranks, leave_ranks
 from opsd_rs.rollout.vllm.options import LAUNCHER_VARIABLES
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def test_students_leave_the_environment_as_it_was(tmp_path: Path, monkeypatch: p
         student, _ = pair(config, model_dir)
         assert launched() == {"LOCAL_RANK": "0", **before}
         for _ in range(2):  # ZeRO-3 compares its ranks' order of work in the first step
-            batch = Batch.of([(1, 2, 3)], [(4, 5)], CPU)
+            batch = Batch.of([(1, 2, 3)], [(4, 5)])
             student.backward(student.logits(batch).float().logsumexp(-1).sum(), last=True)
             assert student.step() > 0.0
         leave_ranks()

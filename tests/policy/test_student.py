@@ -8,9 +8,10 @@ import pytest
 import tiny_models
 import torch
 from engines import CPU, pair
+from opsd_rs.base import Batch
 from opsd_rs.config import Config, TeacherConfig
 from opsd_rs.config.tree import DeepSpeedConfig, ModelConfig, OptimConfig
-from opsd_rs.policy import Batch, CompletionLogits, Student, Teacher, load_model
+from opsd_rs.policy import CompletionLogits, Student, Teacher, load_model, model_inputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,9 +40,14 @@ def update(student: Student, micro_batch_rows: int) -> float:
     num_tokens = sum(len(completion) for _, completion in ROWS)
     for start in range(0, len(ROWS), micro_batch_rows):
         rows = ROWS[start : start + micro_batch_rows]
-        batch = Batch.of([p for p, _ in rows], [c for _, c in rows], CPU)
+        batch = Batch.of([p for p, _ in rows], [c for _, c in rows])
         logits_TV = student.logits(batch).float()
-        loss = torch.nn.functional.cross_entropy(logits_TV, batch.target_T, reduction="sum") / num_tokens
+        loss = (
+            torch.nn.functional.cross_entropy(
+                logits_TV, torch.from_numpy(batch.completion_ids), reduction="sum"
+            )
+            / num_tokens
+        )
         student.backward(loss, last=start + micro_batch_rows >= len(ROWS))
     return student.step()
 
@@ -55,12 +61,15 @@ def largest_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -
     return max((a[name] - b[name]).abs().max().item() for name in a)
 
 
-def test_batch_names_the_positions_that_predict() -> None:
-    batch = Batch.of([(1, 2), (3,)], [(4,), (5, 6)], CPU)
-    assert batch.input_ids_BL.tolist() == [[1, 2, 4], [3, 5, 6]]
-    assert batch.index_T.tolist() == [1, 3, 4]
-    assert batch.target_T.tolist() == [4, 5, 6]
-    assert batch.row_T.tolist() == [0, 1, 1]
+def test_inputs_are_padded_rows_and_the_positions_that_predict() -> None:
+    batch = Batch.of([(1, 2), (3,)], [(4,), (5, 6, 7)])
+    inputs = model_inputs(batch, CPU)
+    assert inputs.input_ids_BL.tolist() == [[1, 2, 4, 0], [3, 5, 6, 7]]
+    assert inputs.attention_mask_BL.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+    assert inputs.index_T.tolist() == [1, 4, 5, 6]
+    assert {tensor.dtype for tensor in inputs} == {torch.int64}
+    assert batch.completion_ids.tolist() == [4, 5, 6, 7]
+    assert batch.completion_rows.tolist() == [0, 1, 1, 1]
 
 
 @pytest.mark.samples_model
@@ -68,9 +77,9 @@ def test_batch_names_the_positions_that_predict() -> None:
 def test_completion_logits_are_the_models_own(family: tiny_models.Family, tmp_path: Path) -> None:
     folder = str(tiny_models.tiny(tmp_path / family, family))
     model = load_model(folder, "float32")
-    batch = Batch.of([p for p, _ in ROWS], [c for _, c in ROWS], CPU)
+    batch = Batch.of([p for p, _ in ROWS], [c for _, c in ROWS])
     with torch.no_grad():
-        ours_TV = CompletionLogits(model)(batch.input_ids_BL, batch.attention_mask_BL, batch.index_T)
+        ours_TV = CompletionLogits(model)(*model_inputs(batch, CPU))
         at = 0
         for prompt, completion in ROWS:  # each row alone, without padding
             whole = model(input_ids=torch.tensor([prompt + completion])).logits[0]
@@ -91,9 +100,9 @@ def test_update_does_not_depend_on_micro_batches_and_is_adamw(stage: int, dtype:
         load_model(model_dir, dtype)
     ).float()  # from the weights that the student starts from
     optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, eps=1e-2, weight_decay=0.01)
-    batch = Batch.of([p for p, _ in ROWS], [c for _, c in ROWS], CPU)
-    logits_TV = plain(batch.input_ids_BL, batch.attention_mask_BL, batch.index_T)
-    torch.nn.functional.cross_entropy(logits_TV, batch.target_T).backward()
+    batch = Batch.of([p for p, _ in ROWS], [c for _, c in ROWS])
+    logits_TV = plain(*model_inputs(batch, CPU))
+    torch.nn.functional.cross_entropy(logits_TV, torch.from_numpy(batch.completion_ids)).backward()
     norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0).item()
     optimizer.step()
     wanted = {name.removeprefix("lm."): p.detach() for name, p in plain.named_parameters()}

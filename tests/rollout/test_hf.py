@@ -16,6 +16,7 @@ from opsd_rs.errors import BadInput, Stopped
 from opsd_rs.rollout import Completion, Request, Sampling, make_engine
 from opsd_rs.rollout.engine import Engine, request_seed
 from opsd_rs.rollout.hf import next_tokens
+from opsd_rs.rollout.vllm import client
 from opsd_rs.rollout.vllm.client import VllmEngine
 from opsd_rs.rollout.vllm.options import engine_environment
 from samplers import config, largest_gap, num_certain, requests_of
@@ -167,18 +168,22 @@ def test_the_engine_is_a_world_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("program", "words"),
     [
-        ("import sys; print('no room left'); sys.exit(7)", r"exited with code 7 during start.*no room left"),
+        (
+            "import sys; print('no space left'); sys.exit(7)",
+            r"exited with code 7 during start.*no space left",
+        ),
         ("import os; os.kill(os.getpid(), 9)", r"was killed by SIGKILL.*memory"),
     ],
 )
 def test_a_process_that_dies_at_start_is_one_line(
-    tiny_dir: Path, tmp_path: Path, program: str, words: str
+    tiny_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, words: str
 ) -> None:
+    monkeypatch.setattr(client, "SERVER", (sys.executable, "-c", program))
     begun = time.monotonic()
     with pytest.raises(Stopped, match=words) as raised:
         VllmEngine(
             tiny_dir, config().rollout, dtype="float32", vocab_size=400, tied=False, max_model_len=512,
-            device_index=None, log_path=tmp_path / "log", command=[sys.executable, "-c", program],
+            device_index=None, log_path=tmp_path / "log",
         )  # fmt: skip
     assert "\n" not in str(raised.value)
     assert time.monotonic() - begun < 60  # no hour, as for one that is silent
@@ -187,12 +192,10 @@ def test_a_process_that_dies_at_start_is_one_line(
 def test_a_silent_process_is_given_up(
     tiny_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(
-        __import__("opsd_rs.rollout.vllm.client", fromlist=["x"]).SILENCE_SECONDS, "start", 0.5
-    )
+    monkeypatch.setattr(client, "SERVER", (sys.executable, "-c", "import time; time.sleep(60)"))
+    monkeypatch.setitem(client.SILENCE_SECONDS, "start", 0.5)
     with pytest.raises(Stopped, match="gave no sign of life"):
         VllmEngine(
             tiny_dir, config().rollout, dtype="float32", vocab_size=400, tied=False, max_model_len=512,
             device_index=None, log_path=tmp_path / "log",
-            command=[sys.executable, "-c", "import time; time.sleep(60)"],
         )  # fmt: skip

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from opsd_rs.config import Config
 from opsd_rs.errors import OpsdError, Stopped
 from opsd_rs.rollout import TOLERANCE, Request, Sampling, make_engine, verify_against
+from opsd_rs.rollout.vllm import client
 from opsd_rs.rollout.vllm.client import VllmEngine
 from opsd_rs.rollout.weights import parcel as weight_sync
 from opsd_rs.rollout.weights.parcel import Parcel, fingerprint, pack, unpack, verify_fingerprints
@@ -124,7 +125,7 @@ vllm_server.Server.reset_cache = no_reset
 vllm_server.Server.load = blind
 vllm_server.main()
 """
-"""The server, less one mend at a time, as a file says: what the tests below must find out."""
+"""The server, less one fix at a time, as a file says: what the tests below must find out."""
 
 
 def config(dtype: str = "float32") -> Config:
@@ -172,10 +173,12 @@ def engine(smollm2: Path, faults: Path) -> Iterator[VllmEngine]:
     script = faults.with_name("saboteur.py")
     script.write_text(SABOTEUR)
     os.environ["OPSD_FAULTS"] = str(faults)
-    held = VllmEngine(
-        smollm2, config().rollout, dtype="float32", vocab_size=49152, tied=True, max_model_len=544,
-        device_index=None, command=[sys.executable, str(script)],
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "SERVER", (sys.executable, str(script)))
+        held = VllmEngine(
+            smollm2, config().rollout, dtype="float32", vocab_size=49152, tied=True, max_model_len=544,
+            device_index=None,
+        )  # fmt: skip
     yield held
     held.close()
     del os.environ["OPSD_FAULTS"]

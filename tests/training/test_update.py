@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import recorded
 import tiny_models
 import torch
 from engines import pair
-from opsd_rs.base import Ranks
+from opsd_rs.base import Batch, Ranks
 from opsd_rs.config import Config, LossConfig, TeacherConfig, load_context
 from opsd_rs.config.tree import ModelConfig, OptimConfig, TrainConfig
 from opsd_rs.context import Assembler
 from opsd_rs.errors import Stopped
-from opsd_rs.policy import Teacher
+from opsd_rs.loss import RolloutBatch, make_objective
+from opsd_rs.policy import Student, Teacher
 from opsd_rs.records import Grade, Rollout, TeacherContext
-from opsd_rs.training.update import Row, distill
+from opsd_rs.training.update import distill, pack_rollouts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,26 +47,60 @@ def test_the_divergence_on_a_fixed_batch_of_real_rollouts_falls_by_half(smollm2:
         Grade(r.problem_id, r.sample, passed=r.sample == 0, verdict="accepted", tests=()) for r in rollouts
     ]
     contexts = assembler.teacher_contexts(rollouts, grades, {p.problem_id: p for p in recorded.chosen()})
-    rows = [Row(r, c) for r, c in zip(rollouts, contexts, strict=True)]
-    assert sum(row.trained for row in rows) == 4  # each group's only success has no peer to read
+    rows = pack_rollouts(rollouts, grades, contexts)
+    assert sum(rows.teacher.has_context) == 4  # each group's only success has no peer to read
 
     student, teacher = pair(config, str(smollm2))
-    kl = [distill(student, teacher, rows, config, Ranks())["kl"] for _ in range(4)]
+    objective = make_objective(config)
+    kl = [distill(student, teacher, objective, rows, config, Ranks())["kl"] for _ in range(4)]
     assert kl[0] is not None
     assert kl[-1] is not None
     assert kl[0] > 0.01
     assert kl[-1] < kl[0] / 2, kl  # about a quarter; a larger learning rate overshoots at first
 
 
-def row(problem: str, sample: int, length: int, *, has_context: bool = True, logprob: float = -5.0) -> Row:
+class Row(NamedTuple):
+    rollout: Rollout
+    has_context: bool
+    passed: bool
+
+
+def row(
+    problem: str,
+    sample: int,
+    length: int,
+    *,
+    has_context: bool = True,
+    passed: bool = True,
+    logprob: float = -5.0,
+) -> Row:
     completion = tuple(10 + (7 * sample + i) % 50 for i in range(length))
     rollout = Rollout(
         problem, sample, (3, 4, 5), completion, (logprob,) * length, "", truncated=False, policy_version=0
     )
-    context = TeacherContext(
-        problem, sample, (3, 9, 9, 4, 5), status="peer" if has_context else "bare", has_context=has_context
+    return Row(rollout, has_context, passed)
+
+
+def packed(rows: list[Row]) -> RolloutBatch:
+    rollouts = [row.rollout for row in rows]
+    teacher = Batch.of(
+        [(3, 9, 9, 4, 5)] * len(rows),
+        [r.completion_ids for r in rollouts],
+        has_context=[row.has_context for row in rows],
     )
-    return Row(rollout, context)
+    grades = [
+        Grade(r.problem_id, r.sample, row.passed, "accepted", ())
+        for r, row in zip(rollouts, rows, strict=True)
+    ]
+    contexts = [
+        TeacherContext(r.problem_id, r.sample, "peer", row.has_context, batch=teacher, row=i)
+        for i, (r, row) in enumerate(zip(rollouts, rows, strict=True))
+    ]
+    return pack_rollouts(rollouts, grades, contexts)
+
+
+def update(student: Student, teacher: Teacher, rows: list[Row], config: Config) -> dict[str, Any]:
+    return distill(student, teacher, make_objective(config), packed(rows), config, Ranks())
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +136,7 @@ def test_one_step_does_not_depend_on_the_micro_batches(tiny: str, aggregate: str
         )
         student, teacher = pair(config, tiny)
         other_teacher(teacher)
-        numbers = distill(student, teacher, rows, config, Ranks())
+        numbers = update(student, teacher, rows, config)
         assert numbers["trained_tokens"] == 14
         found.append((numbers, {name: w.clone() for name, w in student.weights()}))
     (first, weights), *others = found
@@ -121,7 +156,7 @@ def test_masked_rows_count_in_sdpos_denominator_and_not_in_the_token_mean(tiny: 
             config = tiny_config(aggregate=aggregate)
             student, teacher = pair(config, tiny)
             other_teacher(teacher)
-            losses[aggregate, len(rows)] = distill(student, teacher, rows, config, Ranks())["loss"]
+            losses[aggregate, len(rows)] = update(student, teacher, rows, config)["loss"]
     assert losses["token_mean", 4] == pytest.approx(losses["token_mean", 2])
     assert losses["sdpo", 4] == pytest.approx(losses["sdpo", 2] / 2)
 
@@ -130,7 +165,7 @@ def test_a_step_without_context_updates_nothing(tiny: str) -> None:
     config = tiny_config()
     student, teacher = pair(config, tiny)
     before = {name: weight.clone() for name, weight in student.weights()}
-    numbers = distill(student, teacher, [row("a", 0, 4, has_context=False)], config, Ranks())
+    numbers = update(student, teacher, [row("a", 0, 4, has_context=False)], config)
     assert (numbers["loss"], numbers["updates"], student.num_optimizer_steps) == (None, 0, 0)
     assert all(torch.equal(before[name], weight) for name, weight in student.weights())
 
@@ -146,7 +181,7 @@ def test_ratios_use_the_policy_at_the_start_of_the_step(tiny: str) -> None:
         config = config.model_copy(update={"train": train, "optim": optim})
         student, teacher = pair(config, tiny)
         other_teacher(teacher)
-        numbers = distill(student, teacher, rows, config, Ranks())
+        numbers = update(student, teacher, rows, config)
         assert numbers["updates"] == 2
         seen[clip] = numbers["loss"]
     assert seen[None] != pytest.approx(seen[10.0], rel=1e-3)
@@ -163,7 +198,7 @@ def test_a_policy_that_does_not_move_has_the_ratio_one_at_any_temperature(tiny: 
     config = config.model_copy(update=changes)
     student, teacher = pair(config, tiny)
     other_teacher(teacher)
-    numbers = distill(student, teacher, [row("a", 0, 6), row("b", 0, 6)], config, Ranks())
+    numbers = update(student, teacher, [row("a", 0, 6), row("b", 0, 6)], config)
     assert numbers["updates"] == 2
     assert numbers["loss"] == pytest.approx(numbers["kl"], rel=1e-5)
 
@@ -173,8 +208,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimizer(tiny: str) -> None
     student, teacher = pair(config, tiny)
     before = {name: weight.clone() for name, weight in student.weights()}
     bad = row("a", 0, 4)
-    bad = replace(bad, rollout=replace(bad.rollout, logprobs=(float("nan"),) * 4))
+    bad = bad._replace(rollout=replace(bad.rollout, logprobs=(float("nan"),) * 4))
     with pytest.raises(Stopped, match="not finite"):
-        distill(student, teacher, [bad], config, Ranks())
+        update(student, teacher, [bad], config)
     assert student.num_optimizer_steps == 0
     assert all(torch.equal(before[name], weight) for name, weight in student.weights())

@@ -1,6 +1,4 @@
-"""What every package stands on: files and tables, ranks, progress, estimators."""
-
-from __future__ import annotations
+"""What every package stands on: files and tables, ranks, progress, estimators, plugins."""
 
 from typing import TYPE_CHECKING
 
@@ -8,33 +6,42 @@ from opsd_rs._lazy import lazy_exports
 
 if TYPE_CHECKING:
     # isort: off
+    from opsd_rs.base.batch import Batch, Bools, flat_ids
     from opsd_rs.base.cores import usable_cores
     from opsd_rs.base.disk import MIB, writing
-    from opsd_rs.base.estimators import mean_accuracy, mean_difference, pass_at_k, t_interval, t_quantile
+    from opsd_rs.base.estimators import (
+        Mean,
+        mean_accuracy,
+        mean_difference,
+        pass_at_k,
+        t_interval,
+        t_quantile,
+    )
     from opsd_rs.base.estimators import t_two_sided, tally_passed
     from opsd_rs.base.files import append, append_line, cut_lines, read_lines, write_lines, write_whole
-    from opsd_rs.base.launch import has_cuda, restart_on_cpu
+    from opsd_rs.base.launch import has_cuda, openmp_environment, restart_on_cpu
     from opsd_rs.base.lru import MOST_TEST_CHARS, SizedLru, num_test_chars
+    from opsd_rs.base.plugins import REGISTERED, import_attribute, resolve_plugin
     from opsd_rs.base.progress import Clock, Progress, Ticker, every
     from opsd_rs.base.ranks import Ranks
     from opsd_rs.base.show import print_result
-    from opsd_rs.base.tables import add_rows, read_table, write_table
+    from opsd_rs.base.suggest import near
+    from opsd_rs.base.tables import add_rows, read_records, read_table, write_table
 
 __all__ = [
-    "MIB", "MOST_TEST_CHARS", "Clock", "Progress", "Ranks", "SizedLru", "Ticker", "add_rows", "append",
-    "append_line", "cut_lines", "every", "has_cuda", "mean_accuracy", "mean_difference", "num_test_chars",
-    "pass_at_k", "print_result", "read_lines", "read_table", "restart_on_cpu", "t_interval", "t_quantile",
+    "MIB", "MOST_TEST_CHARS", "REGISTERED", "Batch", "Bools", "Clock", "Mean", "Progress", "Ranks", "SizedLru",
+    "Ticker", "add_rows", "append", "append_line", "cut_lines", "every", "flat_ids", "has_cuda", "import_attribute",
+    "mean_accuracy", "mean_difference", "near", "num_test_chars", "openmp_environment", "pass_at_k", "print_result",
+    "read_lines", "read_records", "read_table", "resolve_plugin", "restart_on_cpu", "t_interval", "t_quantile",
     "t_two_sided", "tally_passed", "usable_cores", "write_lines", "write_table", "write_whole", "writing",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "cores": ["usable_cores"],
-    "disk": ["MIB", "writing"],
-    "estimators": ["mean_accuracy", "mean_difference", "pass_at_k", "t_interval", "t_quantile",
-        "t_two_sided", "tally_passed"],
-    "files": ["append", "append_line", "cut_lines", "read_lines", "write_lines", "write_whole"],
-    "launch": ["has_cuda", "restart_on_cpu"],
-    "lru": ["MOST_TEST_CHARS", "SizedLru", "num_test_chars"],
-    "progress": ["Clock", "Progress", "Ticker", "every"], "ranks": ["Ranks"],
-    "show": ["print_result"],
-    "tables": ["add_rows", "read_table", "write_table"],
+    "batch": ["Batch", "Bools", "flat_ids"], "cores": ["usable_cores"], "disk": ["MIB", "writing"],
+    "estimators": ["Mean", "mean_accuracy", "mean_difference", "pass_at_k", "t_interval", "t_quantile", "t_two_sided",
+        "tally_passed"],
+    "files": ["append", "append_line", "cut_lines", "read_lines", "write_lines", "write_whole"], "ranks": ["Ranks"],
+    "launch": ["has_cuda", "openmp_environment", "restart_on_cpu"], "show": ["print_result"], "suggest": ["near"],
+    "lru": ["MOST_TEST_CHARS", "SizedLru", "num_test_chars"], "progress": ["Clock", "Progress", "Ticker", "every"],
+    "plugins": ["REGISTERED", "import_attribute", "resolve_plugin"],
+    "tables": ["add_rows", "read_records", "read_table", "write_table"],
 })  # fmt: skip

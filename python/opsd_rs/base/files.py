@@ -1,8 +1,8 @@
 """Files that are written whole or not at all, and lines that are appended whole.
 
 A run folder holds ``config.json`` (resolved), ``metrics.jsonl`` (a line per step), ``gap.parquet``, ``eval.parquet``,
-``runs.parquet``, ``rollouts/*.parquet``, ``checkpoints/`` and ``figures/``; ``base.tables`` has
-the tables.
+``runs.parquet``, ``rollouts/*.parquet``, ``run.json`` (id, versions, problems left out, starts) and ``checkpoints/``;
+``base.tables`` has the tables.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from opsd_rs.base.disk import MIB, writing
 def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` so that a crash leaves the old file or the new one, never a part (rename(2)).
 
-    :raises DiskFull: no room; the old file stays and nothing of the new one does
+    :raises DiskFull: no space left; the old file stays and nothing of the new one does
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with writing(f"{path.name} ({len(data) / MIB:.1f} MiB)", path.parent):
@@ -38,7 +38,7 @@ def write_whole(path: Path, data: bytes) -> None:
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
     """Append one JSON line in one write, then fsync: a crash can cut the last line only.
 
-    :raises DiskFull: no room; the file is as it was
+    :raises DiskFull: no space left; the file is as it was
     """
     line = (json.dumps(record, allow_nan=False) + "\n").encode()
     with writing(f"a line of {path.name}", path.parent):
@@ -52,10 +52,10 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def append(file: int, line: bytes) -> None:
-    """Append a whole line to an open file that nobody else writes, or none of it.
+    """Append a whole line to an open file that no other process writes, or none of it.
 
-    One write takes it all, but for signals and disks that fill up: then it goes on, and cuts off what it wrote where
-    it cannot. OSError.
+    One write usually takes all of it. After a signal or on a disk that fills up it continues; if it cannot, it removes
+    what it wrote and raises OSError.
     """
     size = os.fstat(file).st_size
     view = memoryview(line)
@@ -76,7 +76,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def cut_lines(path: Path, num_steps: int) -> None:
-    """Keep only the lines of steps before ``num_steps``: what lies past a checkpoint is done again."""
+    """Keep only the lines of steps before ``num_steps``: what comes after a checkpoint is done again."""
     write_lines(path, [line for line in read_lines(path) if line["step"] < num_steps])
 
 

@@ -1,7 +1,7 @@
-"""Who does which share of a step: rank and world size, shares that interleave, and gathers that undo them.
+"""Which share of a step a rank does: rank and world size, shares that interleave, and gathers that undo them.
 
 Every rank samples and grades its own share and then holds all results, so that groups, contexts and mini-batches
-are the same everywhere, whatever the number of GPUs.
+are the same on every rank, whatever the number of GPUs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """The rank that writes files and speaks."""
+        """The rank that writes files and prints."""
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> list[T]:
@@ -44,8 +44,18 @@ class Ranks:
         total = sum(len(share) for share in shares)
         return [shares[i % self.world_size][i // self.world_size] for i in range(total)]
 
+    def broadcast(self, value: T) -> T:
+        """The first rank's ``value``, on every rank. Every rank must call it."""
+        if self.world_size == 1:
+            return value
+        import torch.distributed as dist
+
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
     def any(self, flag: bool) -> bool:
-        """Whether any rank says so; every rank must call it."""
+        """Whether ``flag`` holds on any rank. Every rank must call it."""
         return any(self.gather([flag]))
 
     def barrier(self) -> None:

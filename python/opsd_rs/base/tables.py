@@ -1,8 +1,14 @@
-"""Tables of records as parquet files: read, written whole, added to."""
+"""Tables of records: our own parquet files, read, written whole and added to, and tables that a user hands in.
+
+A value that is not known is null in a file and None here. Files of earlier versions hold nan for it; what reads them
+says so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +18,6 @@ from opsd_rs.errors import BadInput
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as one parquet file, whole or not at all."""
-    import io
-
     import polars
 
     buffer = io.BytesIO()
@@ -39,3 +43,42 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Append rows to a small parquet table by rewriting it whole."""
     write_table(path, [*read_table(path), *rows])
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table that a user names: .parquet, .csv (values stay text) or .jsonl.
+
+    :raises BadInput: no such file, another suffix, or a file that is not what its suffix says
+    """
+    import polars
+
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file")
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            return polars.read_parquet(io.BytesIO(path.read_bytes())).to_dicts()
+        if suffix == ".csv":
+            # Lines before the header that start with # are comments.
+            text = path.read_text(encoding="utf-8-sig")
+            while text.startswith("#"):
+                text = text.partition("\n")[2]
+            return polars.read_csv(io.StringIO(text), infer_schema=False).to_dicts() if text.strip() else []
+        if suffix in (".jsonl", ".ndjson"):
+            return list(_json_lines(path))
+    except (polars.exceptions.PolarsError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read as {suffix[1:]}: {str(error).splitlines()[0]}") from error
+    raise BadInput(f"{path}: a table is .parquet, .csv or .jsonl, not {suffix or 'without suffix'}")
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    for place, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BadInput(f"{path}: line {place} is not JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise BadInput(f"{path}: line {place} is not a JSON object")
+        yield record

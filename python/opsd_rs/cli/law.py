@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from opsd_rs.cli.options import format_option, path_type
+from opsd_rs.cli.options import format_option, path_type, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-from opsd_rs.cli.options import show
 
 
 @click.group()

@@ -7,24 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opsd_rs.cli.options import format_option, path_type
+from opsd_rs.cli.options import format_option, path_type, show, sources
 from opsd_rs.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from opsd_rs.config import Config
-from opsd_rs.cli.options import show, sources
 
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[CONFIG... [KEY=VALUE]...]")
-@click.option(
-    "--resume", type=path_type, metavar="RUN_DIR", help="Go on from the last checkpoint of this run."
-)
+@click.option("--resume", type=path_type, metavar="RUN_DIR", help="Resume this run from its last checkpoint.")
 @click.pass_obj
 def train(obj: Mapping[str, Any], words: Sequence[str], resume: Path | None) -> None:
-    """Measure the gap, then train; or go on with a run."""
+    """Measure the gap, then train; or resume a run."""
     if bool(words) == bool(resume):
         raise click.UsageError("give either CONFIG... or --resume RUN_DIR")
     config = _load(words) if resume is None else _of_run(resume)
@@ -54,7 +51,7 @@ def gap(obj: Mapping[str, Any], words: Sequence[str], form: str) -> None:
 def evaluate(obj: Mapping[str, Any], words: Sequence[str], form: str) -> None:
     """Validation accuracy of a configuration's model, or of the last checkpoint of a run.
 
-    For a run, give its folder in the place of CONFIG; KEY=VALUE may change the [eval] table.
+    For a run, give its folder instead of CONFIG; KEY=VALUE may change the [eval] table.
     """
     run_dir = Path(words[0]) if Path(words[0]).is_dir() else None
     config = _load(words) if run_dir is None else _of_run(run_dir, words[1:])
@@ -78,7 +75,7 @@ def _of_run(run_dir: Path, words: Sequence[str] = ()) -> Config:
 
 
 def _prepare(obj: Mapping[str, Any]) -> None:
-    """What must happen after the configuration is known to be good and before torch is loaded."""
+    """What must happen after the configuration was checked and before torch is loaded."""
     from opsd_rs.base import restart_on_cpu
 
     if obj["from_shell"]:

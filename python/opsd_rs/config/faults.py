@@ -1,17 +1,20 @@
-"""What is wrong with a configuration, in words: the key, who set it, the file and line, and the nearest valid name."""
+"""What is wrong with a configuration, in words: the key, the file and line that set it, the nearest valid name."""
 
 from __future__ import annotations
 
-import difflib
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from opsd_rs.base import near
 from opsd_rs.config.checks import Finding
-from opsd_rs.config.tree import keys
+from opsd_rs.config.plugin_list import table_of
+from opsd_rs.config.plugins import options_class
+from opsd_rs.config.tree import PLUGIN_TABLES, Key, keys, keys_of
 from opsd_rs.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 class Leaf(NamedTuple):
@@ -42,32 +45,44 @@ class ConfigFaults(BadInput):
 
 
 def describe_fault(tree: Tree, fault: Any) -> str:
-    """One line for one pydantic fault: where it was set, which key, what is wrong, the likely mend."""
+    """One line for one pydantic fault: where it was set, which key, what is wrong, the likely fix."""
     path = key_path(fault["loc"])
     dotted = dotted_key(path)
     origin = origin_of(tree, path)
+    if fault["type"] == "plugin":
+        named = path if path[-1] == "to" else (*path, "name")
+        return f"{origin_of(tree, named)}: {fault['msg']}"
     if fault["type"] == "extra_forbidden":
-        return f"{origin}: {dotted} is not a key{_did_you_mean(dotted)}"
+        return f"{origin}: {dotted} is not a key{_did_you_mean(dotted, list(known_keys(tree)))}"
     if fault["type"] in ("model_type", "model_attributes_type", "dataclass_type"):
         return f"{origin}: {dotted} is a table; write [{dotted}] or {dotted}.key = value"
     message = fault["msg"].replace("Input should be", "must be", 1)
     return f"{origin}: {dotted} {message}, not {_shown(fault['input'])}"
 
 
-def _did_you_mean(dotted: str) -> str:
-    known = list(keys())
+def known_keys(tree: Tree) -> Mapping[str, Key]:
+    """The keys of the configuration, and those of the plugins that ``tree`` names."""
+    known = dict(keys())
+    for table, section in PLUGIN_TABLES.items():
+        below = tree.get(table)
+        name = below.get("name") if isinstance(below, dict) else None
+        if isinstance(name, Leaf) and isinstance(name.value, str):
+            with suppress(BadInput):  # said when the tree is checked
+                known |= keys_of(options_class(section.kind, name.value), f"{table}.")
+    log = tree.get("log")
+    names = log.get("to") if isinstance(log, dict) else None
+    if isinstance(names, Leaf) and isinstance(names.value, list):
+        for name in filter(lambda value: isinstance(value, str), names.value):
+            with suppress(BadInput):
+                known |= keys_of(options_class("logger", name, key="log.to"), f"log.{table_of(name)}.")
+    return known
+
+
+def _did_you_mean(dotted: str, known: Sequence[str]) -> str:
     last = dotted.rpartition(".")[2]
     if same := [key for key in known if key.rpartition(".")[2] == last]:
         return f"; did you mean {' or '.join(same[:3])}?"
     return near(dotted, known)
-
-
-def near(word: str, known: Sequence[str]) -> str:
-    """``; did you mean X?``, or nothing when nothing known is close to ``word``."""
-    score = {name: difflib.SequenceMatcher(None, name, word).ratio() for name in known}
-    best = max(score.values(), default=0.0)
-    matches = [name for name in known if best >= 0.6 and score[name] > best - 0.02][:3]
-    return f"; did you mean {' or '.join(matches)}?" if matches else ""
 
 
 def _shown(value: Any) -> str:

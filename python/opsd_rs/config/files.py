@@ -1,13 +1,13 @@
-"""From files and arguments to one ``Config``: find, merge, check, and say who set what.
+"""From files and arguments to one ``Config``: find, merge, check, and report what set each key.
 
 In: sources (built-in names or .toml paths) and overrides (``key.path=value``), merged left to right,
 overrides last. Out: the frozen tree, or every fault at once, each with the file and line or the argument
 that set it.
 
-Three conventions beyond TOML: ``context = "feedback"`` stands for the ``[context]`` table of that context's
-file, and any table that names a context replaces the one before it, so that two contexts never mix; the
-string ``"none"`` unsets a key that may be unset (TOML has no null); relative paths of contexts start at the
-file that names them.
+Four conventions beyond TOML: ``context = "feedback"`` stands for the ``[context]`` table of that context's
+file, and any table that names a context replaces the one before it, so that two contexts never mix;
+``objective = "opsd"`` likewise stands for an ``[objective]`` table with that name; the string ``"none"`` unsets a
+key that may be unset (TOML has no null); relative paths of contexts start at the file that names them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
+from opsd_rs.base import near
 from opsd_rs.config import checks
 from opsd_rs.config.toml_lines import key_lines, line_of
-from opsd_rs.config.tree import Config, ContextConfig, keys
+from opsd_rs.config.tree import PLUGIN_TABLES, Config, ContextConfig, Key, keys
 from opsd_rs.errors import BadInput
 
 if TYPE_CHECKING:
@@ -35,9 +36,8 @@ from opsd_rs.config.faults import (
     Tree,
     describe_fault,
     dotted_key,
-    key_path,
+    known_keys,
     located,
-    near,
     origins,
 )
 
@@ -78,7 +78,7 @@ def resolve(sources: Sequence[str], overrides: Sequence[str] = ()) -> Resolved:
         path = config_path(source)
         _merge(tree, _read(path), beside=path.parent)
     for override in overrides:
-        _merge(tree, _override(override), beside=Path())
+        _merge(tree, _override(override, known_keys(tree)), beside=Path())
     try:
         config = Config.model_validate(_plain(tree))
     except ValidationError as error:
@@ -102,17 +102,6 @@ def load_context(name: str, beside: Path | None = None) -> ContextConfig:
 def resolved_json(config: Config) -> str:
     """The whole tree as JSON (unset keys as null), the text of a run folder's ``config.json``."""
     return config.model_dump_json(by_alias=True, indent=2) + "\n"
-
-
-def config_from_json(text: str, origin: str = "config.json") -> Config:
-    """The inverse of ``resolved_json``; ``origin`` names the file in errors."""
-    try:
-        return Config.model_validate_json(text, by_alias=True)
-    except ValidationError as error:
-        lines = [
-            f"{origin}: {dotted_key(key_path(fault['loc']))}: {fault['msg']}" for fault in error.errors()
-        ]
-        raise ConfigFaults(lines) from None
 
 
 def config_names(folder: str = "") -> list[str]:
@@ -181,13 +170,13 @@ def _tree(table: Mapping[str, Any], origin: Any, above: KeyPath = ()) -> Tree:
     }
 
 
-def _override(argument: str) -> Tree:
+def _override(argument: str, known: Mapping[str, Key]) -> Tree:
     dotted, _, text = argument.partition("=")
     path = tuple(part.strip() for part in dotted.split("."))
     if not all(path):
         raise BadInput(f"argument {argument}: write key.path=value")
     origin = f"argument {argument}"
-    value = _value(dotted_key(path), text)
+    value = _value(known.get(dotted_key(path)), text)
     tree: Tree | Leaf = _tree(value, lambda _: origin) if isinstance(value, dict) else Leaf(value, origin)
     for name in reversed(path):
         tree = {name: tree}
@@ -195,9 +184,8 @@ def _override(argument: str) -> Tree:
     return tree
 
 
-def _value(dotted: str, text: str) -> Any:
+def _value(kind: Key | None, text: str) -> Any:
     """An override's value: TOML where it is TOML, else the text itself; lists may be written ``a,b``."""
-    kind = keys().get(dotted)
     if kind is not None and kind.is_text and not text.startswith(('"', "'")):
         return text
     try:
@@ -218,6 +206,13 @@ def _value(dotted: str, text: str) -> Any:
 
 def _merge(tree: Tree, new: Tree, beside: Path) -> None:
     """Lay ``new`` over ``tree``, table by table; ``beside`` is where relative context files start."""
+    for name in PLUGIN_TABLES:
+        plugin = new.get(name)
+        if isinstance(plugin, Leaf):  # a name stands for the table that holds it
+            plugin = {"name": plugin}
+            new = {**new, name: plugin}
+        if plugin and "name" in plugin:
+            tree.pop(name, None)
     context = new.get("context")
     if isinstance(context, Leaf) and isinstance(context.value, str):
         tree.pop("context", None)

@@ -1,4 +1,4 @@
-"""The configuration as text for people: resolved TOML with origins, who set one key, the list of all keys.
+"""The configuration as text for people: resolved TOML with origins, what set one key, the list of all keys.
 
 In: a ``Resolved`` tree, or the tree's own definition. Out: text. The meaning of each key is written once: it is the
 description of its field, or else the string below it in ``config/tree.py`` or ``config/context.py``, read here from the
@@ -15,9 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from opsd_rs.base import near
 from opsd_rs.config import context as context_module
 from opsd_rs.config import tree as tree_module
-from opsd_rs.config.faults import near
 from opsd_rs.config.files import Resolved
 from opsd_rs.config.tree import Config, Section, keys
 from opsd_rs.errors import BadInput
@@ -31,8 +31,10 @@ One tree of tables. Files are TOML; they merge from left to right, and `key.path
 
 A source is a built-in name (a file of `python/opsd_rs/configs/` without its ending) or a path ending in
 `.toml`. `context = "feedback"` stands for the `[context]` table of `contexts/feedback.toml`. A context that
-has a name replaces the one before it; a `[context]` table without a name changes single keys. The string
-`"none"` unsets a key that may be unset. Paths of problems, models and runs start at the working directory.
+has a name replaces the one before it; a `[context]` table without a name changes single keys. `objective = "opsd"`
+is short for `[objective]` with that name, and an objective of your own (`module:attribute`) brings further keys of
+that table. The string `"none"` unsets a key that may be unset. Paths of problems, models and runs start at the working
+directory.
 
 `opsd-rs config show SOURCES...` prints the resolved tree with the origin of each key. The tables below are
 written by `opsd-rs config keys --format markdown`; a test keeps this page equal to its output.
@@ -45,7 +47,7 @@ def values(tree: Config) -> dict[str, Any]:
 
 
 def to_toml(resolved: Resolved) -> str:
-    """The resolved tree as TOML that loads to the same tree; comments say who set what."""
+    """The resolved tree as TOML that loads to the same tree; comments say what set each key."""
     parts: list[str] = []
     table = ""
     for dotted, value in values(resolved.config).items():
@@ -162,8 +164,8 @@ def _meanings() -> dict[str, str]:
         for field, below in itertools.pairwise(_classes()[section.__name__].body):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
                 text = _string(below)
-                info = section.model_fields[field.target.id]
                 if text:
+                    info = section.model_fields[field.target.id]
                     found[above + (info.alias or field.target.id)] = text
     return found
 

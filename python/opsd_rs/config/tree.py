@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import Field, create_model
 
 from opsd_rs.config.context import ContextConfig, ExamplesConfig, NotesConfig
 from opsd_rs.config.grader import OPTIONS, GraderSettings, Option
+from opsd_rs.config.plugin_list import PluginListConfig
+from opsd_rs.config.plugins import PluginConfig
 from opsd_rs.config.section import Fraction, NaturalInt, PositiveInt, Section
 
 if TYPE_CHECKING:
@@ -46,8 +48,17 @@ class ModelConfig(Section):
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
 
+class EnvironmentConfig(PluginConfig):
+    """The task, and the keys of an environment of your own. ``environment = "code"`` is short for ``name``."""
+
+    kind: ClassVar[str] = "environment"
+    name: str = "code"
+    """``code``: programs, from ``[problems]``, judged by ``[grader]``. Your own: ``module:attribute`` or
+    ``file.py:attribute``; the keys of its ``Options`` stand beside this one."""
+
+
 class ProblemsConfig(Section):
-    """Which problems, which of their tests."""
+    """Which problems, which of their tests: keys of the environment ``code``."""
 
     path: str = "primer"
     """``primer``, or a jsonl file of ours or LiveCodeBench's."""
@@ -89,7 +100,7 @@ class RolloutConfig(Section):
     max_tokens: PositiveInt = 8192
     """Longest completion, in training and in validation."""
     max_prompt_tokens: PositiveInt = 2048
-    """Problems whose prompt is longer are left out."""
+    """Problems whose prompt is longer are left out before the start; the run's ``run.json`` lists them."""
     gpu_memory_utilization: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.4
     """Share of the GPU that vLLM may take beside the trainer."""
     kv_cache_gib: PositiveInt = 1
@@ -139,8 +150,18 @@ class GapConfig(Section):
     """``split`` scores the student on fresh samples, ``paper`` on those that built the contexts."""
 
 
+class ObjectiveConfig(PluginConfig):
+    """What the student minimises, and the keys of an objective of your own. ``objective = "opsd"`` is short for
+    ``name``."""
+
+    kind: ClassVar[str] = "objective"
+    name: str = "opsd"
+    """``opsd``: the divergence of ``[loss]``. Your own: ``module:attribute`` or ``file.py:attribute``; the keys of its
+    ``Options`` stand beside this one."""
+
+
 class LossConfig(Section):
-    """The divergence between student and self-teacher, token by token."""
+    """The divergence between student and self-teacher, token by token: the keys of the objective ``opsd``."""
 
     kind: Literal["reverse_kl", "forward_kl", "jsd", "sampled_token"] = "reverse_kl"
     """Reverse KL is KL(student || teacher); ``sampled_token`` uses the sampled token alone."""
@@ -249,6 +270,16 @@ if not TYPE_CHECKING:
     )
 
 
+class LogConfig(PluginListConfig):
+    """Where a run's numbers go, step by step. The keys of a logger of your own are the table ``[log.NAME]``."""
+
+    kind: ClassVar[str] = "logger"
+    key: ClassVar[str] = "log.to"
+    to: tuple[str, ...] = ("jsonl",)
+    """``jsonl``: ``metrics.jsonl`` in the run folder; without it the law's table has neither ``kl_final`` nor
+    ``gpu_hours``. Your own: ``module:attribute`` or ``file.py:attribute``, whose table is named by the attribute."""
+
+
 class Config(Section):
     """The whole tree."""
 
@@ -256,6 +287,7 @@ class Config(Section):
     """Governs sampling, order, splits and initial noise; two runs that differ in it alone are two seeds."""
     run: RunConfig = RunConfig()
     model: ModelConfig = ModelConfig()
+    environment: EnvironmentConfig = EnvironmentConfig()
     problems: ProblemsConfig = ProblemsConfig()
     rollout: RolloutConfig = RolloutConfig()
     eval: EvalConfig = EvalConfig()
@@ -263,12 +295,22 @@ class Config(Section):
     """A name (``feedback``), or the table itself."""
     control: ControlConfig = ControlConfig()
     gap: GapConfig = GapConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
     loss: LossConfig = LossConfig()
     teacher: TeacherConfig = TeacherConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     grader: GraderConfig = GraderConfig()
+    log: LogConfig = LogConfig()
+
+
+PLUGIN_TABLES: Mapping[str, type[PluginConfig]] = {
+    name: info.annotation
+    for name, info in Config.model_fields.items()
+    if isinstance(info.annotation, type) and issubclass(info.annotation, PluginConfig)
+}
+"""The tables that hold a plugin's name and keys: ``environment``, ``objective``."""
 
 
 class Key(NamedTuple):
@@ -289,7 +331,12 @@ class Key(NamedTuple):
 @cache
 def keys() -> Mapping[str, Key]:
     """Every dotted key of the tree, in order, with its type and default; ``gap.from``, not ``gap.from_``."""
-    return MappingProxyType(dict(_keys(Config, "")))
+    return MappingProxyType(keys_of(Config, ""))
+
+
+def keys_of(section: type[Section], above: str) -> dict[str, Key]:
+    """The keys of one table; ``above`` is what comes before their names."""
+    return dict(_keys(section, above))
 
 
 def _keys(section: type[Section], above: str) -> Iterator[tuple[str, Key]]:

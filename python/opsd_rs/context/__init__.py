@@ -9,7 +9,7 @@ from opsd_rs._lazy import lazy_exports
 if TYPE_CHECKING:
     # isort: off
     from opsd_rs.context.assembler import Assembler
-    from opsd_rs.context.batch import Batch
+    from opsd_rs.context.batch import Batch, student_batch
     from opsd_rs.context.lint import lint_context
     from opsd_rs.context.notes.cache import NoteCache, note_key
     from opsd_rs.context.notes.memory import Memory
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from opsd_rs.context.preview import Preview, case_of_run, diff_previews, made_up_case, preview_context
     from opsd_rs.context.source import Context
     from opsd_rs.context.templates import render_message
+    from opsd_rs.context.text import statement
 
 __all__ = [
-    "Assembler", "Batch", "Context", "Memory", "NoteCache", "NoteRequest", "Notes", "Preview",
-    "case_of_run", "diff_previews", "lint_context", "made_up_case", "note_key", "preview_context",
-    "render_message",
+    "Assembler", "Batch", "Context", "Memory", "NoteCache", "NoteRequest", "Notes", "Preview", "case_of_run",
+    "diff_previews", "lint_context", "made_up_case", "note_key", "preview_context", "render_message", "statement",
+    "student_batch",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
     "assembler": ["Assembler"],
-    "batch": ["Batch"],
+    "batch": ["Batch", "student_batch"],
     "lint": ["lint_context"],
     "notes.cache": ["NoteCache", "note_key"],
     "notes.memory": ["Memory"],
@@ -33,4 +34,5 @@ __getattr__, __dir__ = lazy_exports(__name__, {
     "preview": ["Preview", "case_of_run", "diff_previews", "made_up_case", "preview_context"],
     "source": ["Context"],
     "templates": ["render_message"],
+    "text": ["statement"],
 })  # fmt: skip

@@ -1,8 +1,9 @@
 """What the student is asked and what the self-teacher gets to see, to the token.
 
 In: problems, rollouts, their grades, and one context (``configs/contexts/*.toml``). Out: prompt ids for the
-sampler and, per rollout, a ``TeacherContext``. Who is shown what stands in ``context_sections``; filling, cutting and
-encoding are Rust's. The completion ids follow the teacher's prompt verbatim, elsewhere.
+sampler and one packed ``Batch`` of teacher prompts, each followed by its completion ids verbatim; a
+``TeacherContext`` is a row of it. ``context.sections`` decides who is shown what; filling, cutting and encoding are
+done in Rust.
 
 What it does not do: it samples nothing (notes are asked for and handed in), and it never reads hidden tests; all
 it knows of them is the feedback text in a ``Grade``.
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from opsd_rs.config import SECTIONS, ContextConfig, TeacherConfig
-from opsd_rs.context.batch import Batch, pack_rows, student_batch
+from opsd_rs.context.batch import pack_rows, student_batch
 from opsd_rs.context.chat import chat_template
 from opsd_rs.context.notes import notes as context_notes
 from opsd_rs.context.notes.memory import NOTHING_YET, Memory, merges
@@ -35,6 +36,8 @@ from opsd_rs.records import Case, Grade, Problem, Rollout, TeacherContext
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from opsd_rs.base import Batch
+
 _NO_BUDGET = 2**31
 
 
@@ -45,7 +48,7 @@ class Assembler:
     :param max_context_tokens: bound of every teacher prompt (``teacher.max_context_tokens``)
     :param control_mask: ``one`` keeps rows without context in the loss
     :param pool: problems of the training split, for examples and other problems' solutions
-    :param section_tokens: bounds of single sections, in the place of the context's own (``context.section_tokens``)
+    :param section_tokens: bounds of single sections, instead of the context's own (``context.section_tokens``)
     :raises BadInput: a tokenizer, chat template or context that cannot be used
     """
 
@@ -91,10 +94,6 @@ class Assembler:
         """The user's message that the student reads."""
         return statement(problem, self._prompt_style)
 
-    def student_text(self, problem: Problem) -> str:
-        """The student's prompt as text, generation header included."""
-        return self.chat.encoder.render(statement(problem, self._prompt_style))
-
     def student_prompt(self, problem: Problem) -> tuple[int, ...]:
         """The student's prompt ids; remembered by the text of the message."""
         message = statement(problem, self._prompt_style)
@@ -119,18 +118,18 @@ class Assembler:
         :param notes: what the model wrote, for a context that has notes (``notes_from``)
         :raises BadInput: a problem whose statement alone exceeds ``teacher.max_context_tokens``
         """
-        filled = self.sections(rollouts, grades, problems, notes)
-        batch = self._packed(rollouts, filled, problems, [()] * len(rollouts))
+        batch = self.teacher_batch(rollouts, grades, problems, notes)
         return [
             TeacherContext(
                 problem_id=rollout.problem_id,
                 sample=rollout.sample,
-                prompt_ids=tuple(batch.prompt(i).tolist()),
-                status=batch.statuses[i],
-                has_context=bool(batch.has_context[i]),
-                flags=batch.flags[i],
+                status=batch.statuses[row],
+                has_context=bool(batch.has_context[row]),
+                flags=batch.flags[row],
+                batch=batch,
+                row=row,
             )
-            for i, rollout in enumerate(rollouts)
+            for row, rollout in enumerate(rollouts)
         ]
 
     def teacher_batch(
@@ -140,12 +139,11 @@ class Assembler:
         problems: Mapping[str, Problem],
         notes: Notes | None = None,
     ) -> Batch:
-        """The same prompts, each followed by its completion verbatim, as flat buffers.
+        """The teacher's prompts, each followed by its completion verbatim, as flat buffers.
 
         :raises BadInput: as ``teacher_contexts``
         """
-        filled = self.sections(rollouts, grades, problems, notes)
-        return self._packed(rollouts, filled, problems, [rollout.completion_ids for rollout in rollouts])
+        return self._packed(rollouts, self.sections(rollouts, grades, problems, notes), problems)
 
     @staticmethod
     def student_batch(rollouts: Sequence[Rollout]) -> Batch:
@@ -266,17 +264,11 @@ class Assembler:
         """The teacher's prompt for ``problem`` as text, as ``render_message`` fills it."""
         return self.chat.encoder.render(render_message(self.context, problem, self._prompt_style, texts))
 
-    @staticmethod
-    def coverage(contexts: Sequence[TeacherContext]) -> float:
-        """Share of rollouts whose teacher had context; 0.0 of none."""
-        return sum(context.has_context for context in contexts) / len(contexts) if contexts else 0.0
-
     def _packed(
         self,
         rollouts: Sequence[Rollout],
         filled: Sequence[Filled],
         problems: Mapping[str, Problem],
-        completions: Sequence[Sequence[int]],
     ) -> Batch:
         parts = [[*(["static"] if self.context.static else []), *row.parts] for row in filled]
         return pack_rows(
@@ -286,7 +278,7 @@ class Assembler:
                 (rollout.problem_id, statement(problems[rollout.problem_id], self._prompt_style), row.texts)
                 for rollout, row in zip(rollouts, filled, strict=True)
             ],
-            completions,
+            [rollout.completion_ids for rollout in rollouts],
             section_names=SECTIONS,
             max_tokens=self._max_context_tokens,
             section_tokens=self._section_tokens,

@@ -10,15 +10,13 @@ slot notes, texts by slot, or None for nothing. Budgets, masks, encoding and the
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from opsd_rs.base import import_attribute
 from opsd_rs.config import ContextConfig, load_context
 from opsd_rs.context.sections import ContextFunction
-from opsd_rs.errors import BadInput
 
 FUNCTION_TEMPLATES = {
     "template": "{examples}{prompt}{attempt}{solution}{feedback}{notes}",
@@ -80,28 +78,5 @@ def load_function(spec: str) -> ContextFunction:
 
     :raises BadInput: no such file, module or name, one that is no function, or a file that fails
     """
-    place, _, name = spec.rpartition(":")
-    if not place or not name:
-        raise BadInput(f"context.function = {spec}: write file.py:name or module:name")
-    try:
-        if place.endswith(".py"):
-            module_spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-            if module_spec is None or module_spec.loader is None or not Path(place).is_file():
-                raise BadInput(f"context.function = {spec}: no such file {place}")
-            module = importlib.util.module_from_spec(module_spec)
-            module_spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        raise BadInput(f"context.function = {spec}: {error}") from None
-    except BadInput:
-        raise
-    except Exception as error:  # the user's own file: it may fail in any way
-        raise BadInput(
-            f"context.function = {spec}: {place} cannot be run: {type(error).__name__}: {error}"
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise BadInput(f"context.function = {spec}: {place} holds no function {name}")
-    found: ContextFunction = function
+    found: ContextFunction = import_attribute("context.function", spec)
     return found

@@ -7,13 +7,14 @@ student (also the ``{prompt}`` slot of every context), or the text without the c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from opsd_rs.errors import BadInput
 from opsd_rs.records import Problem
 
-PromptStyle = Literal["plain", "sdpo"]
+PromptStyle = Literal["plain", "sdpo"] | Callable[[Problem], str]
+"""The statement as it stands, SDPO's wording, or a function of an environment."""
 
 # What SDPO's LiveCodeBench prompt says, in its order (lasgroup/SDPO, data/format/prompts.py), in our words. It
 # names no input or output channel; the stated second is not the enforced limit.
@@ -26,14 +27,16 @@ SDPO_SIGNATURE = "\n\nYour solution should have the following signature: ```pyth
 _THINK = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _TELLING_CHARACTERS = 12
-"""A line of code shorter than this (``return x``) may well stand in a note by chance."""
+"""A line of code shorter than this (``return x``) may be in a note by chance."""
 
 
 def statement(problem: Problem, style: PromptStyle) -> str:
-    """The user's message for ``problem``: as it stands, or in SDPO's LiveCodeBench wording.
+    """The user's message for ``problem``: as it stands, in SDPO's LiveCodeBench wording, or as a function writes it.
 
     SDPO asks for a function at top level: ``self`` leaves the signature even where the starter code has a class.
     """
+    if callable(style):
+        return style(problem)
     if style == "plain":
         return problem.prompt
     signature = ""
@@ -69,7 +72,7 @@ def as_answer(code: str) -> str:
 
 
 def half_pair(error: UnicodeEncodeError, texts: Iterable[tuple[str, Sequence[str | None]]]) -> BadInput:
-    """What to say of a text that is none: half a surrogate pair, which JSON can spell and no tokenizer reads.
+    """The message for a text with half a surrogate pair, which JSON can hold and no tokenizer reads.
 
     :param texts: problem ids with the texts among which the faulty one is
     """

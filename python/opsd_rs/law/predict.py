@@ -1,4 +1,4 @@
-"""Forecasts from a fitted law: the expected improvement at a gap, its intervals, and what speaks against it."""
+"""Forecasts from a fitted law: the expected improvement at a gap, its intervals, and flags that warn."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def predict_table(law_json: Path, table: Path) -> list[dict[str, Any]]:
     Rows {family, config_id, gap, forecast, pi80, pi95, flags}. The interval is that of one new configuration
     (t, n - 2) and includes slope times the gap's own error. Flags: family_absent and slope_undefined (no
     forecast), extrapolation (gap outside the fitted range, or leverage above 4/n), few_configs, ceiling
-    (forecast above 1 - the student's accuracy), domain:KEY (measured under another setting), synthetic.
+    (forecast above 1 - the student's validation accuracy; where that was not measured,
+    ceiling:acc_student_gap, above 1 - its accuracy in the gap), domain:KEY (measured under another setting),
+    synthetic.
     """
     families = _load(Path(law_json))
     groups: dict[tuple[str, str], list[LawRow]] = {}
@@ -59,8 +61,7 @@ def _predict(entry: Mapping[str, Any] | None, group: Sequence[LawRow], law_json:
         flags.append("extrapolation")
     if n < FEW_CONFIGS:
         flags.append("few_configs")
-    if any(row.acc_val0 is not None and forecast > 1 - row.acc_val0 for row in group):
-        flags.append("ceiling")
+    flags += sorted({flag for row in group if (flag := _ceiling(row, forecast))})
     fitted = entry.get("domain") or {}
     flags += [
         f"domain:{key}"
@@ -69,6 +70,14 @@ def _predict(entry: Mapping[str, Any] | None, group: Sequence[LawRow], law_json:
     ]
     pi80, pi95 = (list(t_interval(forecast, se, n - 2, level)) for level in (0.80, 0.95))
     return head | {"forecast": forecast, "pi80": pi80, "pi95": pi95, "flags": flags}
+
+
+def _ceiling(row: LawRow, forecast: float) -> str:
+    """The flag of a forecast that the student cannot reach; empty where it can, or where no accuracy is known."""
+    if row.acc_val0 is not None:
+        return "ceiling" if forecast > 1 - row.acc_val0 else ""
+    known = row.acc_student_gap is not None and forecast > 1 - row.acc_student_gap
+    return "ceiling:acc_student_gap" if known else ""
 
 
 def _load(path: Path) -> Mapping[str, Mapping[str, Any]]:

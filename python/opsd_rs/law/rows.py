@@ -6,17 +6,16 @@ point per configuration. Columns beyond the needed ones are ignored.
 
 from __future__ import annotations
 
-import io
-import json
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opsd_rs.base import read_records
 from opsd_rs.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 DOMAIN = (
     "recipe_id",
@@ -49,6 +48,9 @@ class LawRow:
     gap_se: float | None = None
     improvement_se: float | None = None
     acc_val0: float | None = None
+    """Validation accuracy of the student before training; None where a gap was measured without a run."""
+    acc_student_gap: float | None = None
+    """The student's accuracy in the gap's own measurement."""
     context: str = ""
     run_id: str | None = None
     synthetic: bool = False
@@ -61,7 +63,7 @@ class LawRow:
 
 def read_rows(path: Path, *, improvement: bool = True) -> list[LawRow]:
     """The rows of one table; ``improvement``: whether that column is needed. BadInput for all that is not so."""
-    records = _read(path)
+    records = read_records(path)
     if not records:
         raise BadInput(f"{path}: the table has no rows")
     needed = ["family", "config_id", "gap", *(["improvement"] if improvement else [])]
@@ -86,6 +88,7 @@ def _row(record: Mapping[str, Any], where: str, improvement: bool) -> LawRow:
         gap_se=_optional(record, "gap_se_cond", where, or_else="gap_se"),
         improvement_se=_optional(record, "improvement_se_cond", where, or_else="improvement_se"),
         acc_val0=_optional(record, "acc_val0", where),
+        acc_student_gap=_optional(record, "acc_student_gap", where),
         context=str(record.get("context") or ""),
         run_id=None if record.get("run_id") in (None, "") else str(record["run_id"]),
         synthetic=str(record.get("synthetic")).strip().lower() in ("true", "1", "yes"),
@@ -126,7 +129,7 @@ def _fraction(record: Mapping[str, Any], column: str, where: str) -> float:
 
 
 def _optional(record: Mapping[str, Any], column: str, where: str, or_else: str | None = None) -> float | None:
-    """Not needed, so that undefined (nan in a table we wrote) is as good as absent."""
+    """A column that may be absent; nan (how earlier versions wrote what is not known) counts as absent."""
     if or_else is not None and column not in record:
         column = or_else
     value = record.get(column)
@@ -140,43 +143,8 @@ def _plain(value: Any) -> Any:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    import polars
-
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file")
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".parquet":
-            return polars.read_parquet(io.BytesIO(path.read_bytes())).to_dicts()
-        if suffix == ".csv":
-            # Lines before the header that start with # are remarks; values stay text until their column is read.
-            text = path.read_text(encoding="utf-8-sig")
-            while text.startswith("#"):
-                text = text.partition("\n")[2]
-            return polars.read_csv(io.StringIO(text), infer_schema=False).to_dicts() if text.strip() else []
-        if suffix in (".jsonl", ".ndjson"):
-            return list(_json_lines(path))
-    except (polars.exceptions.PolarsError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read as {suffix[1:]}: {str(error).splitlines()[0]}") from error
-    raise BadInput(f"{path}: a table is .parquet, .csv or .jsonl, not {suffix or 'without suffix'}")
-
-
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for place, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadInput(f"{path}: line {place} is not JSON: {error}") from None
-        if not isinstance(record, dict):
-            raise BadInput(f"{path}: line {place} is not a JSON object")
-        yield record
-
-
 def unique_rows(rows: Sequence[tuple[Path, LawRow]]) -> list[tuple[Path, LawRow]]:
-    """A run that stands in two tables counts once; BadInput where the two disagree."""
+    """A run that is in two tables counts once; BadInput where the two disagree."""
     seen: dict[str, tuple[Path, LawRow]] = {}
     kept = []
     for path, row in rows:
@@ -186,9 +154,7 @@ def unique_rows(rows: Sequence[tuple[Path, LawRow]]) -> list[tuple[Path, LawRow]
             seen[row.run_id] = (path, row)
             kept.append((path, row))
         elif seen[row.run_id][1] != row:
-            raise BadInput(
-                f"{path}: run_id {row.run_id} also stands in {seen[row.run_id][0]}, with other values"
-            )
+            raise BadInput(f"{path}: run_id {row.run_id} is also in {seen[row.run_id][0]}, with other values")
     return kept
 
 

@@ -8,11 +8,9 @@ from typing import Any
 
 from opsd_rs.base import t_quantile
 
-# --- text and figures -------------------------------------------------------------------------------------
-
 
 def format_table(fit: Mapping[str, Any]) -> list[str]:
-    """The fit as plain lines for a terminal, in percentage points; the interval stands before R2."""
+    """The fit as plain lines for a terminal, in percentage points; the interval comes before R2."""
     lines: list[str] = []
     for name, entry in fit["families"].items():
         lines.append(f"{name}   n = {entry['n']} configurations, {entry['num_runs']} runs")

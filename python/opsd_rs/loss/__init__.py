@@ -1,4 +1,4 @@
-"""The loss: the divergence as on paper, and what turns it into one number."""
+"""The loss: the divergence as on paper, what turns it into one number, and objectives to plug in."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from opsd_rs._lazy import lazy_exports
 if TYPE_CHECKING:
     # isort: off
     from opsd_rs.loss.divergences import divergence, logprobs_at, support
+    from opsd_rs.loss.objectives import MicroBatch, Objective, ObjectiveLoss, RolloutBatch, make_objective
     from opsd_rs.loss.opsd import OpsdLoss, opsd_loss
 
-__all__ = ["OpsdLoss", "divergence", "logprobs_at", "opsd_loss", "support"]
+__all__ = [
+    "MicroBatch", "Objective", "ObjectiveLoss", "OpsdLoss", "RolloutBatch", "divergence", "logprobs_at",
+    "make_objective", "opsd_loss", "support",
+]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
     "divergences": ["divergence", "logprobs_at", "support"],
+    "objectives": ["MicroBatch", "Objective", "ObjectiveLoss", "RolloutBatch", "make_objective"],
     "opsd": ["OpsdLoss", "opsd_loss"],
 })  # fmt: skip

@@ -5,15 +5,14 @@ B, the student again, is the gap's student term; T, the teacher, answers every r
 where there is none) and, like B, is graded on all tests. Scoring B on fresh samples matters: a lucky A both lifts
 the student and supplies the peer's solution. ``gap.baseline = "paper"`` scores A instead.
 
-In: the rooms' functions as arguments. Out: one row per context, for ``gap.parquet``.
+In: functions that sample, grade and assemble. Out: one row per context, for ``gap.parquet``.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from opsd_rs.config import ContextConfig
@@ -22,7 +21,7 @@ from opsd_rs.records import Grade, Problem, Rollout, SampleRequest, TeacherConte
 
 
 class Assembles(Protocol):
-    """What the gap requests of a context assembler."""
+    """What the gap needs of a context assembler."""
 
     context: ContextConfig
 
@@ -48,27 +47,30 @@ Write = Callable[[Any, Sequence[Rollout], Sequence[Grade], Mapping[str, Problem]
 class GapRow:
     """One context's gap.
 
+    Accuracies, their errors and the gap are None where grading failed for all that they need.
+
     >>> row = GapRow("feedback", 40, 8, 0.30, 0.016, 0.33, 0.016, 0.03, 0.023, 0.03, 0.7, 0.31, 0, 3, 41.0)
-    >>> round(row.acc_teacher - row.acc_student, 2)
+    >>> round(row.acc_teacher - row.acc_student_gap, 2)
     0.03
     """
 
     context: str
-    num_problems: int
+    n_problems_gap: int
+    """Problems that the gap is a mean over."""
     k_gap: int
-    acc_student: float
-    acc_student_se: float
+    acc_student_gap: float | None
+    acc_student_gap_se: float | None
     """Conditional standard error: these problems, k draws."""
-    acc_teacher: float
-    acc_teacher_se: float
-    gap: float
-    gap_se_cond: float
-    gap_se_super: float
+    acc_teacher: float | None
+    acc_teacher_se: float | None
+    gap: float | None
+    gap_se_cond: float | None
+    gap_se_super: float | None
     """Clustered by problem, paired."""
     coverage: float
     """Share of rollouts that had context."""
-    acc_with_context: float
-    """Teacher accuracy on those only; NaN without any."""
+    acc_with_context: float | None
+    """Teacher accuracy on those only; None without any."""
     nulls: int
     truncated: int
     tokens_teacher: float
@@ -76,18 +78,20 @@ class GapRow:
     context_cut: int = 0
     """Teacher prompts that had a section cut to the budget."""
     context_leaks: int = 0
-    """Teacher prompts in which a line of a solution stands that the model copied into its notes."""
-    seconds: float = math.nan
+    """Teacher prompts that hold a line of a solution which the model copied into its notes."""
+    seconds: float | None = None
     """Wall time of notes, teacher answers and their grading; the student's arms, shared by all contexts, left out."""
     context_sha256: str = ""
     """Which context it was, whatever its name: first 16 digits of the hash of all its keys."""
 
     def note(self) -> str:
-        """What a reader must be told about this row; empty when nothing."""
+        """A warning about this row; empty when there is none."""
+        if self.gap is None or self.gap_se_cond is None:
+            return ""
         if self.context == "none" and abs(self.gap) > 3 * self.gap_se_cond:
             return (
                 f"the control's gap {self.gap:+.3f} lies outside 3 standard errors ({self.gap_se_cond:.3f}) of 0:"
-                " the harness is biased (template, pooling or decoding differ between student and teacher)"
+                " the measurement is biased (template, pooling or decoding differ between student and teacher)"
             )
         return ""
 
@@ -147,23 +151,23 @@ def _row(
 ) -> GapRow:
     teacher = validation.eval_rows(0, "teacher", name, answers, grades)
     s, t = validation.eval_accuracy(student), validation.eval_accuracy(teacher)
-    gap, se_conditional, se_super = validation.paired_improvement(student, teacher)
+    difference = validation.paired_improvement(student, teacher)
     helped = [c.status not in ("bare", "dropped") for c in contexts]
     counted = [g.passed for g, h in zip(grades, helped, strict=True) if h and g.passed is not None]
     return GapRow(
         context=name,
-        num_problems=t.num_problems,
+        n_problems_gap=t.num_problems,
         k_gap=n,
-        acc_student=s.mean,
-        acc_student_se=s.se_conditional,
-        acc_teacher=t.mean,
-        acc_teacher_se=t.se_conditional,
-        gap=gap,
-        gap_se_cond=se_conditional,
-        gap_se_super=se_super,
+        acc_student_gap=s.value,
+        acc_student_gap_se=s.se_cond,
+        acc_teacher=t.value,
+        acc_teacher_se=t.se_cond,
+        gap=difference.value,
+        gap_se_cond=difference.se_cond,
+        gap_se_super=difference.se_super,
         coverage=sum(helped) / len(helped),
-        acc_with_context=sum(counted) / len(counted) if counted else math.nan,
-        nulls=s.num_nulls + t.num_nulls,
+        acc_with_context=sum(counted) / len(counted) if counted else None,
+        nulls=validation.num_nulls(student) + validation.num_nulls(teacher),
         truncated=sum(row.truncated for row in teacher),
         tokens_teacher=sum(len(c.prompt_ids) for c in contexts) / len(contexts),
         context_cut=sum(any(f.startswith("cut:") for f in c.flags) for c in contexts),
@@ -171,8 +175,3 @@ def _row(
         seconds=seconds,
         context_sha256=context_sha256,
     )
-
-
-def gap_table(found: Sequence[GapRow]) -> list[dict[str, Any]]:
-    """Rows as plain dictionaries, for parquet."""
-    return [asdict(row) for row in found]

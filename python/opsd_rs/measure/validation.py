@@ -1,4 +1,4 @@
-"""Accuracy from grades: one row per problem on disk, mean@k with its standard errors for people.
+"""Accuracy from grades: one row per problem on disk, mean@k with its standard errors.
 
 ``eval.parquet`` holds a row per (step, arm, problem): ``step, arm, context, problem_id, n, passed, nulls, truncated,
 tokens``. Arms: ``student`` and ``teacher``. Nulls (infrastructure faults) leave every mean and are counted.
@@ -6,12 +6,11 @@ tokens``. Arms: ``student`` and ``teacher``. Nulls (infrastructure faults) leave
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from opsd_rs.base import mean_accuracy, mean_difference
+from opsd_rs.base import Mean, mean_accuracy, mean_difference
 from opsd_rs.records import Grade, Rollout
 
 
@@ -34,23 +33,6 @@ class EvalRow:
     truncated: int
     tokens: float
     """Mean completion length."""
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """mean@k over problems, with the two standard errors of Miller (arXiv 2411.00640).
-
-    >>> Accuracy(mean=0.35, se_conditional=0.016, se_super=0.044, num_problems=40, num_nulls=0).mean
-    0.35
-    """
-
-    mean: float
-    se_conditional: float
-    """These problems are the population: sampling noise only."""
-    se_super: float
-    """The problems are a sample too: clustered by problem."""
-    num_problems: int
-    num_nulls: int
 
 
 def eval_rows(
@@ -76,35 +58,27 @@ def eval_rows(
     ]
 
 
-def eval_accuracy(group: Iterable[EvalRow]) -> Accuracy:
+def eval_accuracy(group: Iterable[EvalRow]) -> Mean:
     """mean@k of one arm at one step. Problems with no countable answer leave the mean."""
     group = list(group)
-    mean = mean_accuracy([row.passed for row in group], [row.n for row in group])
-    return Accuracy(
-        mean=_number(mean.value),
-        se_conditional=_number(mean.se_conditional),
-        se_super=_number(mean.se_super),
-        num_problems=mean.num_problems,
-        num_nulls=sum(row.nulls for row in group),
-    )
+    return mean_accuracy([row.passed for row in group], [row.n for row in group])
 
 
-def paired_improvement(before: Iterable[EvalRow], after: Iterable[EvalRow]) -> tuple[float, float, float]:
-    """(mean difference after - before, conditional SE, clustered SE) over the problems both arms counted."""
+def num_nulls(group: Iterable[EvalRow]) -> int:
+    """Answers that no mean counts."""
+    return sum(row.nulls for row in group)
+
+
+def paired_improvement(before: Iterable[EvalRow], after: Iterable[EvalRow]) -> Mean:
+    """Mean difference after - before, over the problems that both arms counted."""
     first = {row.problem_id: row for row in before}
     both = [(first[row.problem_id], row) for row in after if row.problem_id in first]
-    mean = mean_difference(
+    return mean_difference(
         [row.passed for _, row in both],
         [row.n for _, row in both],
         [row.passed for row, _ in both],
         [row.n for row, _ in both],
     )
-    return _number(mean.value), _number(mean.se_conditional), _number(mean.se_super)
-
-
-def _number(value: float | None) -> float:
-    """Tables hold NaN where a figure is undefined."""
-    return math.nan if value is None else value
 
 
 def eval_table(group: Iterable[EvalRow]) -> list[dict[str, Any]]:

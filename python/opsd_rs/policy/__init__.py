@@ -8,18 +8,18 @@ from opsd_rs._lazy import lazy_exports
 
 if TYPE_CHECKING:
     # isort: off
-    from opsd_rs.policy.batch import Batch
+    from opsd_rs.policy.inputs import ModelInputs, model_inputs
     from opsd_rs.policy.lm import CompletionLogits, initial_weights, load_model
     from opsd_rs.policy.process_group import device_of_rank, join_ranks, leave_ranks
     from opsd_rs.policy.student import Student
     from opsd_rs.policy.teacher import Teacher, make_teacher
 
 __all__ = [
-    "Batch", "CompletionLogits", "Student", "Teacher", "device_of_rank", "initial_weights", "join_ranks",
-    "leave_ranks", "load_model", "make_teacher",
+    "CompletionLogits", "ModelInputs", "Student", "Teacher", "device_of_rank", "initial_weights", "join_ranks",
+    "leave_ranks", "load_model", "make_teacher", "model_inputs",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "batch": ["Batch"],
+    "inputs": ["ModelInputs", "model_inputs"],
     "lm": ["CompletionLogits", "initial_weights", "load_model"],
     "process_group": ["device_of_rank", "join_ranks", "leave_ranks"],
     "student": ["Student"],

@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from opsd_rs.base import MIB, writing
+from opsd_rs.base import MIB, Batch, writing
 from opsd_rs.config import Config
 from opsd_rs.errors import BadInput, DiskFull
-from opsd_rs.policy.batch import Batch
+from opsd_rs.policy.inputs import model_inputs
 from opsd_rs.policy.lm import CompletionLogits, load_model
 from opsd_rs.policy.zero import deepspeed_settings
 
@@ -71,14 +71,10 @@ class Student:
         self.num_optimizer_steps = 0
 
     def logits(self, batch: Batch) -> Tensor:
-        """Student logits_TV at the completion positions, with gradient."""
-        logits: Tensor = self.engine(batch.input_ids_BL, batch.attention_mask_BL, batch.index_T)
-        return logits
-
-    @torch.no_grad()
-    def logits_no_grad(self, batch: Batch) -> Tensor:
-        """The same, without gradient."""
-        logits: Tensor = self.engine.module(batch.input_ids_BL, batch.attention_mask_BL, batch.index_T)
+        """Student logits_TV at the completion positions; with gradient where gradients are enabled."""
+        # The engine counts its forwards and keeps buffers for a backward; one without gradient passes it by.
+        forward = self.engine if torch.is_grad_enabled() else self.engine.module
+        logits: Tensor = forward(*model_inputs(batch, self.device))
         return logits
 
     def backward(self, loss: Tensor, *, last: bool) -> None:

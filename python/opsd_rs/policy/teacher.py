@@ -18,8 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from opsd_rs.base import Batch
 from opsd_rs.config import Config, TeacherConfig
 from opsd_rs.errors import BadInput
+from opsd_rs.policy.inputs import model_inputs
 from opsd_rs.policy.lm import CompletionLogits, load_model
 from opsd_rs.policy.student import Student
 
@@ -44,6 +46,7 @@ class Teacher:
         self.config = config
         self.module = module.requires_grad_(False).eval()
         self.average = [part.clone() for part in parts]
+        self.device = next(module.parameters()).device
         self.num_updates = 0
         self._sharded = sharded_parameters
         self._shapes = [
@@ -53,9 +56,9 @@ class Teacher:
         self._targets = {name.removeprefix("lm."): p for name, p in self.module.named_parameters()}
 
     @torch.no_grad()
-    def logits(self, input_ids_BL: Tensor, attention_mask_BL: Tensor, index_T: Tensor) -> Tensor:
+    def logits(self, batch: Batch) -> Tensor:
         """Teacher logits_TV at the completion positions; no gradient."""
-        logits: Tensor = self.module(input_ids_BL, attention_mask_BL, index_T)
+        logits: Tensor = self.module(*model_inputs(batch, self.device))
         return logits
 
     @torch.no_grad()

@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from opsd_rs.problems.files import index, load, read
     from opsd_rs.problems.livecodebench import fetch_lcb
     from opsd_rs.problems.pairs import pairs_cases, pairs_head
-    from opsd_rs.problems.sets import describe, draw, from_config
+    from opsd_rs.problems.sets import ProblemSet, describe, draw, from_config
 
 __all__ = [
-    "describe", "draw", "fetch_lcb", "from_config", "index", "load", "pairs_cases", "pairs_head", "read",
+    "ProblemSet", "describe", "draw", "fetch_lcb", "from_config", "index", "load", "pairs_cases", "pairs_head",
+    "read",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
     "files": ["index", "load", "read"],
     "livecodebench": ["fetch_lcb"],
     "pairs": ["pairs_cases", "pairs_head"],
-    "sets": ["describe", "draw", "from_config"],
+    "sets": ["ProblemSet", "describe", "draw", "from_config"],
 })  # fmt: skip

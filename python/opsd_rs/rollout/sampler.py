@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from opsd_rs.base import Ranks
 from opsd_rs.records import Rollout, SampleRequest
 from opsd_rs.rollout.engine import Engine, Request, Sampling, request_seed
@@ -43,17 +45,28 @@ class Sampler:
             for r in mine
         ]
         completions = self.engine.generate(seeded, sampling, progress) if seeded else []
-        rollouts = [
+        # What travels between ranks is arrays; the prompts are known to all.
+        drawn = self._ranks.gather(
+            [
+                (
+                    np.array(c.completion_ids, np.int64),
+                    np.array(c.logprobs, np.float64),
+                    self._decode(c.completion_ids),
+                    c.truncated,
+                )
+                for c in completions
+            ]
+        )
+        return [
             Rollout(
                 problem_id=request.problem_id,
                 sample=request.sample,
                 prompt_ids=request.prompt_ids,
-                completion_ids=completion.completion_ids,
-                logprobs=completion.logprobs,
-                text=self._decode(completion.completion_ids),
-                truncated=completion.truncated,
+                completion_ids=tuple(ids.tolist()),
+                logprobs=tuple(logprobs.tolist()),
+                text=text,
+                truncated=truncated,
                 policy_version=self.engine.version,
             )
-            for request, completion in zip(mine, completions, strict=True)
+            for request, (ids, logprobs, text, truncated) in zip(requests, drawn, strict=True)
         ]
-        return self._ranks.gather(rollouts)

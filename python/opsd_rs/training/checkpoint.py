@@ -1,8 +1,8 @@
-"""Checkpoints: student, optimizer, EMA teacher, RNG and counters of one step boundary, whole or absent.
+"""Checkpoints: student, optimizer, EMA teacher, RNG and counters of one step boundary, complete or absent.
 
 ``checkpoints/step-000010/`` holds ``deepspeed/`` (every rank's shards), ``teacher_rank_N.pt``, ``rng_rank_N.pt`` and
-``state.json``. It is written beside under a temporary name, synced and renamed; a crash or a full disk leaves the
-older ones.
+``state.json``. It is written under a temporary name beside it, synced and renamed; a crash or a full disk leaves
+the older ones.
 Data order and request seeds are functions of (seed, step), so the step number is the data cursor.
 """
 
@@ -36,7 +36,7 @@ class State:
 
 
 def folders(run_dir: Path) -> list[Path]:
-    """Whole checkpoints, oldest first."""
+    """Complete checkpoints, oldest first."""
     found = (run_dir / "checkpoints").glob("step-*/state.json")
     return sorted(path.parent for path in found)
 
@@ -46,7 +46,7 @@ def save_state(
 ) -> Path:
     """Write the checkpoint of the boundary before ``step``; all ranks call it. Keeps the newest ``keep``.
 
-    :raises DiskFull: no room; older checkpoints stay as they are and nothing of this one does
+    :raises DiskFull: no space left; older checkpoints stay as they are and nothing of this one does
     """
     final = run_dir / "checkpoints" / f"step-{step:06d}"
     what = f"the checkpoint of step {step}"
@@ -57,7 +57,7 @@ def save_state(
         with writing(what, final.parent, "free space there, or write elsewhere (run.dir)"):
             _save(partial, final, step, student, teacher, ranks)
     except BaseException:
-        # A half-written one would take the room that the next attempt needs. Other ranks cannot go on without this.
+        # A partial one would take the space that the next attempt needs. Other ranks cannot continue without this rank.
         shutil.rmtree(partial, ignore_errors=True)
         raise
     if ranks.first:
@@ -90,7 +90,7 @@ def _save(partial: Path, final: Path, step: int, student: Student, teacher: Teac
 
 
 def restore_state(folder: Path, student: Student, teacher: Teacher, ranks: Ranks) -> State:
-    """Bring student, optimizer and teacher back to the bit; all ranks call it."""
+    """Restore student, optimizer and teacher bit by bit; all ranks call it."""
     state = State(**json.loads((folder / "state.json").read_text()))
     if state.world_size != ranks.world_size:
         raise BadInput(

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import add_rows, read_table, write_table
+from opsd_rs.base import write_table
 from opsd_rs.config import Config, ContextConfig
-from opsd_rs.measure import GapRow, gap_table, measure_gaps
+from opsd_rs.measure import GapRow, eval_accuracy, measure_gaps
 from opsd_rs.training import lines, tables
+from opsd_rs.training.columns import configuration_columns
+from opsd_rs.training.notes import write_notes
 from opsd_rs.training.session import Session, open_session
 
 
@@ -20,18 +22,21 @@ def measure_gap(session: Session, contexts: Sequence[ContextConfig]) -> list[dic
     if config.gap.from_ is not None and not path.exists() and session.ranks.first:
         write_table(path, tables.gap_rows_from(Path(config.gap.from_), [c.name for c in contexts]))
     session.ranks.barrier()
-    rows = read_table(path)
+    rows = tables.read_gap_rows(path)
     missing = [c for c in contexts if c.name not in {row["context"] for row in rows}]
     if missing:
         train_problems = {problem.problem_id: problem for problem in session.train_problems}
+        acc_val0 = eval_accuracy(tables.known_baseline(session.run_dir, config.eval.from_)).value
+        by_name = {context.name: context for context in missing}
 
         def report(row: GapRow) -> None:
             if session.ranks.first:
-                add_rows(path, gap_table([row]))
+                columns = configuration_columns(session, by_name[row.context])
+                write_table(path, [*tables.read_gap_rows(path), tables.gap_row(row, columns, acc_val0)])
             session.progress.say(lines.gap_line(row))
 
         measure_gaps(
-            {context.name: session.assembler_of(context) for context in missing},
+            {name: session.assembler_of(context) for name, context in by_name.items()},
             train_problems,
             session.full_problems,
             n=config.gap.n,
@@ -40,12 +45,12 @@ def measure_gap(session: Session, contexts: Sequence[ContextConfig]) -> list[dic
                 requests, session.train_sampling(), purpose=purpose, step=0, phase="gap rollout"
             ),
             grade=lambda rollouts, problems: session.grade(rollouts, problems, step=0, phase="gap grade"),
-            write=lambda assembler, rollouts, grades, problems: session.notes(
-                assembler, rollouts, grades, problems, step=0, remember=False
+            write=lambda assembler, rollouts, grades, problems: write_notes(
+                session, assembler, rollouts, grades, problems, step=0, remember=False
             ),
             report=report,
         )
-    return read_table(path)
+    return tables.read_gap_rows(path)
 
 
 def measure_from_config(config: Config) -> list[dict[str, Any]]:

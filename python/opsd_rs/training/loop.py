@@ -1,9 +1,9 @@
 """On-policy self-distillation, as the paper's algorithm box (arXiv 2605.30070): measure the gap, then train.
 
-``train`` is the clock: it samples, grades, assembles, distils, follows and syncs, validates and saves. The
-mathematics of a step is in ``update``, what the teacher sees in ``context``, what a run needs in ``session``.
+``train`` holds the order of things: sample, grade, assemble, distil, follow, sync, validate, save. The mathematics of
+a step is in ``update``, what the teacher reads in ``context``, what a run needs in ``session``.
 
-Everything a step draws depends on (seed, step) alone, so a run that was killed goes on from its last checkpoint as
+Everything a step draws depends on (seed, step) alone, so a run that was killed continues from its last checkpoint as
 if nothing had happened: the same ``metrics.jsonl`` but for ``seconds``, the same weights to the bit on CPU.
 """
 
@@ -11,39 +11,41 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from opsd_rs.base import every
 from opsd_rs.config import Config
 from opsd_rs.errors import Stopped
+from opsd_rs.loss import make_objective
 from opsd_rs.policy import Student, make_teacher
-from opsd_rs.training.folder import prepare_run_folder, restore_newest, save_checkpoint, with_resume_hint
+from opsd_rs.training.folder import begin, prepare_run_folder, save_if_due, with_resume_hint
 from opsd_rs.training.gaps import measure_gap
+from opsd_rs.training.loggers.base import open_loggers
 from opsd_rs.training.record import finish, record_step
 from opsd_rs.training.session import open_session
 from opsd_rs.training.stopping import deferred_signals, stop_if, stopped
 from opsd_rs.training.sync import sync
-from opsd_rs.training.update import Row, distill
+from opsd_rs.training.update import distill, pack_rollouts
 from opsd_rs.training.validate import validate_if_due
 
 
 def train(config: Config, *, resume: Path | None = None) -> Path:
-    """Train ``config`` (or go on in the folder ``resume``); returns the run folder.
+    """Train ``config`` (or continue in the folder ``resume``); returns the run folder.
 
     Raises BadInput before any work on bad input, Stopped when the run ended early and can be resumed, DiskFull where
-    there was no room; it can be resumed then, too.
+    the disk is full; it can be resumed then, too.
     """
+    objective = make_objective(config)
     run_dir = prepare_run_folder(config, resume)
     with (
         open_session(config, run_dir) as session,
+        open_loggers(session) as loggers,
         deferred_signals() as asked_to_stop,
         with_resume_hint(run_dir),
     ):
         student = Student(config, session.model_dir, session.device)
         teacher = make_teacher(config, session.model_dir, student)
-        state = restore_newest(session, student, teacher)
-        step = state.step
+        state = begin(session, student, teacher, loggers)
         try:
-            sync(session, student, step)
-            if step == 0:
+            sync(session, student, state.step)
+            if state.step == 0:
                 measure_gap(session, [config.context])
             for step in range(state.step, config.train.num_steps):
                 validate_if_due(session, student, teacher, step)
@@ -55,23 +57,19 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
                 grades = session.grade(rollouts, seen, step=step)
                 contexts = session.contexts(session.assembler, rollouts, grades, seen, step)
                 stop_if(asked_to_stop, session)
-                session.updating = True
-                with session.progress.phase("update", step) as tick:
-                    paired = zip(rollouts, contexts, strict=True)
-                    rows = [Row(r, c) for r, c in paired if c.status != "dropped"]
-                    numbers = distill(student, teacher, rows, config, session.ranks, tick)
-                with session.progress.phase("follow", step):
-                    teacher.follow(student.fp32_parts())
+                with state.update():
+                    with session.progress.phase("update", step) as tick:
+                        rows = pack_rollouts(rollouts, grades, contexts)
+                        numbers = distill(student, teacher, objective, rows, config, session.ranks, tick)
+                    with session.progress.phase("follow", step):
+                        teacher.follow(student.fp32_parts())
+                    record_step(session, loggers, student, step, rollouts, grades, contexts, numbers)
                 # -----------------------------------------------------------------------------------------------
-                record_step(session, student, step, rollouts, grades, contexts, numbers)
-                session.updating = False
-                if every(config.train.checkpoint_every, step + 1) or step + 1 == config.train.num_steps:
-                    save_checkpoint(session, student, teacher, step + 1)
-                step += 1  # from here on a stop finds the boundary behind this step
-                sync(session, student, step)
+                save_if_due(session, student, teacher, state.step)
+                sync(session, student, state.step)
                 stop_if(asked_to_stop, session)
-            validate_if_due(session, student, teacher, config.train.num_steps)
+            validate_if_due(session, student, teacher, state.step)
         except Stopped as stop:
-            raise stopped(stop, session, student, teacher, step) from stop
+            raise stopped(stop, session, student, teacher, state) from stop
         finish(session, student)
     return run_dir

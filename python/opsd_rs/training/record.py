@@ -1,19 +1,23 @@
-"""What a step and a run leave on disk: a line of metrics, the rollouts, the row for the law, the weights."""
+"""What a step and a run leave behind: numbers for the loggers, the rollouts, the row for the law, the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from opsd_rs.base import append_line, write_table
+from opsd_rs.base import read_lines, write_table
 from opsd_rs.law import append_run_row
 from opsd_rs.policy import Student
 from opsd_rs.records import Grade, Rollout, TeacherContext
-from opsd_rs.training import lines, tables
+from opsd_rs.training import lines, run_json, tables
+from opsd_rs.training.columns import configuration_columns
+from opsd_rs.training.loggers.base import Logger
 from opsd_rs.training.session import Session
 
 
 def record_step(
     session: Session,
+    loggers: Sequence[Logger],
     student: Student,
     step: int,
     rollouts: Sequence[Rollout],
@@ -21,7 +25,7 @@ def record_step(
     contexts: Sequence[TeacherContext],
     numbers: dict[str, float | int | None],
 ) -> None:
-    """One line of ``metrics.jsonl`` and the step's rollouts."""
+    """The step's rollouts, and its numbers to every logger."""
     counted = [grade.passed for grade in grades if grade.passed is not None]
     line = {
         "step": step,
@@ -38,14 +42,39 @@ def record_step(
     if session.ranks.first:
         path = session.run_dir / "rollouts" / f"step-{step:06d}.parquet"
         write_table(path, tables.rollout_rows(step, rollouts, grades, contexts))
-        append_line(session.run_dir / "metrics.jsonl", line)
+        for logger in loggers:
+            logger.log(line)
     session.progress.say(lines.step_line(line, session.config.train.num_steps))
+
+
+def gpu_hours(run_dir: Path, last: Mapping[str, float], num_gpus: int) -> float | None:
+    """Hours of GPU that the run's phases took; None without a GPU, or without ``metrics.jsonl``.
+
+    A step that was done again after a crash counts once; time between the phases (loading a model) does not count.
+
+    :param last: seconds by phase since the last step was recorded
+    """
+    steps = [line["seconds"] for line in read_lines(run_dir / "metrics.jsonl")]
+    if not steps or not num_gpus:
+        return None
+    return sum(sum(seconds.values()) for seconds in [*steps, last]) * num_gpus / 3600
 
 
 def finish(session: Session, student: Student) -> None:
     """The run's row for the law, its figure's data, and the trained weights as a Hugging Face folder."""
     if session.ranks.first:
-        row = tables.run_row(session.config, session.run_dir, session.model_dir)
+        config, run_dir = session.config, session.run_dir
+        row = tables.run_row(
+            configuration_columns(session, config.context),
+            run_dir,
+            run_id=run_json.run_id(run_dir, config.seed),
+            opt_updates=student.num_optimizer_steps,
+            gpu_hours=gpu_hours(
+                run_dir,
+                session.clock.take(),
+                session.ranks.world_size if session.device.type == "cuda" else 0,
+            ),
+        )
         append_run_row(session.run_dir / "runs.parquet", row)
         session.progress.say(lines.improvement_line(row))
     with session.progress.phase("export", session.config.train.num_steps):

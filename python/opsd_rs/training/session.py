@@ -1,27 +1,31 @@
-"""A run's rooms, opened together and closed together, with the few errands that cross several of them.
+"""What a run needs beside student and teacher: problems, contexts, the sampler and the environment, opened together.
 
-A corridor: it imports rooms so that they need not import each other. ``open_session`` starts the sampler and the
-grader before anything touches a GPU for training, and closes them on the way out whatever happens.
+``open_session`` starts the environment and the sampler before training touches a GPU, and closes them on the way out
+whatever happens. The methods of ``Session`` are the steps of the loop that cross packages: sample, grade, assemble.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from opsd_rs.base import Clock, Progress, Ranks
 from opsd_rs.config import Config, ContextConfig
-from opsd_rs.context import Assembler, Memory, NoteCache, NoteRequest, Notes, note_key
-from opsd_rs.grading import Grader
+from opsd_rs.context import Assembler
+from opsd_rs.environments import Environment, make_environment
+from opsd_rs.errors import BadInput
 from opsd_rs.model import resolve
-from opsd_rs.policy import device_of_rank, initial_weights, join_ranks, leave_ranks
-from opsd_rs.problems import draw, from_config
+from opsd_rs.policy import device_of_rank, join_ranks, leave_ranks
+from opsd_rs.problems import ProblemSet, draw
 from opsd_rs.records import Grade, Problem, Rollout, SampleRequest, Solution, TeacherContext
 from opsd_rs.rollout import Sampler, Sampling, make_engine
+from opsd_rs.training.notes import write_notes
 
 Problems = Mapping[str, Problem]
 
@@ -37,20 +41,32 @@ class Session:
     ranks: Ranks
     clock: Clock
     progress: Progress
-    train_problems: list[Problem]
-    """With the tests that training may see; the order is the draw's."""
-    full_problems: dict[str, Problem]
-    """The same, and the held-out ones, with all tests."""
-    validation_ids: list[str]
+    environment: Environment
+    problem_set: ProblemSet
+    left_out: Mapping[str, int]
+    """Problems that are not in ``problem_set`` because their prompt is too long, with its tokens."""
     assembler: Assembler
     sampler: Sampler
-    grader: Grader
-    updating: bool = False
-    """An update is under way: the weights stand at no step boundary."""
+
+    @property
+    def train_problems(self) -> list[Problem]:
+        """With the tests that training may see; the order is the draw's."""
+        return self.problem_set.train
+
+    @cached_property
+    def full_problems(self) -> dict[str, Problem]:
+        """The same, and the held-out ones, with all tests."""
+        return {p.problem_id: p for p in (*self.problem_set.full, *self.problem_set.held_out)}
+
+    @property
+    def validation_ids(self) -> list[str]:
+        """Problems of validation."""
+        held_out = self.config.eval.problems == "held_out"
+        return [p.problem_id for p in (self.problem_set.held_out if held_out else self.problem_set.full)]
 
     def assembler_of(self, context: ContextConfig) -> Assembler:
         """An assembler for another context, with the run's tokenizer and budgets."""
-        return _assembler(self.config, self.model_dir, context, self.train_problems)
+        return _assembler(self.config, self.environment, self.model_dir, context, self.train_problems)
 
     def draw(self, step: int) -> list[Problem]:
         """The problems of a step: shuffled epochs without replacement, a function of (seed, step)."""
@@ -100,7 +116,7 @@ class Session:
             for r in mine
         ]
         with self.progress.phase(phase, step) as tick:
-            return self.ranks.gather(self.grader.grade(items, progress=tick))
+            return self.ranks.gather(self.environment.grade(items, tick))
 
     def contexts(
         self,
@@ -111,108 +127,29 @@ class Session:
         step: int,
     ) -> list[TeacherContext]:
         """What the teacher reads before each rollout, in order."""
-        notes = self.notes(assembler, rollouts, grades, problems, step)
+        notes = write_notes(self, assembler, rollouts, grades, problems, step)
         with self.progress.phase("assemble", step):
             return assembler.teacher_contexts(rollouts, grades, problems, notes)
-
-    def notes(
-        self,
-        assembler: Assembler,
-        rollouts: Sequence[Rollout],
-        grades: Sequence[Grade],
-        problems: Problems,
-        step: int,
-        *,
-        remember: bool = True,
-    ) -> Notes | None:
-        """What the model writes for its teacher about these rollouts; None where the context has no notes.
-
-        ``remember``: experience joins the run's memory, and older experience is read too.
-        """
-        context, cache = assembler.context, NoteCache(self.run_dir)
-        if context.notes.kind == "none":
-            return None
-        remember = remember and context.notes.kind == "experience"
-        memory = Memory(self._of_first(cache.remembered, context.name, step) if remember else {})
-        requests = assembler.note_requests(rollouts, grades, problems, memory)
-        texts = self._written(requests, context, step)
-        notes = assembler.notes_from(requests, texts, rollouts, grades, problems, memory)
-        if notes is not None and context.notes.merge_prompt:
-            merges = assembler.merge_requests(notes)
-            texts = self._written(merges, context, step, merging=True)
-            notes = assembler.merged_from(notes, merges, texts, rollouts, grades, problems)
-        if remember and notes is not None and self.ranks.first:
-            cache.remember(context.name, step, notes.learned)
-        return notes
-
-    def _written(
-        self, requests: Sequence[NoteRequest], context: ContextConfig, step: int, *, merging: bool = False
-    ) -> list[str]:
-        """The texts of ``requests``, from the run's cache or by the weights that ``notes.generator`` names."""
-        settings, cache = context.notes, NoteCache(self.run_dir)
-        max_tokens = settings.merge_tokens if merging else settings.max_tokens
-        initial = settings.generator == "initial"
-        keys = [
-            note_key(
-                prompt_ids=request.prompt_ids,
-                decoding=[settings.temperature, max_tokens],
-                seed=[self.config.seed, request.problem_id, request.sample],
-                weights=[self.model_dir, self.config.model.dtype, 0 if initial else step],
-            )
-            for request in requests
-        ]
-        known = self._of_first(cache.texts, context.name, step)
-        new = {name: request for name, request in zip(keys, requests, strict=True) if name not in known}
-        if new:
-            if initial and step > 0:
-                # Nothing samples between here and the end of the step, which syncs the student again.
-                engine = self.sampler.engine
-                engine.load(initial_weights(self.model_dir, self.config.model.dtype), engine.version + 1)
-            answers = self.sample(
-                [SampleRequest(r.problem_id, r.sample, r.prompt_ids) for r in new.values()],
-                Sampling(settings.temperature, 1.0, max_tokens, tuple(self.assembler.eos_ids)),
-                purpose=f"{'merge' if merging else 'notes'}-{context.name}",
-                step=step,
-                phase="notes",
-            )
-            lines = [
-                {
-                    "key": name,
-                    "step": step,
-                    "problem_id": a.problem_id,
-                    "sample": a.sample,
-                    "kind": "merge" if merging else settings.kind,
-                }
-                | {"truncated": a.truncated, "text": a.text}
-                for name, a in zip(new, answers, strict=True)
-            ]
-            if self.ranks.first:
-                cache.add(context.name, step, lines)
-            known = known | {name: a.text for name, a in zip(new, answers, strict=True)}
-        return [known[name] for name in keys]
-
-    def _of_first(
-        self, read: Callable[[str, int], dict[str, str]], context: str, step: int
-    ) -> dict[str, str]:
-        """What the first rank reads, on every rank: it alone writes, so another could read too early."""
-        return self.ranks.gather([read(context, step) if self.ranks.first else {}])[0]
 
 
 @contextmanager
 def open_session(config: Config, run_dir: Path) -> Iterator[Session]:
-    """Open the rooms of ``config``; ``run_dir`` must exist."""
+    """Open everything that ``config`` names; ``run_dir`` must exist."""
     device = device_of_rank()
     model_dir = resolve(config.model.path)
-    problem_set = from_config(config.problems, config.seed)
-    assembler = _assembler(config, model_dir, config.context, problem_set.train)
+    environment = make_environment(config)
+    problem_set = environment.problems()
+    assembler = _assembler(config, environment, model_dir, config.context, problem_set.train)
     assembler.assert_generation_header()
-    full = {problem.problem_id: problem for problem in (*problem_set.full, *problem_set.held_out)}
-    validated = problem_set.held_out if config.eval.problems == "held_out" else problem_set.full
+    left_out = long_prompts(problem_set, assembler, config.rollout.max_prompt_tokens)
+    if left_out:
+        problem_set = without(problem_set, left_out, config)
+        assembler = _assembler(config, environment, model_dir, config.context, problem_set.train)
     clock = Clock()
     with ExitStack() as stack:
         ranks = Ranks(*join_ranks(device))
         stack.callback(leave_ranks)
-        grader = stack.enter_context(Grader(config.grader.settings()))
+        stack.enter_context(environment)
         engine = make_engine(
             config, model_dir, device_index=device.index, log_path=run_dir / f"sampler_{ranks.rank}.log"
         )
@@ -228,22 +165,61 @@ def open_session(config: Config, run_dir: Path) -> Iterator[Session]:
             ranks=ranks,
             clock=clock,
             progress=progress,
-            train_problems=list(problem_set.train),
-            full_problems=full,
-            validation_ids=[problem.problem_id for problem in validated],
+            environment=environment,
+            problem_set=problem_set,
+            left_out=left_out,
             assembler=assembler,
             sampler=Sampler(engine, assembler.decode, run_seed=config.seed, ranks=ranks),
-            grader=grader,
         )
 
 
-def _assembler(config: Config, model_dir: str, context: ContextConfig, pool: Sequence[Problem]) -> Assembler:
+def long_prompts(problem_set: ProblemSet, assembler: Assembler, max_prompt_tokens: int) -> dict[str, int]:
+    """Problems whose prompt has more than ``max_prompt_tokens``, with their lengths."""
+    lengths = {
+        problem.problem_id: len(assembler.student_prompt(problem))
+        for problem in (*problem_set.full, *problem_set.held_out)
+    }
+    return {name: length for name, length in lengths.items() if length > max_prompt_tokens}
+
+
+def without(problem_set: ProblemSet, left_out: Mapping[str, int], config: Config) -> ProblemSet:
+    """``problem_set`` without the problems of ``left_out``, and a note that says so.
+
+    :raises BadInput: nothing is left to train on or to validate
+    """
+    key = f"rollout.max_prompt_tokens = {config.rollout.max_prompt_tokens}"
+    train, full, held_out = (
+        [problem for problem in side if problem.problem_id not in left_out]
+        for side in (problem_set.train, problem_set.full, problem_set.held_out)
+    )
+    if not train or (config.eval.problems == "held_out" and not held_out):
+        raise BadInput(f"{key}: no problem is left; the shortest prompt has {min(left_out.values())} tokens")
+    total = len(problem_set.full) + len(problem_set.held_out)
+    some = ", ".join(list(left_out)[:3]) + (", ..." if len(left_out) > 3 else "")
+    note = f"{len(left_out)} of {total} problems are left out, their prompts are longer than {key}: {some}"
+    return dataclasses.replace(
+        problem_set,
+        train=train,
+        full=full,
+        held_out=held_out,
+        dropped={**problem_set.dropped, "max_prompt_tokens": len(left_out)},
+        notes=(*problem_set.notes, note),
+    )
+
+
+def _assembler(
+    config: Config,
+    environment: Environment,
+    model_dir: str,
+    context: ContextConfig,
+    pool: Sequence[Problem],
+) -> Assembler:
     return Assembler(
         model_dir,
         context,
         enable_thinking=config.model.enable_thinking,
         max_context_tokens=config.teacher.max_context_tokens,
-        prompt_style=config.problems.prompt,
+        prompt_style=environment.message,
         control_mask=config.control.mask,
         pool=pool,
     )

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from opsd_rs.errors import Stopped
 from opsd_rs.policy import Student, Teacher
 from opsd_rs.training import checkpoint
-from opsd_rs.training.folder import save_checkpoint, way_on
+from opsd_rs.training.folder import resume_hint, save_checkpoint
 from opsd_rs.training.session import Session
+from opsd_rs.training.state import LoopState
 
 
 @contextmanager
 def deferred_signals() -> Iterator[list[str]]:
-    """Collect SIGTERM and SIGINT instead of dying of them: the run stops at the next boundary, with a checkpoint.
+    """Collect SIGTERM and SIGINT instead of exiting at once: the run stops at the next boundary, with a checkpoint.
 
     A second signal acts at once, as usual.
     """
@@ -37,13 +38,14 @@ def deferred_signals() -> Iterator[list[str]]:
 
 
 def stop_if(asked: list[str], session: Session) -> None:
+    """Raise ``Stopped`` on every rank where one of them was asked to stop."""
     if session.ranks.any(bool(asked)):
         raise Stopped(asked[0] if asked else "another rank was asked to stop")
 
 
-def stopped(stop: Stopped, session: Session, student: Student, teacher: Teacher, step: int) -> Stopped:
-    """Save the boundary the weights stand at, unless an update was under way; say how to go on."""
+def stopped(stop: Stopped, session: Session, student: Student, teacher: Teacher, state: LoopState) -> Stopped:
+    """Save the boundary that the weights stand at, unless an update was under way; say how to resume."""
     saved = {folder.name for folder in checkpoint.folders(session.run_dir)}
-    if not session.updating and f"step-{step:06d}" not in saved:
-        save_checkpoint(session, student, teacher, step)
-    return Stopped(f"step {step}: {stop} {way_on(session.run_dir)}")
+    if state.at_boundary and f"step-{state.step:06d}" not in saved:
+        save_checkpoint(session, student, teacher, state.step)
+    return Stopped(f"step {state.step}: {stop} {resume_hint(session.run_dir)}")

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from opsd_rs.policy import Batch, Student
+from opsd_rs.base import Batch
 from opsd_rs.rollout import TOLERANCE, verify_against
 
 if TYPE_CHECKING:
-    from opsd_rs.policy import Teacher
+    from opsd_rs.policy import Student, Teacher
     from opsd_rs.training.session import Session
 
 
@@ -27,18 +27,14 @@ def sync(session: Session, source: Student | Teacher, step: int) -> float:
     engine = session.sampler.engine
     with session.progress.phase("sync", step):
         engine.load(source.weights(), engine.version + 1)
-        logprobs_V = _next_logprobs(source, engine.probe_ids, session.device)
+        logprobs_V = _next_logprobs(source, engine.probe_ids)
         return verify_against(
             engine.check(engine.probe_ids), logprobs_V, TOLERANCE[session.config.model.dtype], step=step
         )
 
 
 @torch.no_grad()
-def _next_logprobs(source: Student | Teacher, prompt_ids: tuple[int, ...], device: torch.device) -> Tensor:
+def _next_logprobs(source: Student | Teacher, prompt_ids: tuple[int, ...]) -> Tensor:
     """The trainer's log-probabilities of the token after ``prompt_ids``, at temperature 1 (V,)."""
-    batch = Batch.of([prompt_ids], [(0,)], device)
-    if isinstance(source, Student):
-        logits_TV = source.logits_no_grad(batch)
-    else:
-        logits_TV = source.logits(batch.input_ids_BL, batch.attention_mask_BL, batch.index_T)
+    logits_TV = source.logits(Batch.of([prompt_ids], [(0,)]))
     return torch.log_softmax(logits_TV[0].float(), dim=-1)

@@ -1,7 +1,7 @@
-"""The mathematics of one outer step: both sides read each completion, the loss joins them, AdamW moves the student.
+"""One outer step's update: the forwards that the objective needs, its loss, and AdamW, mini-batch by mini-batch.
 
-In: rollouts with their teacher contexts. Out: numbers for ``metrics.jsonl``. Rows without context leave the loss;
-they cost no forward, and under ``loss.aggregate = "sdpo"`` they still count in the denominator.
+In: rollouts packed as each side reads them. Out: numbers for ``metrics.jsonl``. Rows that the objective does not train
+cost no forward; they still count among a mini-batch's rows.
 
 Shapes: T completion tokens of a micro-batch, V vocabulary.
 """
@@ -9,31 +9,40 @@ Shapes: T completion tokens of a micro-batch, V vocabulary.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from opsd_rs.base import Ranks
+from opsd_rs.base import Bools, Ranks
 from opsd_rs.config import Config
+from opsd_rs.context import student_batch
 from opsd_rs.errors import Stopped
-from opsd_rs.loss import logprobs_at, opsd_loss
-from opsd_rs.policy import Batch, Student, Teacher
-from opsd_rs.records import Rollout, TeacherContext
+from opsd_rs.loss import MicroBatch, Objective, RolloutBatch, logprobs_at
+from opsd_rs.policy import Student, Teacher
+from opsd_rs.records import Grade, Rollout, TeacherContext
 
 
-@dataclass(frozen=True)
-class Row:
-    """One rollout beside what the teacher reads before it."""
+def pack_rollouts(
+    rollouts: Sequence[Rollout], grades: Sequence[Grade], contexts: Sequence[TeacherContext]
+) -> RolloutBatch:
+    """A step's rows: what the student and what the teacher reads, in order; ``dropped`` rows left out.
 
-    rollout: Rollout
-    context: TeacherContext
-
-    @property
-    def trained(self) -> bool:
-        """Whether the row enters the loss: it has context and says something."""
-        return self.context.has_context and len(self.rollout.completion_ids) > 0
+    ``contexts`` are rows of one packed batch, as the assembler makes them.
+    """
+    teacher = contexts[0].batch
+    assert teacher is not None
+    assert all(context.batch is teacher for context in contexts)
+    kept = [i for i, context in enumerate(contexts) if context.status != "dropped"]
+    return RolloutBatch(
+        student=student_batch([rollouts[i] for i in kept]),
+        teacher=teacher.rows([contexts[i].row for i in kept]),
+        grades=tuple(grades[i] for i in kept),
+    )
 
 
 @dataclass
@@ -41,18 +50,35 @@ class Sums:
     """What a step adds up over micro-batches and ranks."""
 
     loss: float = 0.0
-    kl: float = 0.0
     tokens: int = 0
-    topk_mass: float = 0.0
-    rollout_difference: float = 0.0
-    """Sum of |trainer - sampler| log-probs: large where the two disagree about the policy."""
+    metrics: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """The objective's, summed over tokens."""
     grad_norms: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What the parts of an update share."""
+
+    student: Student
+    teacher: Teacher
+    objective: Objective
+    rows: RolloutBatch
+    trained: Bools
+    """Per row: whether it enters the loss."""
+    config: Config
+    ranks: Ranks
+
+    def trained_of(self, mini_batch: Sequence[int]) -> list[int]:
+        """The rows of a mini-batch that enter the loss."""
+        return [row for row in mini_batch if self.trained[row]]
 
 
 def distill(
     student: Student,
     teacher: Teacher,
-    rows: Sequence[Row],
+    objective: Objective,
+    rows: RolloutBatch,
     config: Config,
     ranks: Ranks,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -61,15 +87,17 @@ def distill(
 
     Raises ``Stopped`` on a loss or gradient norm that is not finite, before the optimizer has used it.
     """
-    batches = _mini_batches(rows, config.train.mini_batch_prompts)
-    trained_batches = [batch for batch in batches if any(row.trained for row in batch)]
+    trained = objective.trained_rows(rows) & (rows.student.completion_lengths > 0)
+    step = _Step(student, teacher, objective, rows, trained, config, ranks)
+    batches = _mini_batches(rows.grades, config.train.mini_batch_prompts)
+    trained_batches = [batch for batch in batches if step.trained_of(batch)]
     # With a single update the policy now is the policy at the start: no pass for the old log-probs is needed.
-    needs_old = len(trained_batches) > 1 and config.loss.is_clip is not None
-    old = _start_logprobs(student, trained_batches, config, ranks) if needs_old else None
+    needs_old = len(trained_batches) > 1 and "old_logprobs" in objective.needs
+    old = _start_logprobs(step, trained_batches) if needs_old else None
     sums = Sums()
     for done, batch in enumerate(trained_batches):
         progress(done, len(trained_batches))
-        _accumulate(student, teacher, batch, config, ranks, old, sums)
+        _accumulate(step, batch, old, sums)
         norm = student.step()
         if not math.isfinite(norm):
             raise Stopped(
@@ -81,70 +109,57 @@ def distill(
     return _numbers(sums, len(batches), ranks)
 
 
-def _mini_batches(rows: Sequence[Row], prompts: int) -> list[list[Row]]:
+def _mini_batches(grades: Sequence[Grade], prompts: int) -> list[list[int]]:
     """Rows of ``prompts`` problems at a time, in order; a problem's rollouts stay together."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.rollout.problem_id, []).append(row)
+    groups: dict[str, list[int]] = {}
+    for row, grade in enumerate(grades):
+        groups.setdefault(grade.problem_id, []).append(row)
     blocks = list(groups.values())
     return [
         [row for group in blocks[i : i + prompts] for row in group] for i in range(0, len(blocks), prompts)
     ]
 
 
-def _micro_batches(batch: Sequence[Row], size: int, ranks: Ranks) -> list[list[Row]]:
+def _micro_batches(step: _Step, batch: Sequence[int]) -> list[list[int]]:
     """This rank's trained rows in micro-batches. All ranks get equally many: ZeRO-3 gathers weights in each forward,
     so a rank without rows repeats one whose loss is multiplied by 0 (an empty list stands for that)."""
-    trained = [row for row in batch if row.trained]
+    size, ranks = step.config.train.micro_batch_rows, step.ranks
     # Rows of like length together waste the least padding; the order is a function of the rows alone.
-    trained.sort(key=lambda row: -len(row.context.prompt_ids) - len(row.rollout.completion_ids))
+    lengths = step.rows.teacher.lengths
+    trained = sorted(step.trained_of(batch), key=lambda row: -int(lengths[row]))
     shares = [trained[rank :: ranks.world_size] for rank in range(ranks.world_size)]
     count = max(math.ceil(len(share) / size) for share in shares)
     mine = shares[ranks.rank]
     return [mine[i * size : (i + 1) * size] for i in range(count)]
 
 
-def _accumulate(
-    student: Student,
-    teacher: Teacher,
-    batch: Sequence[Row],
-    config: Config,
-    ranks: Ranks,
-    old: dict[int, Tensor] | None,
-    sums: Sums,
-) -> None:
+def _accumulate(step: _Step, batch: Sequence[int], old: dict[int, Tensor] | None, sums: Sums) -> None:
     """Forward and backward of one mini-batch: the sum of the shares is its loss, whatever the micro-batches."""
-    num_tokens = sum(len(row.rollout.completion_ids) for row in batch if row.trained)
-    micro = _micro_batches(batch, config.train.micro_batch_rows, ranks)
-    dummy = next(row for row in batch if row.trained)
-    for i, rows in enumerate(micro):
-        weight, rows = (1.0, rows) if rows else (0.0, [dummy])
-        ours = _student_batch(rows, student)
-        theirs = Batch.of(
-            [row.context.prompt_ids for row in rows],
-            [row.rollout.completion_ids for row in rows],
-            student.device,
-        )
-        teacher_logits_TV = teacher.logits(theirs.input_ids_BL, theirs.attention_mask_BL, theirs.index_T)
-        student_logits_TV = student.logits(ours)
-        rollout_logprobs_T = torch.tensor(
-            [p for row in rows for p in row.rollout.logprobs], device=student.device
-        )
-        out = opsd_loss(
-            student_logits_TV,
-            teacher_logits_TV,
-            ours.target_T,
-            torch.ones_like(ours.target_T, dtype=torch.bool),
-            ours.row_T,
-            rollout_logprobs_T,
-            None if old is None else torch.cat([old[id(row)] for row in rows]),
-            config=config.loss,
-            num_tokens=num_tokens,
-            num_rows=len(batch),
-            temperature=config.rollout.temperature,
+    student, objective, trained = step.student, step.objective, step.trained_of(batch)
+    num_tokens = int(step.rows.student.completion_lengths[trained].sum())
+    micro = _micro_batches(step, batch)
+    for i, indices in enumerate(micro):
+        weight, indices = (1.0, indices) if indices else (0.0, trained[:1])
+        rows = step.rows.rows(indices)
+        needs_teacher = "teacher" in objective.needs
+        teacher_logits_TV = step.teacher.logits(rows.teacher) if needs_teacher else None
+        logprobs = rows.student.logprobs
+        out = objective.loss(
+            MicroBatch(
+                rows=rows,
+                student_logits_TV=student.logits(rows.student),
+                teacher_logits_TV=teacher_logits_TV,
+                completion_ids_T=_tensor(rows.student.completion_ids, student),
+                row_T=_tensor(rows.student.completion_rows, student),
+                rollout_logprobs_T=None if logprobs is None else _tensor(logprobs, student),
+                old_logprobs_T=None if old is None else torch.cat([old[row] for row in indices]),
+                temperature=step.config.rollout.temperature,
+                num_tokens=num_tokens,
+                num_rows=len(batch),
+            )
         )
         # Every rank must learn of a bad loss, or the others would wait in the next collective for ever.
-        if ranks.any(not bool(torch.isfinite(out.loss))):
+        if step.ranks.any(not bool(torch.isfinite(out.loss))):
             raise Stopped(
                 f"loss is not finite in mini-batch after {student.num_optimizer_steps} optimizer steps: nothing past"
                 " the last checkpoint is kept; lower optim.lr or look at the step's rollouts"
@@ -152,33 +167,28 @@ def _accumulate(
         student.backward(out.loss * weight, last=i == len(micro) - 1)
         if weight:
             sums.loss += float(out.loss.detach())
-            sums.kl += float(out.kl_T.sum())
-            sums.tokens += out.kl_T.numel()
-            sums.topk_mass += float(out.topk_mass_T.sum())
-            sums.rollout_difference += float((out.student_logprob_T - rollout_logprobs_T).abs().sum())
+            sums.tokens += int(rows.student.completion_lengths.sum())
+            for name, value in out.token_sums.items():
+                sums.metrics[name] += float(value)
 
 
-def _student_batch(rows: Sequence[Row], student: Student) -> Batch:
-    return Batch.of(
-        [row.rollout.prompt_ids for row in rows], [row.rollout.completion_ids for row in rows], student.device
-    )
+def _tensor(array: NDArray[Any], student: Student) -> Tensor:
+    return torch.from_numpy(array).to(student.device)
 
 
-def _start_logprobs(
-    student: Student, batches: Sequence[Sequence[Row]], config: Config, ranks: Ranks
-) -> dict[int, Tensor]:
-    """Each trained row's log-probs before the step's first update, by the row's identity."""
+@torch.no_grad()
+def _start_logprobs(step: _Step, batches: Sequence[Sequence[int]]) -> dict[int, Tensor]:
+    """Each trained row's log-probs before the step's first update, by the row's index."""
     found: dict[int, Tensor] = {}
     for batch in batches:
-        dummy = next(row for row in batch if row.trained)
-        for rows in _micro_batches(batch, config.train.micro_batch_rows, ranks):
-            read = rows or [dummy]
-            inputs = _student_batch(read, student)
-            logits_TV = student.logits_no_grad(inputs) / config.rollout.temperature
-            logprob_T = logprobs_at(logits_TV, inputs.target_T.unsqueeze(-1)).squeeze(-1)
-            lengths = [len(row.rollout.completion_ids) for row in read]
-            for row, logprobs in zip(read, torch.split(logprob_T, lengths), strict=True):
-                found[id(row)] = logprobs
+        for indices in _micro_batches(step, batch):
+            read = indices or step.trained_of(batch)[:1]
+            rows = step.rows.student.rows(read)
+            logits_TV = step.student.logits(rows) / step.config.rollout.temperature
+            target_T1 = _tensor(rows.completion_ids, step.student).unsqueeze(-1)
+            logprob_T = logprobs_at(logits_TV, target_T1).squeeze(-1)
+            parts = torch.split(logprob_T, rows.completion_lengths.tolist())
+            found |= dict(zip(read, parts, strict=True))
     return found
 
 
@@ -189,13 +199,14 @@ def _numbers(sums: Sums, num_batches: int, ranks: Ranks) -> dict[str, float | in
     updates = len(sums.grad_norms)
     if tokens == 0:
         return {"loss": None, "kl": None, "grad_norm": None, "updates": 0, "trained_tokens": 0}
+    names = dict.fromkeys(name for s in everyone for name in s.metrics)
+    means = {name: sum(s.metrics.get(name, 0.0) for s in everyone) / tokens for name in names}
     return {
         "loss": sum(s.loss for s in everyone) / updates,
-        "kl": sum(s.kl for s in everyone) / tokens,
+        "kl": means.pop("kl", None),
         "grad_norm": sum(sums.grad_norms) / updates,
         "updates": updates,
         "updates_skipped": num_batches - updates,
         "trained_tokens": tokens,
-        "topk_mass": sum(s.topk_mass for s in everyone) / tokens,
-        "rollout_logprob_difference": sum(s.rollout_difference for s in everyone) / tokens,
+        **means,
     }

@@ -24,7 +24,7 @@ def evaluate_from_config(config: Config, *, run_dir: Path | None = None) -> list
         step = 0
         if run_dir is not None:
             student = Student(config, session.model_dir, session.device)
-            step = restore_newest(session, student, make_teacher(config, session.model_dir, student)).step
+            step = restore_newest(session, student, make_teacher(config, session.model_dir, student))
             sync(session, student, step)
         problems = [session.full_problems[problem_id] for problem_id in session.validation_ids]
         requests = session.sample_requests(problems, config.eval.n)

@@ -1,8 +1,8 @@
-"""The sampler by vLLM, seen from the trainer: starts the process that holds it, talks to it, watches it.
+"""The sampler by vLLM, from the trainer's side: start the process that holds it, talk to it, watch it.
 
 In: requests (prompt ids and a seed each) and weights; out: completions. The process runs ``rollout.vllm.server``;
 requests and answers cross a Unix socket pair, weights cross shared memory (``rollout.weights.parcel``). Every wait
-polls the process: a dead one raises ``Stopped`` within a fraction of a second, a silent one after
+polls the process: a dead one raises ``Stopped`` within a fraction of a second, one that sends nothing after
 ``SILENCE_SECONDS``. The engine's own output goes to a log file, whose last lines the error quotes.
 
 What it does not do: several GPUs per engine, sleeping between steps, sampling while training.
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opsd_rs.errors import BadInput, OpsdError, Stopped
+from opsd_rs.rollout.vllm.options import engine_environment, llm_options
 from opsd_rs.rollout.vllm.server import Channel
 from opsd_rs.rollout.weights.parcel import checkpoint_names, pack, verify_fingerprints, verify_names
 from opsd_rs.rollout.weights.probe import PROBE_TOP, ProbeScore, probe_prompt
@@ -35,10 +36,11 @@ from opsd_rs.rollout.weights.probe import PROBE_TOP, ProbeScore, probe_prompt
 if TYPE_CHECKING:
     from opsd_rs.config import RolloutConfig
     from opsd_rs.rollout.engine import Completion, Request, Sampling
-from opsd_rs.rollout.vllm.options import engine_environment, llm_options
 
+SERVER = (sys.executable, "-m", "opsd_rs.rollout.vllm.server")
+"""The command of the process that holds the engine."""
 SILENCE_SECONDS = {"start": 3600.0, "generate": 900.0, "load": 1800.0, "score": 900.0}
-"""Longest time without a word from a living engine; a running generation reports every half second."""
+"""Longest time without a message from a running engine; a running generation reports every half second."""
 CLOSE_SECONDS = 5.0
 
 
@@ -59,10 +61,7 @@ class VllmEngine:
         max_model_len: int,
         device_index: int | None,
         log_path: Path | None = None,
-        command: Sequence[str] = (sys.executable, "-m", "opsd_rs.rollout.vllm.server"),
-        extension: str = "opsd_rs.rollout.vllm.worker.WorkerExtension",
     ) -> None:
-        """``command`` and ``extension`` are for tests of the verification, which break the engine on purpose."""
         if importlib.util.find_spec("vllm") is None:
             raise BadInput(
                 'rollout.engine = "vllm", but vLLM is not installed: install the extra opsd-rs[vllm] (GPU) or '
@@ -82,7 +81,7 @@ class VllmEngine:
         watch = "kernel" if threading.current_thread() is threading.main_thread() else "thread"
         with theirs, self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, str(theirs.fileno()), str(os.getpid()), watch],
+                [*SERVER, str(theirs.fileno()), str(os.getpid()), watch],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -94,7 +93,7 @@ class VllmEngine:
         self._heard = time.monotonic()
         self._doing = "start"
         self._channel = Channel(ours, self._check_alive)
-        options = llm_options(model_dir, rollout, dtype, max_model_len, device_index, extension)
+        options = llm_options(model_dir, rollout, dtype, max_model_len, device_index)
         try:
             self.facts: Mapping[str, Any] = self._call("start", llm_options=options, probe_ids=self.probe_ids)
         except BaseException:
@@ -165,7 +164,7 @@ class VllmEngine:
                 self._doing = "close"
                 self._channel.send(("close", {}))
                 self._process.wait(CLOSE_SECONDS)
-            # A process that does not go by itself is ended below.
+            # A process that does not exit by itself is killed below.
         self._finalizer()
         if self._temporary_log and not self._broken:
             self._log_path.unlink(missing_ok=True)
@@ -180,10 +179,10 @@ class VllmEngine:
     ) -> Any:
         if self._broken:
             raise Stopped(
-                "the vLLM engine has failed before; start it anew by resuming from the last checkpoint"
+                "the vLLM engine has failed before; start it again by resuming from the last checkpoint"
             )
         self._doing, self._heard = name, time.monotonic()
-        self._broken = True  # until the answer is here: an interrupted exchange cannot be taken up again
+        self._broken = True  # until the answer is here: an interrupted exchange cannot be resumed
         try:
             self._channel.send((name, arguments), fds)
             while True:
@@ -240,7 +239,7 @@ class VllmEngine:
             )
         if kind in ("ImportError", "ModuleNotFoundError"):
             return BadInput(
-                f'rollout.engine = "vllm", but vLLM cannot be loaded: {line}; mend its installation (torchvision, '
+                f'rollout.engine = "vllm", but vLLM cannot be loaded: {line}; repair its installation (torchvision, '
                 f'torchaudio and torchcodec must match torch or be absent) or set rollout.engine = "hf"; '
                 f"its log: {self._log_path}"
             )
@@ -255,7 +254,7 @@ class VllmEngine:
 
 
 def _end(process: subprocess.Popen[bytes], sock: socket.socket, owner_pid: int) -> None:
-    """Hang up, then kill what is left of the engine's own session; nothing in a fork of the trainer."""
+    """Close the socket, then kill what is left of the engine's own session; nothing in a fork of the trainer."""
     sock.close()
     if os.getpid() != owner_pid:
         return

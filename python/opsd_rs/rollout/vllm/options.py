@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import opsd_rs
+from opsd_rs.base import openmp_environment
 from opsd_rs.errors import BadInput
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "GROUP_", "ROLE_", "LOCAL_", "MASTER_", "TORCHELASTIC_", "CROSS_")
-"""Prefixes of what a distributed launcher set for the trainer; the engine is a world of its own."""
+"""Prefixes of what a distributed launcher set for the trainer; the engine has a process group of its own."""
 
 
 def llm_options(
@@ -25,7 +26,6 @@ def llm_options(
     dtype: str,
     max_model_len: int,
     device_index: int | None,
-    extension: str,
 ) -> dict[str, Any]:
     """Arguments of ``vllm.LLM``, valid for vLLM 0.24 to 0.33."""
     options: dict[str, Any] = {
@@ -38,7 +38,7 @@ def llm_options(
         "enable_prefix_caching": True,
         "logprobs_mode": "processed_logprobs",  # of the distribution sampled from
         "generation_config": "vllm",  # the model's own file must not change our decoding
-        "worker_extension_cls": extension,
+        "worker_extension_cls": "opsd_rs.rollout.vllm.worker.WorkerExtension",
     }
     if device_index is None:
         # The CPU build cannot seed a request whose prompt is split over batches ("CPU Generator does not use
@@ -78,15 +78,8 @@ def engine_environment(
         environment["CUDA_VISIBLE_DEVICES"] = visible[device_index] if visible else str(device_index)
         return environment
     cores = sorted(os.sched_getaffinity(0))
-    environment |= {
-        "OMP_NUM_THREADS": str(len(cores)),
-        "KMP_BLOCKTIME": "1",  # milliseconds of spinning before a thread sleeps: the trainer needs these cores too
+    return environment | {
+        **openmp_environment(parent, Path(sys.prefix), len(cores)),  # the trainer needs these cores too
         "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
         "VLLM_CPU_KVCACHE_SPACE": str(rollout.kv_cache_gib),  # GiB
     }
-    # GNU's OpenMP waits by spinning, which is 10-20 times slower as soon as one core is taken.
-    library = Path(sys.prefix) / "lib" / "libiomp5.so"
-    preloaded = parent.get("LD_PRELOAD", "")
-    if library.exists() and "libiomp5" not in preloaded:
-        environment["LD_PRELOAD"] = os.pathsep.join(filter(None, [str(library), preloaded]))
-    return environment

@@ -1,0 +1,158 @@
+"""What a run minimises: an objective says which forwards it needs and turns one micro-batch into a loss.
+
+``training.update`` chooses the micro-batches, runs the forwards, checks the loss, and steps the optimizer; it knows no
+objective by name. ``objective = "opsd"`` is this package's; a user's own is a subclass of ``Objective``, named by
+``module:attribute`` (see ``base.plugins``):
+
+    class CrossEntropy(Objective):
+        class Options(Section):
+            label_smoothing: float = 0.0
+
+        def trained_rows(self, rows):
+            return np.array([grade.passed is True for grade in rows.grades])
+
+        def loss(self, batch):
+            loss_T = F.cross_entropy(batch.student_logits_TV, batch.completion_ids_T, reduction="none")
+            return ObjectiveLoss(loss_T.sum() / batch.num_tokens, {"cross_entropy": loss_T.detach().sum()})
+
+What it does not do: run a model, or know about ranks and micro-batches beyond the two counts it divides by.
+"""
+
+# Shapes: T completion tokens of a micro-batch, rows laid end to end; V vocabulary.
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from opsd_rs.base import Batch, Bools, resolve_plugin
+from opsd_rs.config import Config, Section
+from opsd_rs.loss.opsd import opsd_loss
+from opsd_rs.records import Grade
+
+Forward = Literal["teacher", "old_logprobs"]
+
+
+@dataclass(frozen=True)
+class RolloutBatch:
+    """A step's rollouts, packed as each side reads them; row ``i`` is the same rollout everywhere.
+
+    >>> rows = Batch.of([[1]], [[2, 3]])
+    >>> len(RolloutBatch(rows, rows, (Grade("add", 0, True, "accepted", ()),)))
+    1
+    """
+
+    student: Batch
+    teacher: Batch
+    grades: tuple[Grade, ...]
+
+    def __len__(self) -> int:
+        return len(self.grades)
+
+    def rows(self, indices: Sequence[int]) -> RolloutBatch:
+        """Those rows, in that order."""
+        grades = tuple(self.grades[row] for row in indices)
+        return RolloutBatch(self.student.rows(indices), self.teacher.rows(indices), grades)
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What an objective computes its loss from."""
+
+    rows: RolloutBatch
+    completion_ids_T: Tensor
+    row_T: Tensor
+    """Which row of the micro-batch each completion token belongs to."""
+    student_logits_TV: Tensor
+    """With gradient. At place t: the logits that predict ``completion_ids_T[t]``, not divided by the temperature."""
+    teacher_logits_TV: Tensor | None
+    """The same of the self-teacher, under its own prompt; None unless the objective needs ``teacher``."""
+    rollout_logprobs_T: Tensor | None
+    """The sampler's; None where the rollouts came without."""
+    old_logprobs_T: Tensor | None
+    """The student's at the start of the step, at ``temperature``. None unless the objective needs ``old_logprobs``,
+    and in a step of one update, where start and now are the same."""
+    temperature: float
+    """The rollouts'."""
+    num_tokens: int
+    """Trained tokens of the whole mini-batch, over all ranks and micro-batches."""
+    num_rows: int
+    """Rows of the whole mini-batch, those that are not trained counted."""
+
+
+@dataclass(frozen=True)
+class ObjectiveLoss:
+    """A micro-batch's share of the mini-batch loss, and what to report.
+
+    >>> ObjectiveLoss(torch.zeros(()), {"entropy": torch.ones(3).sum()}).token_sums["entropy"].item()
+    3.0
+    """
+
+    loss: Tensor
+    """Scalar; the sum of all shares, over ranks too, is the mini-batch's loss."""
+    token_sums: Mapping[str, Tensor] = field(default_factory=dict)
+    """Metrics as sums over the micro-batch's tokens; ``metrics.jsonl`` holds their means over a step's tokens."""
+
+
+class Objective(ABC):
+    """Called with its checked options and the whole configuration; ``loss`` is called once per micro-batch."""
+
+    class Options(Section):
+        """The objective's own keys, those of ``[objective]``."""
+
+    needs: frozenset[Forward] = frozenset()
+    """Forwards beside the student's own."""
+
+    def __init__(self, options: Section, config: Config) -> None:
+        self.options = options
+        self.config = config
+
+    def trained_rows(self, rows: RolloutBatch) -> Bools:
+        """Which rows enter the loss: by default those that have context. Rows without completion never do."""
+        return rows.teacher.has_context
+
+    @abstractmethod
+    def loss(self, batch: MicroBatch) -> ObjectiveLoss:
+        """The loss of ``batch``, whose rows are all trained ones."""
+
+
+class OpsdObjective(Objective):
+    """The divergence between student and self-teacher; its keys are those of ``[loss]``."""
+
+    def __init__(self, options: Section, config: Config) -> None:
+        super().__init__(options, config)
+        self.needs = frozenset({"teacher"} if config.loss.is_clip is None else {"teacher", "old_logprobs"})
+
+    def loss(self, batch: MicroBatch) -> ObjectiveLoss:
+        """``opsd_loss`` with ``[loss]``."""
+        assert batch.teacher_logits_TV is not None
+        out = opsd_loss(
+            batch.student_logits_TV,
+            batch.teacher_logits_TV,
+            batch.completion_ids_T,
+            torch.ones_like(batch.completion_ids_T, dtype=torch.bool),
+            batch.row_T,
+            batch.rollout_logprobs_T,
+            batch.old_logprobs_T,
+            config=self.config.loss,
+            num_tokens=batch.num_tokens,
+            num_rows=batch.num_rows,
+            temperature=batch.temperature,
+        )
+        sums = {"kl": out.kl_T.sum(), "topk_mass": out.topk_mass_T.sum()}
+        if batch.rollout_logprobs_T is not None:
+            # |trainer - sampler|: large where the two disagree about the policy.
+            difference_T = (out.student_logprob_T - batch.rollout_logprobs_T).abs()
+            sums["rollout_logprob_difference"] = difference_T.sum()
+        return ObjectiveLoss(out.loss, sums)
+
+
+def make_objective(config: Config) -> Objective:
+    """The objective that ``config.objective`` names."""
+    made: Objective = resolve_plugin("objective", config.objective.name)(config.objective.options, config)
+    return made

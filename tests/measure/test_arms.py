@@ -1,0 +1,141 @@
+"""The gap from its three arms, with a sampler and a grader whose answers are known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from opsd_rs.config import ContextConfig, load_context
+from opsd_rs.measure import GapRow, measure_gaps
+from opsd_rs.records import Case, Grade, Problem, Rollout, SampleRequest, TeacherContext
+
+TRAIN = {name: Problem(name, name, (Case("1", "1"),)) for name in ("a", "b")}
+FULL = {name: replace(problem, tests=(*problem.tests, Case("2", "2"))) for name, problem in TRAIN.items()}
+
+
+@dataclass
+class Lab:
+    """Draws and grades by a rule: an answer's ids are what its request asked for, ``passes`` judges them."""
+
+    passes: Any
+    draws: list[tuple[str, tuple[SampleRequest, ...]]] = field(default_factory=list)
+    graded: list[tuple[int, int]] = field(default_factory=list)
+    """(answers, tests of the first problem) of each call."""
+
+    def draw(self, requests: Sequence[SampleRequest], purpose: str) -> list[Rollout]:
+        self.draws.append((purpose, tuple(requests)))
+        return [
+            Rollout(r.problem_id, r.sample, r.prompt_ids, r.prompt_ids, (), purpose, r.sample == 3, 0)
+            for r in requests
+        ]
+
+    def grade(self, rollouts: Sequence[Rollout], problems: Mapping[str, Problem]) -> list[Grade]:
+        tests = len(problems[rollouts[0].problem_id].tests)
+        self.graded.append((len(rollouts), tests))
+        found = [self.passes(r.text, r.problem_id, r.sample, r.prompt_ids) for r in rollouts]
+        return [
+            Grade(r.problem_id, r.sample, p, "accepted", ()) for r, p in zip(rollouts, found, strict=True)
+        ]
+
+
+class Contexts:
+    """Rows whose rollout failed read feedback, all others nothing."""
+
+    def __init__(self, context: ContextConfig) -> None:
+        self.context = context
+
+    def student_prompt(self, problem: Problem) -> tuple[int, ...]:
+        return (1,)
+
+    def teacher_contexts(
+        self, rollouts: Sequence[Rollout], grades: Sequence[Grade], problems: Any, notes: Any = None
+    ) -> list[TeacherContext]:
+        assert problems is TRAIN
+        return [
+            TeacherContext(r.problem_id, r.sample, (1,), "bare", has_context=False)
+            if g.passed
+            else TeacherContext(
+                r.problem_id, r.sample, (1, 9, 9), "feedback", True, ("cut:feedback", "leak:notes")
+            )
+            for r, g in zip(rollouts, grades, strict=True)
+        ]
+
+
+def measure(
+    lab: Lab, name: str = "feedback", *, n: int = 4, baseline: str = "split", **options: Any
+) -> GapRow:
+    contexts = Contexts(load_context(name))
+    (row,) = measure_gaps(
+        {name: contexts}, TRAIN, FULL, n=n, baseline=baseline, draw=lab.draw, grade=lab.grade,
+        write=options.pop("write", lambda *arguments: None), **options,
+    )  # fmt: skip
+    return row
+
+
+def test_the_gap_is_teacher_minus_student_on_fresh_samples() -> None:
+    """A: sample 0 passes. B: samples 0 and 1. T: whatever reads feedback, and sample 0."""
+    rule = {"gap-A": {0}, "gap-B": {0, 1}}
+    lab = Lab(
+        lambda text, problem, sample, ids: sample in rule[text] if text in rule else 9 in ids or sample == 0
+    )
+    row = measure(lab)
+    assert [purpose for purpose, _ in lab.draws] == ["gap-A", "gap-B", "gap-T-feedback"]
+    assert lab.graded == [(8, 1), (8, 2), (8, 2)], "A on the training tests, B and T on all"
+    assert (row.acc_student_gap, row.acc_teacher, row.gap) == (0.5, 1.0, 0.5)
+    assert (row.coverage, row.acc_with_context) == (0.75, 1.0)
+    assert (row.n_problems_gap, row.k_gap, row.nulls, row.truncated) == (2, 4, 0, 2)
+    assert (row.context_cut, row.context_leaks, row.tokens_teacher) == (6, 6, (3 * 3 + 1) / 4)
+    assert row.context_sha256 == load_context("feedback").sha256
+    assert row.seconds is not None
+    assert row.note() == ""
+
+
+def test_the_paper_scores_the_rollouts_that_built_the_contexts() -> None:
+    lab = Lab(lambda text, problem, sample, ids: sample == 0)
+    row = measure(lab, baseline="paper")
+    assert [purpose for purpose, _ in lab.draws] == ["gap-A", "gap-T-feedback"]
+    assert (row.acc_student_gap, row.gap) == (0.25, 0.0)
+
+
+def test_errors_are_those_of_independent_arms_paired_by_problem() -> None:
+    def passes(text: str, problem: str, sample: int, ids: tuple[int, ...]) -> bool:
+        return sample < {"gap-A": 0, "gap-B": {"a": 1, "b": 2}[problem], "gap-T-feedback": 3}[text]
+
+    row = measure(Lab(passes))
+    assert row.gap == pytest.approx((0.5 + 0.25) / 2)
+    sampling = [p * (1 - p) / 3 for p in (0.25, 0.5, 0.75, 0.75)]
+    assert row.gap_se_cond == pytest.approx((sum(sampling) / 4) ** 0.5)
+    assert row.gap_se_super == pytest.approx(0.125)
+
+
+def test_what_failed_to_grade_is_none_and_never_nan() -> None:
+    row = measure(Lab(lambda text, problem, sample, ids: False if text == "gap-A" else None))
+    assert (row.acc_student_gap, row.acc_teacher, row.gap, row.gap_se_cond, row.gap_se_super) == (None,) * 5
+    assert (row.acc_with_context, row.nulls, row.n_problems_gap) == (None, 16, 0)
+    assert row.note() == ""
+    covered = measure(Lab(lambda text, problem, sample, ids: True))
+    assert (covered.coverage, covered.acc_with_context) == (0.0, None)
+
+
+def test_a_control_that_gains_is_noted() -> None:
+    lab = Lab(lambda text, problem, sample, ids: text.startswith("gap-T") or sample == 0)
+    row = measure(lab, "none")
+    assert "the control's gap +0.750 lies outside 3 standard errors" in row.note()
+
+
+def test_contexts_share_the_student_s_answers_and_report_as_they_finish() -> None:
+    lab = Lab(lambda text, problem, sample, ids: sample == 0)
+    names, seen, written = ("feedback", "none"), [], []
+    measure_gaps(
+        {name: Contexts(load_context(name)) for name in names}, TRAIN, FULL, n=2, baseline="split",
+        draw=lab.draw, grade=lab.grade, report=seen.append,
+        write=lambda assembler, *rest: written.append(assembler.context.name),
+    )  # fmt: skip
+    assert [purpose for purpose, _ in lab.draws] == ["gap-A", "gap-B", "gap-T-feedback", "gap-T-none"]
+    assert [row.context for row in seen] == written == list(names)
+    _, requests = lab.draws[2]
+    assert [(r.problem_id, r.sample, r.prompt_ids) for r in requests] == [
+        ("a", 0, (1,)), ("a", 1, (1, 9, 9)), ("b", 0, (1,)), ("b", 1, (1, 9, 9)),
+    ]  # fmt: skip

@@ -1,0 +1,124 @@
+"""The main path by its commands: gap, train, law fit, law predict, each on the files that the one before wrote.
+
+The task and one of the loggers are a user's own (``riddles``), so that a tiny random model passes some answers: the
+loop, the tables and the law know neither.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import riddles
+import tiny_models
+from click.testing import CliRunner
+from opsd_rs.base import read_lines, read_table
+from opsd_rs.cli import main
+from opsd_rs.law.rows import DOMAIN
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("left_ranks")]
+
+CONTEXTS = ("feedback", "peer_solution_feedback", "own_solution_feedback")
+SHARED = (
+    "family",
+    "config_id",
+    "context",
+    "context_sha256",
+    "size_b",
+    "base_model",
+    "lr",
+    "ema",
+    "seed",
+    *DOMAIN,
+)
+SETTINGS = [
+    "smoke", "model.dtype=float32", "rollout.engine=hf", "rollout.n=4", "rollout.max_tokens=8",
+    "rollout.max_prompt_tokens=512", "gap.n=8", "eval.n=4", "train.num_steps=2", "train.prompts_per_step=4",
+    "train.mini_batch_prompts=2", "train.micro_batch_rows=4", "optim.lr=1e-2",
+    "environment=riddles:Riddles", "environment.modulus=2",
+]  # fmt: skip
+
+
+def command(*words: str) -> str:
+    done = CliRunner().invoke(main, list(words), catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    return done.stderr + done.stdout
+
+
+def rows_of(path: Path) -> dict[str, dict[str, Any]]:
+    return {row["context"]: row for row in read_table(path)}
+
+
+@pytest.mark.timeout(1200)
+def test_gap_train_fit_predict(tmp_path: Path) -> None:
+    model = tiny_models.tiny(tmp_path / "tiny", "llama")
+    settings = [*SETTINGS, f"model.path={model}"]
+    gaps, first = tmp_path / "gap", tmp_path / CONTEXTS[0]
+
+    said = command("gap", *settings, f"run.dir={gaps}", f"gap.contexts={','.join(CONTEXTS)}")
+    assert (
+        "1 of 6 problems are left out, their prompts are longer than rollout.max_prompt_tokens = 512: endless"
+        in said
+    )
+    measured = rows_of(gaps / "gap.parquet")
+    assert list(measured) == list(CONTEXTS)
+    assert {row["acc_val0"] for row in measured.values()} == {None}
+    assert {row["n_problems_gap"] for row in measured.values()} == {5}
+
+    for context in CONTEXTS:
+        run_dir = tmp_path / context
+        words = [f"context={context}", f"run.dir={run_dir}", f"gap.from={gaps / 'gap.parquet'}"]
+        words += [f'log.to=["{riddles.__file__}:Recorder", "jsonl"]', "log.Recorder.name=seen.jsonl"]
+        words += [] if run_dir == first else [f"eval.from={first / 'eval.parquet'}"]
+        command("train", *settings, *words)
+        check_run(run_dir, measured[context])
+    assert riddles.Riddles.open == 0
+    ids = {rows_of(tmp_path / name / "runs.parquet")[name]["baseline_id"] for name in CONTEXTS}
+    assert len(ids) == 1
+    assert None not in ids
+
+    law = tmp_path / "law.json"
+    command("law", "fit", *(str(tmp_path / name / "runs.parquet") for name in CONTEXTS), "--out", str(law))
+    forecasts = json.loads(command("law", "predict", str(law), str(gaps / "gap.parquet"), "--format", "json"))
+    assert [row["config_id"] for row in forecasts] == [f"tiny/riddles/{name}" for name in CONTEXTS]
+    (family,) = json.loads(law.read_text())["families"].values()
+    assert set(family["domain"]) == set(DOMAIN)
+    for row in forecasts:
+        assert row["gap"] == measured[row["config_id"].rpartition("/")[2]]["gap"]
+        assert (row["forecast"] is None) == (family["slope"] is None)
+        allowed = {"few_configs", "slope_undefined", "extrapolation", "ceiling:acc_student_gap"}
+        assert set(row["flags"]) <= allowed, "measured as the runs were, so no flag of the domain"
+
+
+def check_run(run_dir: Path, measured: dict[str, Any]) -> None:
+    """What one run left behind."""
+    (row,) = read_table(run_dir / "runs.parquet")
+    assert {name: row[name] for name in SHARED} == {name: measured[name] for name in SHARED}
+    assert (row["gap"], row["acc_student_gap"]) == (measured["gap"], measured["acc_student_gap"])
+    assert row["size_b"] > 0
+    assert row["gpu_hours"] is None, "no GPU here"
+    assert row["opt_updates"] == 4
+    record = json.loads((run_dir / "run.json").read_bytes())
+    assert row["run_id"] == record["run_id"]
+    assert record["run_id"].startswith(f"{run_dir.name}-0-")
+    assert list(record["problems"]["left_out"]) == ["endless"]
+    assert record["problems"]["left_out"]["endless"] > 512
+    assert record["problems"]["dropped"] == {"max_prompt_tokens": 1}
+    assert (record["problems"]["read"], record["problems"]["train"]) == (6, 5)
+    (segment,) = record["segments"]
+    assert (segment["step"], segment["ranks"], segment["device"]) == (0, 1, "cpu")
+    assert {"opsd_rs", "torch", "transformers"} <= set(segment["versions"])
+    calls = [json.loads(line) for line in (run_dir / "seen.jsonl").read_text().splitlines()]
+    assert calls == [["rewind", 0], ["log", 0], ["log", 1], ["close"]]
+    assert [line["step"] for line in read_lines(run_dir / "metrics.jsonl")] == [0, 1]
+    assert "Riddle: What is" in decoded(run_dir)
+
+
+def decoded(run_dir: Path) -> str:
+    """A prompt of the run as text."""
+    from transformers import AutoTokenizer
+
+    rollout = read_table(run_dir / "rollouts/step-000000.parquet")[0]
+    return str(AutoTokenizer.from_pretrained(run_dir / "model").decode(rollout["prompt_ids"]))
