@@ -46,16 +46,12 @@ def sample(model, assembler, problem, num, max_tokens, temperature):
     ]  # fmt: skip
 
 
-def completion_logits(model, prompts, completions, pad_id):
-    """Logits that predict each completion token, rows end to end (T, V)."""
-    rows = [(*p, *c) for p, c in zip(prompts, completions, strict=True)]
-    width = max(map(len, rows))
-    ids = torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+def completion_logits(model, batch):
+    """Logits that predict each completion token of a packed batch, rows end to end (T, V)."""
+    padded = batch.padded()
+    ids, mask = torch.from_numpy(padded.input_ids), torch.from_numpy(padded.attention_mask)
     logits = model(ids, attention_mask=mask, use_cache=False).logits
-    return torch.cat(
-        [logits[i, len(p) - 1 : len(p) + len(c) - 1] for i, (p, c) in enumerate(zip(prompts, completions, strict=True))]
-    )  # fmt: skip
+    return logits.flatten(0, 1)[torch.from_numpy(padded.predictors)]
 
 
 def main():
@@ -91,17 +87,15 @@ def main():
                 Solution(r.problem_id, r.sample, completion=r.text, truncated=r.truncated) for r in rollouts
             ]
             grades = grader.grade([(problems[a.problem_id], a) for a in answers])
-            contexts = assembler.teacher_contexts(rollouts, grades, problems)
-            rows = [(r, c) for r, c in zip(rollouts, contexts, strict=True) if c.has_context]
+            read = assembler.teacher_batch(rollouts, grades, problems)
+            rows = [row for row in range(len(rollouts)) if read.has_context[row]]
             if not rows:
                 continue  # nobody had context: nothing to learn from
-            completions = [r.completion_ids for r, _ in rows]
-            asked, read = [r.prompt_ids for r, _ in rows], [c.prompt_ids for _, c in rows]
-            ours = completion_logits(student, asked, completions, assembler.pad_id)
+            read, asked = read.rows(rows), assembler.student_batch(rollouts).rows(rows)
+            ours = completion_logits(student, asked)
             with torch.no_grad():
-                theirs = completion_logits(teacher, read, completions, assembler.pad_id)
-            target = torch.tensor([token for ids in completions for token in ids])
-            row_of = torch.tensor([i for i, ids in enumerate(completions) for _ in ids])
+                theirs = completion_logits(teacher, read)
+            target, row_of = torch.from_numpy(asked.completion_ids), torch.from_numpy(asked.completion_rows)
             keep = torch.ones_like(target, dtype=torch.bool)
             out = opsd_loss(ours, theirs, target, keep, row_of, **loss)
             optimizer.zero_grad()

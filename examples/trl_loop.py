@@ -62,60 +62,44 @@ class OPSDTrainer(GRPOTrainer):
             )
         for rollout, ids, mask in zip(rollouts, output["prompt_ids"], output["prompt_mask"], strict=True):
             assert tuple(ids[mask.bool()].tolist()) == rollout.prompt_ids, "TRL and the assembler ask alike"
-        contexts = self.assembler.teacher_contexts(rollouts, self.grades, self.problems)
-        width = max(len(context.prompt_ids) for context in contexts)
-        pad = self.assembler.pad_id
-        # Left-padded, like TRL's own prompts, so that completions of both sides stand at the right.
-        teacher_ids = torch.tensor(
-            [[pad] * (width - len(c.prompt_ids)) + list(c.prompt_ids) for c in contexts]
-        )
-        teacher_mask = torch.tensor(
-            [[0] * (width - len(c.prompt_ids)) + [1] * len(c.prompt_ids) for c in contexts]
-        )
-        device = output["completion_ids"].device
-        return output | {
-            "teacher_ids": teacher_ids.to(device),
-            "teacher_mask": teacher_mask.to(device),
-            "has_context": torch.tensor([c.has_context for c in contexts], device=device),
-        }
+        self.read = self.assembler.teacher_batch(rollouts, self.grades, self.problems)
+        self.asked = self.assembler.student_batch(rollouts)
+        # TRL shuffles and splits what it is given by rows: with it travel the rows' places in the packed batches.
+        return output | {"row": torch.arange(len(rollouts), device=output["completion_ids"].device)}
 
     def _compute_loss(self, model, inputs):
-        completion, mask = inputs["completion_ids"], inputs["completion_mask"].bool()
-        mask &= inputs["has_context"][:, None]
-        ours = completion_logits(model, inputs["prompt_ids"], inputs["prompt_mask"], completion, mask)
+        self.follow(model)
+        rows = [row for row in inputs["row"].tolist() if self.read.has_context[row]]
+        asked, read = self.asked.rows(rows), self.read.rows(rows)
+        if not len(asked.completion_ids):
+            return next(model.parameters()).sum() * 0.0  # nobody had context
+        ours = completion_logits(model, asked)
         with torch.no_grad():
-            self.follow(model)
-            theirs = completion_logits(
-                self.teacher, inputs["teacher_ids"], inputs["teacher_mask"], completion, mask
-            )
-        rows = torch.arange(len(completion), device=completion.device)[:, None].expand_as(completion)
-        keep = torch.ones(int(mask.sum()), dtype=torch.bool, device=completion.device)
-        if not len(keep):
-            return ours.sum() * 0.0  # nobody had context
+            theirs = completion_logits(self.teacher, read)
+        target, row_of = (
+            torch.from_numpy(a).to(ours.device) for a in (asked.completion_ids, asked.completion_rows)
+        )
+        keep = torch.ones_like(target, dtype=torch.bool)
         out = opsd_loss(
-            ours,
-            theirs,
-            completion[mask],
-            keep,
-            rows[mask],
-            config=self.loss_config,
-            temperature=self.temperature,
+            ours, theirs, target, keep, row_of, config=self.loss_config, temperature=self.temperature
         )
         return out.loss
 
+    @torch.no_grad()
     def follow(self, model):
         """The teacher's average, once per step and before it reads: at first a copy, then a little behind."""
         student = self.accelerator.unwrap_model(model)
         torch._foreach_lerp_(list(self.teacher.parameters()), list(student.parameters()), self.ema)
 
 
-def completion_logits(model, prompt_ids, prompt_mask, completion_ids, mask):
-    """Logits that predict the completion tokens under ``mask``, rows end to end (T, V)."""
-    ids = torch.cat([prompt_ids, completion_ids], dim=1)
-    attention = torch.cat([prompt_mask, torch.ones_like(completion_ids)], dim=1)
-    positions = (attention.cumsum(1) - 1).clamp(min=0)
-    logits = model(input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=False).logits
-    return logits[:, prompt_ids.shape[1] - 1 : -1][mask]
+def completion_logits(model, batch):
+    """Logits that predict each completion token of a packed batch, rows end to end (T, V)."""
+    padded, device = batch.padded(), next(model.parameters()).device
+    ids, mask, at = (
+        torch.from_numpy(a).to(device) for a in (padded.input_ids, padded.attention_mask, padded.predictors)
+    )
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    return logits.flatten(0, 1)[at]
 
 
 def main():

@@ -108,6 +108,75 @@ class CaseResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a program did not pass, for programs; the feedback says it to people.
+
+    >>> Reason(0, "time_limit").test
+    0
+    """
+
+    test: int | None
+    """Place of the failed test in ``Problem.tests``; None where no test was run."""
+    verdict: Verdict
+    exception: str | None = None
+    """Class of the uncaught exception."""
+    message: str = ""
+    """``ZeroDivisionError: division by zero``, the checker's words, or what our own fault was."""
+    line: int | None = None
+    """In the program's own source, from 1."""
+    function: str | None = None
+    """``<module>`` at top level."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecondVerdict:
+    """The verdict under a second profile, ``Grader(also=...)``. ``passed`` is None where it has none; ``message`` says
+    why.
+
+    >>> SecondVerdict("lcb-2025-05", "accepted", True).passed
+    True
+    """
+
+    profile: str
+    verdict: Verdict | None
+    passed: bool | None
+    message: str | None = ""
+    official_results: tuple[bool | int, ...] | None = None
+    official_metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GraderIdentity:
+    """The facts of a grader that its grades share.
+
+    >>> GraderIdentity(profile="lcb-2025-05", sandbox_level="S2").stop
+    'never'
+    """
+
+    sandbox: str = ""
+    """The layers of isolation that held, in words."""
+    python_version: str = ""
+    stop: str = "never"
+    """Which tests were left out, see ``GraderSettings.stop``."""
+    compare: str = "official"
+    """The rule of equal answers, see ``GraderSettings.compare``."""
+    extract: str | None = None
+    """The rule that found the program in a completion; None where the program was given as it is."""
+    profile: str = "strict"
+    """Whose rules judged: ``strict``, ``lcb-2025-05``, ``lcb-2025-01``."""
+    isolation: Literal["solution", "test"] = "solution"
+    """Tests of a program share a process, or each has its own."""
+    sandbox_level: str = ""
+    """Level of isolation that held, ``S2``; empty where nothing was run."""
+    policy_hash: str = ""
+    """Fingerprint of the layers and rules that held: equal hashes, equal sandboxes."""
+
+
+NO_GRADER = GraderIdentity()
+"""Of a grade that no grader gave."""
+
+
+@dataclass(frozen=True, slots=True)
 class Grade:
     """All that grading found out about one solution.
 
@@ -124,19 +193,75 @@ class Grade:
     tests: tuple[CaseResult, ...]
     feedback: str = ""
     """What the self-teacher may read about the failure; empty when every test passed."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    """More than the verdict: ``official_results`` and ``official_metadata`` (profiles ``lcb-*``), ``also`` (the verdict
-    under a second profile), ``message``, ``stop``, ``extract``, ``sandbox``, ``python_version``."""
-    profile: str = "strict"
-    """Whose rules judged: ``strict``, ``lcb-2025-05``, ``lcb-2025-01``."""
-    isolation: Literal["solution", "test"] = "solution"
-    """Tests of a program share a process, or each has its own."""
-    sandbox_level: str = ""
-    """Level of isolation that held, ``S2``; empty where nothing was run."""
-    policy_hash: str = ""
-    """Fingerprint of the layers and rules that held: equal hashes, equal sandboxes."""
+    message: str = ""
+    """For a log: the exception, the checker's words, or what our own fault was."""
+    reason: Reason | None = None
+    """None when every test passed."""
     flags: tuple[str, ...] = ()
     """What a reader of the verdict should know: ``state_leak``, ``retried``, ``budget`` and the like."""
+    official_results: tuple[bool | int, ...] | None = None
+    """What LiveCodeBench's runner would list for the tests; None but under the profiles ``lcb-*``."""
+    official_metadata: Mapping[str, Any] | None = None
+    """What that runner would say of them."""
+    also: SecondVerdict | None = None
+    grader: GraderIdentity = NO_GRADER
+    """Shared by all grades of a grader."""
+
+    @property
+    def profile(self) -> str:
+        """Whose rules judged."""
+        return self.grader.profile
+
+    @property
+    def isolation(self) -> Literal["solution", "test"]:
+        """Tests of a program share a process, or each has its own."""
+        return self.grader.isolation
+
+    @property
+    def sandbox_level(self) -> str:
+        """Level of isolation that held, ``S2``; empty where nothing was run."""
+        return self.grader.sandbox_level
+
+    @property
+    def policy_hash(self) -> str:
+        """Fingerprint of the layers and rules that held."""
+        return self.grader.policy_hash
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The same facts as plain values, with the keys of ``metadata`` in a results file.
+
+        >>> Grade("add", 0, None, "infra_error", (), message="the disk is full").metadata
+        {'message': 'the disk is full'}
+        """
+        found: dict[str, Any] = {}
+        graded = self.grader != NO_GRADER
+        if graded:
+            names = ("sandbox", "python_version", "stop", "compare", "extract")
+            found = {name: getattr(self.grader, name) for name in names}
+        if graded or self.message:
+            found["message"] = self.message
+        if graded:
+            found["reason"] = None if self.reason is None else plain(self.reason)
+        if self.official_results is not None:
+            found["official_results"] = list(self.official_results)
+            found["official_metadata"] = self.official_metadata
+        if self.also is not None:
+            results = self.also.official_results
+            found["also"] = {
+                **plain(self.also),
+                "official_results": None if results is None else list(results),
+            }
+        return found
+
+
+def plain(record: CaseResult | Reason | SecondVerdict) -> dict[str, Any]:
+    """A record's fields by name, in order; ``dataclasses.asdict`` copies every leaf, which costs ten times as much.
+
+    >>> plain(CaseResult(0, "not_run"))["verdict"]
+    'not_run'
+    """
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 @dataclass(frozen=True, slots=True)

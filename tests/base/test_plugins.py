@@ -6,11 +6,17 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from opsd_rs.base import import_attribute, resolve_plugin
+from opsd_rs.base import REGISTERED, import_attribute, resolve_plugin
 from opsd_rs.errors import BadInput
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+@pytest.mark.parametrize("kind", sorted(REGISTERED))
+def test_registered_names_resolve(kind: str) -> None:
+    for name in REGISTERED[kind]:
+        assert callable(resolve_plugin(kind, name))
 
 
 def test_a_module_and_a_file_are_named_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,13 +215,13 @@ def test_threads_and_forked_copies() -> None:
     assert shared.grader(None) is ours
 
 
-def test_problems_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "MOST_CHARS", 3000)
+def test_old_problems_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared._problems, "limit", 3000)
     for number in range(30):
         truth = {"inputs": [f"{number} {'0' * 200}"], "outputs": [str(number)]}
         assert shared.from_pairs(truth) is shared.from_pairs(json.dumps(truth, sort_keys=True))
-        assert shared._num_chars <= 3000
-    assert shared._num_chars == sum(size for _, size in shared._problems.values())
+        assert shared._problems.total_size <= 3000
+    assert len(shared._problems) < 30
 
 
 # ---- TRL ----------------------------------------------------------------------------------------------

@@ -69,8 +69,8 @@ def test_results_of_functions(grader: Grader) -> None:
         ({"compare": "float:x"}, "is no tolerance"),
         ({"compare": "checker:/no/such/file.py"}, "No such file"),
         ({"extract": "middle"}, 'extract = "middle": must be one of last, first'),
-        ({"feedback": "rude"}, "feedback = 'rude': must be True, False or one of leetcode"),
-        ({"feedback_chars": 10}, "feedback_chars = 10: must be an integer of at least 300"),
+        ({"feedback": "rude"}, "feedback = 'rude': must be one of leetcode"),
+        ({"feedback_chars": 10}, "feedback_chars = 10: must be a whole number of at least 300"),
     ],
 )
 def test_a_wrong_word_is_named(keywords: dict[str, Any], message: str) -> None:

@@ -279,7 +279,7 @@ def test_bad_input_is_named(grader: Grader) -> None:
         one(grader, Problem("empty", "", ()), RIGHT)
     with pytest.raises(BadInput, match=r"problem call: test 1, input line 2: not a JSON value"):
         one(grader, Problem("call", "", (CALL.tests[0], Case("1\nx", "3")), entry_point="add"), RIGHT)
-    with pytest.raises(BadInput, match="'other' was handed over with problem 'add'"):
+    with pytest.raises(BadInput, match="'other' was given with problem 'add'"):
         grader.grade([(ADD, Solution("other", 0, code=RIGHT))])
     with pytest.raises(BadInput, match="stop = 'later'"):
         Grader(stop="later")  # type: ignore[arg-type]
@@ -289,7 +289,7 @@ def test_bad_input_is_named(grader: Grader) -> None:
 
 
 def test_levels_that_cannot_be_are_refused() -> None:
-    with pytest.raises(BadInput, match="level = 'S1' is below require = 'S2'"):
+    with pytest.raises(BadInput, match="level = 'S1': is below require = 'S2'"):
         Grader(workers=1, level="S1", require="S2")
     with pytest.raises(BadInput, match="allow_unsandboxed"):
         Grader(workers=1, level="S0")
@@ -305,3 +305,14 @@ def test_a_closed_grader_says_so() -> None:
     grader.close()
     with pytest.raises(OpsdError, match="was closed"):
         one(grader, ADD, RIGHT)
+
+
+def test_a_problem_that_the_supervisor_dropped_is_sent_again() -> None:
+    with Grader(workers=1) as grader:
+        assert grader._backend is not None
+        sent = grader._backend._sent
+        sent.limit = 40
+        problems = [Problem("add", "", (Case(f"{n} 2\n", f"{n + 2}\n"),)) for n in range(20)]
+        for problem in [*problems, *problems[:3]]:
+            assert one(grader, problem, RIGHT).passed
+        assert (len(sent), sent.total_size <= 40) == (5, True)

@@ -212,7 +212,7 @@ def test_errors_of_the_source_reach_the_reader(grader: Grader) -> None:
     async def main() -> None:
         with pytest.raises(RuntimeError, match="the source broke"):
             await read()
-        with pytest.raises(BadInput, match="'other' was handed over with problem 'add'"):
+        with pytest.raises(BadInput, match="'other' was given with problem 'add'"):
             await grader.agrade(ADD, Solution("other", 0, code=RIGHT))
         with pytest.raises(BadInput, match="problem empty: has no tests"):
             await grader.agrade(Problem("empty", "", ()), Solution("empty", 0, code=RIGHT))

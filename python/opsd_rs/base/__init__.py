@@ -1,7 +1,5 @@
 """What every package stands on: files and tables, ranks, progress, estimators, plugins."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from opsd_rs._lazy import lazy_exports
@@ -11,10 +9,11 @@ if TYPE_CHECKING:
     from opsd_rs.base.batch import Batch, Bools, flat_ids
     from opsd_rs.base.cores import usable_cores
     from opsd_rs.base.disk import MIB, writing
-    from opsd_rs.base.estimators import Mean, mean_accuracy, mean_difference, pass_at_k, t_interval
-    from opsd_rs.base.estimators import t_quantile, t_two_sided, tally_passed
+    from opsd_rs.base.estimators import Mean, mean_accuracy, mean_difference, pass_at_k
+    from opsd_rs.base.estimators import t_interval, t_quantile, t_two_sided, tally_passed
     from opsd_rs.base.files import append, append_line, cut_lines, read_lines, write_lines, write_whole
     from opsd_rs.base.launch import has_cuda, openmp_environment, restart_on_cpu
+    from opsd_rs.base.lru import MOST_TEST_CHARS, SizedLru, num_test_chars
     from opsd_rs.base.plugins import REGISTERED, import_attribute, resolve_plugin
     from opsd_rs.base.progress import Clock, Progress, Ticker, every
     from opsd_rs.base.ranks import Ranks
@@ -23,18 +22,18 @@ if TYPE_CHECKING:
     from opsd_rs.base.tables import add_rows, read_records, read_table, write_table
 
 __all__ = [
-    "MIB", "REGISTERED", "Batch", "Bools", "Clock", "Mean", "Progress", "Ranks", "Ticker", "add_rows", "append",
-    "append_line", "cut_lines", "every", "flat_ids", "has_cuda", "import_attribute", "mean_accuracy",
-    "mean_difference", "near", "openmp_environment", "pass_at_k", "print_result", "read_lines", "read_records",
-    "read_table", "resolve_plugin", "restart_on_cpu", "t_interval", "t_quantile", "t_two_sided", "tally_passed",
-    "usable_cores", "write_lines", "write_table", "write_whole", "writing",
+    "MIB", "MOST_TEST_CHARS", "REGISTERED", "Batch", "Bools", "Clock", "Mean", "Progress", "Ranks", "SizedLru",
+    "Ticker", "add_rows", "append", "append_line", "cut_lines", "every", "flat_ids", "has_cuda", "import_attribute",
+    "mean_accuracy", "mean_difference", "near", "num_test_chars", "openmp_environment", "pass_at_k", "print_result",
+    "read_lines", "read_records", "read_table", "resolve_plugin", "restart_on_cpu", "t_interval", "t_quantile",
+    "t_two_sided", "tally_passed", "usable_cores", "write_lines", "write_table", "write_whole", "writing",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "batch": ["Batch", "Bools", "flat_ids"], "cores": ["usable_cores"], "disk": ["MIB", "writing"],
     "estimators": ["Mean", "mean_accuracy", "mean_difference", "pass_at_k", "t_interval", "t_quantile",
-        "t_two_sided", "tally_passed"], "launch": ["has_cuda", "openmp_environment", "restart_on_cpu"],
-    "files": ["append", "append_line", "cut_lines", "read_lines", "write_lines", "write_whole"], "ranks": ["Ranks"],
-    "plugins": ["REGISTERED", "import_attribute", "resolve_plugin"], "show": ["print_result"], "suggest": ["near"],
-    "progress": ["Clock", "Progress", "Ticker", "every"],
-    "tables": ["add_rows", "read_records", "read_table", "write_table"],
+        "t_two_sided", "tally_passed"], "show": ["print_result"],
+    "files": ["append", "append_line", "cut_lines", "read_lines", "write_lines", "write_whole"], "suggest": ["near"],
+    "tables": ["add_rows", "read_records", "read_table", "write_table"], "batch": ["Batch", "Bools", "flat_ids"],
+    "plugins": ["REGISTERED", "import_attribute", "resolve_plugin"], "disk": ["MIB", "writing"], "ranks": ["Ranks"],
+    "launch": ["has_cuda", "openmp_environment", "restart_on_cpu"], "cores": ["usable_cores"],
+    "lru": ["MOST_TEST_CHARS", "SizedLru", "num_test_chars"], "progress": ["Clock", "Progress", "Ticker", "every"],
 })  # fmt: skip

@@ -13,23 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from opsd_rs.base import pass_at_k, usable_cores
+from opsd_rs.base import usable_cores
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.grading import Grader, Profile, Sample, defect, odd_tests
+from opsd_rs.grading import OFFICIAL_K, Grader, Profile, Sample, defect, pass_at_k_metrics, quirks_of_tests
 from opsd_rs.records import Case, Solution
-
-K_LIST = [1, 5, 10, 20, 40, 50, 75, 100, 125, 150, 200, 500, 1000]
-"""The official default."""
 
 Result = list[Any]
 Settled = tuple[Result, dict[str, Any]]
-"""Results and metadata that no program is run for: the sample itself decides."""
+"""Results and metadata for which no program runs: the sample itself decides."""
 
 
 def codegen_metrics(
     samples_list: Sequence[Mapping[str, Any]],
     generations_list: Sequence[list[str]],
-    k_list: Sequence[int] = K_LIST,
+    k_list: Sequence[int] = OFFICIAL_K,
     num_process_evaluate: int = 16,
     timeout: int = 6,
     debug: bool = False,
@@ -73,11 +70,11 @@ def codegen_metrics(
         for _, grade in grader.stream(todo):
             place, number = int(grade.problem_id), grade.sample
             if grade.passed is None:
-                raise OpsdError(
-                    f"sample {place}, generation {number}: could not be graded: {grade.metadata['message']}"
-                )
-            results[place][number] = grade.metadata["official_results"]
-            metadata[place][number] = grade.metadata["official_metadata"]
+                raise OpsdError(f"sample {place}, generation {number}: could not be graded: {grade.message}")
+            assert grade.official_results is not None, "an official profile gives official results"
+            assert grade.official_metadata is not None
+            results[place][number] = list(grade.official_results)
+            metadata[place][number] = dict(grade.official_metadata)
             if debug:
                 print(f"sample {place}, generation {number}: {results[place][number]}")
     texts = [[json.dumps(entry) for entry in metadata[index]] for index in sorted(metadata)]
@@ -92,14 +89,7 @@ def metrics(results: Mapping[int, Sequence[Result]], k_list: Sequence[int]) -> d
     """
     total = np.array([len(samples) for samples in results.values()], dtype=int)
     correct = np.array([sum(map(solved, samples)) for samples in results.values()], dtype=int)
-    found: dict[str, Any] = {}
-    detail: dict[str, dict[int, float]] = {}
-    for k in k_list:
-        if (total >= k).all():
-            values = pass_at_k(correct, total, k)
-            found[f"pass@{k}"] = float(values.mean()) if len(values) else float("nan")
-            detail[f"pass@{k}"] = dict(zip(results, values.tolist(), strict=True))
-    return {**found, "detail": detail}
+    return pass_at_k_metrics(correct, total, results, k_list)
 
 
 def solved(result: Result) -> bool:
@@ -115,26 +105,26 @@ def read_sample(record: Mapping[str, Any], name: str, timeout: int) -> Sample | 
         num_inputs = len(inputs)
     except Exception as error:  # whatever it is, the runner reports it of its own
         return [-2], {"error": repr(error), "error_code": -5, "error_message": "TestRunnerError"}
-    function, odd = content.get("fn_name"), dict[str, Any]()
+    function, quirks = content.get("fn_name"), dict[str, Any]()
     try:
         outputs = content["outputs"]
         pairs = list(zip(inputs, outputs, strict=False))
     except KeyError as error:
         return _outside(str(error))
     except TypeError as error:
-        odd |= {"num_inputs": num_inputs, "defect": str(error)}
-        return Sample(name, "", (), entry_point=_name(function), time_limit_seconds=timeout, oddities=odd)
-    odd["num_inputs"] = num_inputs
+        quirks |= {"num_inputs": num_inputs, "defect": str(error)}
+        return Sample(name, "", (), entry_point=_name(function), time_limit_seconds=timeout, quirks=quirks)
+    quirks["num_inputs"] = num_inputs
     if function is None:
-        odd["tests"] = odd_tests(inputs, outputs)
+        quirks["tests"] = quirks_of_tests(inputs, outputs)
         tests = tuple(
             Case(_text(given), wanted if isinstance(wanted, str) else "") for given, wanted in pairs
         )
     else:
-        odd["defect"] = defect(inputs, outputs)
-        readable = pairs if odd["defect"] is None else []
+        quirks["defect"] = defect(inputs, outputs)
+        readable = pairs if quirks["defect"] is None else []
         tests = tuple(Case(given, wanted) for given, wanted in readable)
-    return Sample(name, "", tests, entry_point=_name(function), time_limit_seconds=timeout, oddities=odd)
+    return Sample(name, "", tests, entry_point=_name(function), time_limit_seconds=timeout, quirks=quirks)
 
 
 def _outside(message: str) -> Settled:
@@ -142,8 +132,8 @@ def _outside(message: str) -> Settled:
 
 
 def _name(function: Any) -> str | None:
-    """A name that is no string is found nowhere; neither is one with a point, of which a problem's `entry_point` would
-    mean the part behind it, nor the empty one."""
+    """The runner finds no function whose name is not a string, has a dot in it (in a problem's `entry_point` it would
+    separate the class) or is empty: then the empty name."""
     return function if function is None or (isinstance(function, str) and "." not in function) else ""
 
 

@@ -1,6 +1,6 @@
-"""What the reward functions share: one grader per process and settings, and the problems they have met.
+"""What the reward functions share: one grader per process and settings, and the problems seen so far.
 
-A trainer calls a reward function from many threads, in processes that it forks and restarts as it likes, and never
+A trainer calls a reward function from many threads, in processes that it forks and restarts at any time, and never
 says when it is done. So a grader is started at the first call, is never used by a forked copy of its process, is
 replaced when its supervisor has died, and ends with the process.
 """
@@ -11,59 +11,49 @@ import hashlib
 import json
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from opsd_rs.base import MOST_TEST_CHARS, SizedLru, num_test_chars
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.grading import Grader
+from opsd_rs.grading import Grader, GraderSettings
 from opsd_rs.problems import pairs_cases, pairs_head
 from opsd_rs.records import Grade, Problem
 
-MOST_CHARS = 1 << 28
-"""Tests kept as problems, so that the grader gets each once for all its rollouts; least recently used ones go."""
-
 _lock = threading.Lock()
-_graders: dict[str, Grader] = {}
-_problems: OrderedDict[str, tuple[Problem, int]] = OrderedDict()
-_num_chars = 0
+_graders: dict[GraderSettings, Grader] = {}
+_problems = SizedLru[str, Problem](MOST_TEST_CHARS // 2, num_test_chars)
+"""By the text of their row, so that the grader gets the same object for all rollouts of a problem. Half the bound: the
+text of a row is as long as its tests."""
 
 
 def grader(settings: Mapping[str, Any] | None) -> Grader:
-    """This process's grader with these keywords of ``Grader``; training's ``stop`` unless they say otherwise.
+    """This process's grader with these options of ``Grader``; ``stop`` is training's unless given.
 
-    :raises BadInput: a keyword that ``Grader`` does not know, or a value it refuses
+    :raises BadInput: an option that ``Grader`` does not know, or a value it refuses
     """
-    wanted = {"stop": "first-timeout", **(settings or {})}
-    key = json.dumps(wanted, sort_keys=True, default=str)
+    try:
+        wanted = GraderSettings(**{"stop": "first-timeout", **(settings or {})})
+    except TypeError as error:
+        raise BadInput(f"grader settings: {error}") from None
     with _lock:
-        found = _graders.get(key)
+        found = _graders.get(wanted)
         if found is not None and not found.usable:
             found.close()
             found = None
         if found is None:
-            try:
-                found = Grader(**wanted)
-            except TypeError as error:
-                raise BadInput(f"grader settings: {error}") from None
-            _graders[key] = found
+            found = _graders[wanted] = Grader(wanted)
         return found
 
 
 def problem_of(key: str, make: Callable[[str], Problem]) -> Problem:
-    """The problem that ``make`` builds from its name, once for each ``key``: the row's own text, whole."""
-    global _num_chars
+    """The problem that ``make`` builds from its name, once for each ``key``: the whole text of the row."""
     with _lock:
-        known = _problems.pop(key, None)
-        if known is None:
+        problem = _problems.get(key)
+        if problem is None:
             problem = make(f"row-{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:12]}")
-            known = problem, len(key) + sum(len(test.input) + len(test.output) for test in problem.tests)
-            _num_chars += known[1]
-        _problems[key] = known
-        while _num_chars > MOST_CHARS and len(_problems) > 1:
-            _, (_, num_chars) = _problems.popitem(last=False)
-            _num_chars -= num_chars
-        return known[0]
+            _problems.put(key, problem)
+        return problem
 
 
 def from_pairs(ground_truth: Any) -> Problem:
@@ -108,17 +98,17 @@ def share_accepted(grade: Grade) -> float:
 
 def infra_error(grade: Grade) -> OpsdError:
     """The exception for a grade that says nothing about its program."""
-    return OpsdError(f"a program could not be graded, which is no fault of it: {grade.metadata['message']}")
+    return OpsdError(f"a program could not be graded, which is no fault of it: {grade.message}")
 
 
 def _forget() -> None:
-    """In a forked copy: the graders, and whoever holds the lock, belong to the process it was copied from."""
+    """In a forked copy: the graders, and the holder of the lock, belong to the process that was forked."""
     global _lock, _graders
     _lock = threading.Lock()
-    _left_alone.append(_graders)
+    _graders_of_parents.append(_graders)
     _graders = {}
 
 
-_left_alone: list[dict[str, Grader]] = []
+_graders_of_parents: list[dict[GraderSettings, Grader]] = []
 """Kept, so that no finaliser of a forked copy touches what its parent still uses."""
 os.register_at_fork(after_in_child=_forget)

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from opsd_rs.compat import shared
+from opsd_rs.config import GraderOptions
 from opsd_rs.errors import BadInput
 from opsd_rs.records import Case, Problem, Solution
 
@@ -38,16 +39,16 @@ def make_reward_func(
     problems: Mapping[str, Problem] | None = None,
     continuous: bool = False,
     name: str = "passed",
-    **grader: Any,
+    **grader: Unpack[GraderOptions],
 ) -> RewardFunc:
     """A reward function with its own settings.
 
     :param column: the column that holds the tests, in place of the first of ``COLUMNS`` that is there
-    :param problems: problems by name (``opsd_rs.problems``), looked up by the column ``problem_id``; tests then never
-        travel through the dataset
+    :param problems: problems by name (``opsd_rs.problems``), looked up by the column ``problem_id``; the dataset then
+        needs no tests
     :param continuous: the share of accepted tests instead of 1 for all and 0 otherwise
     :param name: under which TRL logs it
-    :param grader: keywords of ``opsd_rs.Grader``
+    :param grader: options of ``opsd_rs.Grader``
     """
 
     def rewards(completions: Sequence[Any], **columns: Any) -> list[float | None]:

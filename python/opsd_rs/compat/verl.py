@@ -47,12 +47,12 @@ def compute_score(
 
     :param extra_info: ``truncated`` is read, where the manager says so
     :param continuous: ``score`` is the share of accepted tests instead of 1 for all and 0 otherwise
-    :param grader: keywords of ``opsd_rs.Grader``; a process has one grader for each set of them
+    :param grader: options of ``opsd_rs.Grader``; a process has one grader for each set of them
     :returns: ``score``, ``acc`` (share of accepted tests), ``pred``, ``incorrect_format`` (no code in the response),
         ``error_in_test_cases``, ``timed_out``, ``truncated``, ``truncated_and_missing_answer``, ``feedback``, always
         all of them
     :raises OpsdError: the program could not be graded; says nothing about it
-    :raises BadInput: the ground truth is not of a known shape, or a keyword of ``grader`` is wrong
+    :raises BadInput: the ground truth is not of a known form, or an option of ``grader`` is wrong
     """
     del data_source  # the tests say what is to be run
     problem, solution = _item(solution_str, ground_truth, extra_info)
@@ -70,7 +70,7 @@ async def compute_score_async(
     grader: Mapping[str, Any] | None = None,
     **_: Any,
 ) -> dict[str, Any]:
-    """As ``compute_score``, for managers that await: responses are graded side by side, the loop is not blocked."""
+    """As ``compute_score``, for managers that await: responses are graded in parallel, the loop is not blocked."""
     del data_source
     ours = await asyncio.to_thread(shared.grader, grader)
     problem, solution = _item(solution_str, ground_truth, extra_info)

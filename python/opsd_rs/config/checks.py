@@ -6,8 +6,11 @@ In: a ``Config`` whose single values are already valid. Out: faults (the run mus
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
+
+from opsd_rs.config.grader import BadOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +31,7 @@ class Finding(NamedTuple):
 
 def faults(config: Config) -> list[Finding]:
     """Everything that makes this configuration impossible to run."""
-    return [*_batches(config), *_loss(config), *_lengths(config), *_problems(config)]
+    return [*_batches(config), *_loss(config), *_lengths(config), *_problems(config), *_grader(config)]
 
 
 def warnings(config: Config) -> list[Finding]:
@@ -63,6 +66,8 @@ def _batches(config: Config) -> Iterator[Finding]:
 
 def _loss(config: Config) -> Iterator[Finding]:
     loss, rollout = config.loss, config.rollout
+    if config.objective.name != "opsd":
+        return  # nobody reads [loss]
     if rollout.top_p < 1.0 and loss.rollout_is_clip is not None:
         # The sampler's log-probabilities are those of the cut distribution, the trainer's of the whole one:
         # their ratio would correct for a difference that nucleus sampling made on purpose.
@@ -103,6 +108,14 @@ def _problems(config: Config) -> Iterator[Finding]:
         )
     if config.eval.problems == "held_out" and problems.held_out == 0.0:
         yield Finding("eval.problems", '"held_out" needs problems.held_out above 0')
+
+
+def _grader(config: Config) -> Iterator[Finding]:
+    try:
+        config.grader.settings()
+    except BadOption as error:
+        value = json.dumps(getattr(config.grader, error.option))
+        yield Finding(f"grader.{error.option}", f"{value}: {error.reason}")
 
 
 def _unlikely(config: Config) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """The configuration as text for people: resolved TOML with origins, what set one key, the list of all keys.
 
-In: a ``Resolved`` tree, or the tree's own definition. Out: text. The meaning of each key is the string
-below its field in ``config/tree.py`` or ``config/context.py``, read here from the source, so that it is written once.
+In: a ``Resolved`` tree, or the tree's own definition. Out: text. The meaning of each key is written once: it is the
+description of its field, or else the string below it in ``config/tree.py`` or ``config/context.py``, read here from the
+source.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ One tree of tables. Files are TOML; they merge from left to right, and `key.path
 
 A source is a built-in name (a file of `python/opsd_rs/configs/` without its ending) or a path ending in
 `.toml`. `context = "feedback"` stands for the `[context]` table of `contexts/feedback.toml`. A context that
-has a name replaces the one before it; a `[context]` table without a name changes single keys. The string
-`"none"` unsets a key that may be unset. Paths of problems, models and runs start at the working directory.
+has a name replaces the one before it; a `[context]` table without a name changes single keys. `objective = "opsd"`
+is short for `[objective]` with that name, and an objective of your own (`module:attribute`) brings further keys of
+that table. The string `"none"` unsets a key that may be unset. Paths of problems, models and runs start at the working
+directory.
 
 `opsd-rs config show SOURCES...` prints the resolved tree with the origin of each key. The tables below are
 written by `opsd-rs config keys --format markdown`; a test keeps this page equal to its output.
@@ -153,8 +156,12 @@ def _meanings() -> dict[str, str]:
     """Dotted key -> the string below its field."""
     found: dict[str, str] = {}
     for above, section in _sections(Config, ""):
-        body = _classes()[section.__name__].body
-        for field, below in itertools.pairwise(body):
+        found |= {
+            above + (info.alias or name): info.description
+            for name, info in section.model_fields.items()
+            if info.description is not None
+        }
+        for field, below in itertools.pairwise(_classes()[section.__name__].body):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
                 text = _string(below)
                 if text:

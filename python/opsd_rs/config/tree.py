@@ -10,9 +10,10 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from opsd_rs.config.context import ContextConfig, ExamplesConfig, NotesConfig
+from opsd_rs.config.grader import OPTIONS, GraderSettings, Option
 from opsd_rs.config.plugin_list import PluginListConfig
 from opsd_rs.config.plugins import PluginConfig
 from opsd_rs.config.section import Fraction, NaturalInt, PositiveInt, Section
@@ -230,16 +231,43 @@ class DeepSpeedConfig(Section):
 
 
 class GraderConfig(Section):
-    """The sandbox in training."""
+    """The grader in training: the options of ``opsd-rs grade``, with defaults of its own."""
 
-    workers: NaturalInt = 0
-    """0: one per usable core."""
-    require: Literal["S3", "S2", "S1"] = "S2"
-    """Lowest level of isolation accepted."""
-    stop: Literal["never", "first-timeout", "first-failure"] = "first-timeout"
-    """Which tests of a program are left out: none, those after its first test over time, those after its first failure.
+    def settings(self) -> GraderSettings:
+        """As ``Grader`` takes them.
 
-    Whether it passed is the same; a failure after the last test run is missing from the feedback."""
+        :raises BadOption: options that cannot go together
+        """
+        options = {name: getattr(self, name) for name in OPTIONS}
+        return _GraderKeys(**{**options, "workers": options["workers"] or None})
+
+
+class _GraderKeys(GraderSettings):
+    @classmethod
+    def name_of(cls, option: str) -> str:
+        return f"grader.{option}"
+
+
+def _grader_field(name: str, option: Option) -> tuple[Any, Any]:
+    own = {"require": "S2", "stop": "first-timeout", "feedback": "sdpo"}
+    if name == "workers":  # 0, not unset, as in the run folders of any version
+        return NaturalInt, Field(0, description="Programs at a time; 0: one per usable core.")
+    kinds = {
+        int: Annotated[int, Field(ge=option.least)],
+        float: Annotated[float, Field(gt=0.0, allow_inf_nan=False)],
+    }
+    kind: Any = Literal[option.choices] if option.choices else kinds.get(option.kind, option.kind)
+    kind = tuple[str, ...] if option.is_list else kind | None if option.may_be_unset else kind
+    return kind, Field(own.get(name, option.default), description=option.help)
+
+
+if not TYPE_CHECKING:
+    GraderConfig = create_model(
+        "GraderConfig",
+        __base__=GraderConfig,
+        __doc__=GraderConfig.__doc__,
+        **{name: _grader_field(name, option) for name, option in OPTIONS.items()},
+    )
 
 
 class LogConfig(PluginListConfig):

@@ -137,9 +137,7 @@ def _one_program() -> Finding:
     if grade.passed:
         level = grade.sandbox_level
         return Finding("sandbox", "ok", f"ran and judged a program; isolation level {level}")
-    return Finding(
-        "sandbox", "fault", f"a right program got {grade.verdict}: {grade.metadata.get('message')}"
-    )
+    return Finding("sandbox", "fault", f"a right program got {grade.verdict}: {grade.message}")
 
 
 def _compilers() -> Iterator[Finding]:

@@ -21,12 +21,7 @@ class CodeEnvironment:
 
     def __init__(self, options: Section, config: Config) -> None:
         self._config = config
-        self._grader = Grader(
-            workers=config.grader.workers or None,
-            require=config.grader.require,
-            stop=config.grader.stop,
-            feedback="sdpo",
-        )
+        self._grader = Grader(config.grader.settings())
         self.dataset_id = Path(config.problems.path).stem
 
     def problems(self) -> ProblemSet:

@@ -1,17 +1,11 @@
-"""What grades programs behind a stream: the interface that one machine's supervisor and a cluster share."""
+"""The interface between a stream of grades and what grades: a supervisor on one machine, or a cluster."""
 
 from __future__ import annotations
 
-from collections.abc import (
-    Iterable,
-)
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeVar
 
 from opsd_rs.records import Problem, Solution
-
-if TYPE_CHECKING:
-    pass
-
 
 Item = tuple[Problem, Solution]
 Reply = dict[str, Any]
@@ -28,22 +22,22 @@ class Mailbox(Protocol):
 
 
 class Backend(Protocol):
-    """Who grades. Safe to share between threads; no call waits for a program or for another process."""
+    """What grades. Safe to share between threads; no call waits for a program or for another process."""
 
     def check(self) -> None:
-        """Raise OpsdError if nothing can be graded here any more."""
+        """Raise OpsdError if it can no longer grade."""
         ...
 
     def submit(self, problem: Problem, solution: Solution, results: Mailbox) -> int:
-        """Take a job; its number comes back with the reply."""
+        """Accept a job; its number comes back with the reply."""
         ...
 
     def forget(self, jobs: Iterable[int]) -> None:
-        """Nobody waits for these any more: end what runs, drop what waits."""
+        """Cancel these jobs: end those that run, drop those that wait."""
         ...
 
     def close(self, reason: str) -> None:
-        """End everything; whoever still waits is told the reason."""
+        """End everything; callers that still wait get the reason."""
         ...
 
 

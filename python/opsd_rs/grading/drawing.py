@@ -1,4 +1,4 @@
-"""Items as a stream draws them, from lists and (asynchronous) iterators, and replies as an event loop reads them."""
+"""How a stream reads items from lists and (asynchronous) iterators, and how replies reach an event loop."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class LoopMailbox:
         except RuntimeError:
             if not self._loop.is_closed():
                 raise
-            # The loop ended without waiting for its tasks: nobody is left to read this reply.
+            # The loop ended without waiting for its tasks: nothing reads this reply.
 
 
-class Drawn:
-    """A plain iterator, drawn in one thread of its own, so that a slow one does not block the event loop."""
+class ThreadedItems:
+    """A plain iterator, read in a thread of its own, so that a slow one does not block the event loop."""
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._items = items
@@ -62,8 +62,8 @@ class Drawn:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-class Listed:
-    """Items that are there already."""
+class ListedItems:
+    """Items of a list or tuple, which never block."""
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._items = iter(items)
@@ -77,18 +77,18 @@ class Listed:
         raise StopAsyncIteration
 
 
-def drawn(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Item]:
+def as_async(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Item]:
     if isinstance(items, AsyncIterable):
         return aiter(items)
     if isinstance(items, (list, tuple)):
-        return Listed(items)
-    return Drawn(items)
+        return ListedItems(items)
+    return ThreadedItems(items)
 
 
-def checked(item: Item) -> Item:
+def check_item(item: Item) -> Item:
     problem, solution = item
     if solution.problem_id != problem.problem_id:
         raise BadInput(
-            f"a solution of problem {solution.problem_id!r} was handed over with problem {problem.problem_id!r}"
+            f"a solution of problem {solution.problem_id!r} was given with problem {problem.problem_id!r}"
         )
     return problem, solution

@@ -1,7 +1,7 @@
 """Feedback texts on a budget of tokens.
 
-The grader writes them on a budget of characters, in a process that knows no tokenizer. Whoever has one cuts here.
-What this room does not do: choose what is told; that is the style's (``Grader(feedback=...)``).
+The grader writes them on a budget of characters, in a process that has no tokenizer. Callers that have one cut here.
+What this file does not do: choose the content; the style does (``Grader(feedback=...)``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ MARK = "\n... (cut)"
 
 
 def fit_tokens(text: str, tokenizer: Any, max_tokens: int) -> str:
-    """The text if it has at most ``max_tokens`` tokens, else as many of its first lines as fit with a mark of the cut.
+    """The text if it has at most ``max_tokens`` tokens, else as many of its first lines as fit, and a mark.
 
     :param tokenizer: anything whose ``encode(text)`` gives the token ids, or an object that has them as ``ids``
         (transformers, tokenizers, tiktoken). Special tokens that it adds are counted, too

@@ -1,4 +1,4 @@
-"""The flags of a grade: what befell a program beside its verdict, and how many grades have each."""
+"""The flags of a grade: what happened to a program beside its verdict, and how many grades have each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 FLAGS = (
     "near_limit", "confirmed", "starved", "killed", "retried", "state_leak", "budget", "profiles_disagree"
 )  # fmt: skip
-"""All of ``Grade.flags``; the first three say how far verdicts hang on the machine."""
+"""All of ``Grade.flags``; the first three say how far verdicts depend on the machine."""
 
 
 def flag_shares(flags: Mapping[str, int], num_graded: int) -> dict[str, dict[str, float]]:

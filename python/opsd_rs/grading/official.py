@@ -1,7 +1,7 @@
-"""What an official profile needs from Python itself: the words of its JSON reader, the spelling of its values.
+"""What an official profile needs from Python itself: the messages of its JSON reader, the text of its values.
 
 The supervisor judges without Python. Where LiveCodeBench's runner would have shown Python's own text (a value from the
-tests' JSON, why a text is no JSON), that text is made here, in the process that owns the tests.
+tests' JSON, why a text is no JSON), that text is made here, in the process that holds the tests.
 What this file does not do: run a program, or compare.
 """
 
@@ -11,13 +11,11 @@ import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from opsd_rs import _core
-from opsd_rs.records import Problem
-
-Profile = Literal["strict", "lcb-2025-05", "lcb-2025-01"]
-PROFILES: tuple[Profile, ...] = ("strict", "lcb-2025-05", "lcb-2025-01")
+from opsd_rs.config import Profile as Profile
+from opsd_rs.records import Problem, SecondVerdict
 
 MOST_DIGITS = 50_000
 """Longest integer that the official runner reads or writes."""
@@ -29,22 +27,22 @@ LONGEST_TEXT = 300
 class Sample(Problem):
     """A problem in the official runner's own form, with what that form can hold and ours cannot.
 
-    ``oddities`` has the keys of ``rust/grade/src/types/official.rs``: ``num_inputs``, ``defect``, ``tests``.
+    ``quirks`` has the keys of ``rust/grade/src/types/official.rs``: ``num_inputs``, ``defect``, ``tests``.
 
-    >>> Sample("x", "", (), oddities={"num_inputs": 2}).oddities
+    >>> Sample("x", "", (), quirks={"num_inputs": 2}).quirks
     {'num_inputs': 2}
     """
 
-    oddities: Mapping[str, Any] = field(default_factory=dict)
+    quirks: Mapping[str, Any] = field(default_factory=dict)
 
 
-def oddities(problem: Problem) -> Mapping[str, Any]:
-    """What is odd about a problem's tests under the official rules."""
+def quirks(problem: Problem) -> Mapping[str, Any]:
+    """What of a problem's tests the official runner treats in its own way."""
     if isinstance(problem, Sample):
-        return problem.oddities
+        return problem.quirks
     inputs, outputs = [test.input for test in problem.tests], [test.output for test in problem.tests]
     if problem.entry_point is None:
-        return {"tests": odd_tests(inputs, outputs)}
+        return {"tests": quirks_of_tests(inputs, outputs)}
     # Python's reader takes ten times as long.
     with contextlib.suppress(UnicodeEncodeError):  # a lone surrogate
         if _core.all_plain_json([*(line for text in inputs for line in text.split("\n")), *outputs]):
@@ -53,7 +51,7 @@ def oddities(problem: Problem) -> Mapping[str, Any]:
 
 
 def defect(inputs: Iterable[Any], outputs: Iterable[Any]) -> str | None:
-    """Why a function's tests cannot be read, in the words of Python's reader; None: they can.
+    """Why a function's tests cannot be read, as Python's reader says it; None: they can.
 
     >>> defect(["1\\n[2]"], ["3"]), defect(["1\\n"], ["3"])
     (None, 'Expecting value: line 1 column 1 (char 0)')
@@ -62,19 +60,19 @@ def defect(inputs: Iterable[Any], outputs: Iterable[Any]) -> str | None:
         for text in inputs:
             for line in text.split("\n"):
                 read(line)
-            if half := half_a_pair(text):
-                return str(half)  # it cannot be handed over as it is
+            if surrogate := lone_surrogate(text):
+                return str(surrogate)  # such a text cannot be passed to a program
         for text in outputs:
             read(text)
-            if half := half_a_pair(text):
-                return str(half)
+            if surrogate := lone_surrogate(text):
+                return str(surrogate)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         return str(error)
     return None
 
 
 class _Digits:
-    """An integer as its digits: this interpreter may refuse to convert as many as the runner takes."""
+    """An integer as its digits: this interpreter may refuse to convert as many as the runner accepts."""
 
     def __init__(self, text: str) -> None:
         count = len(text.lstrip("-"))
@@ -99,10 +97,10 @@ def read(text: Any) -> Any:
         return json.loads(text, parse_int=_Digits)
 
 
-def cut(value: Any) -> str:
-    """A value's text, without its middle where it is long.
+def shortened(value: Any) -> str:
+    """A value's text, without its middle if it is long.
 
-    >>> cut([1, "a"]), len(cut("x" * 1000))
+    >>> shortened([1, "a"]), len(shortened("x" * 1000))
     ("[1, 'a']", 318)
     """
     text = value if isinstance(value, str) else str(value)
@@ -111,89 +109,80 @@ def cut(value: Any) -> str:
 
 
 def metadata(official: Mapping[str, Any]) -> dict[str, Any]:
-    """The official metadata of a reply, its expected value spelled."""
+    """The official metadata of a reply, with the expected value as Python's text."""
     found: dict[str, Any] = json.loads(official["metadata"])
     if found.get("expected", "") is None:
-        found["expected"] = spelled(official["expected_json"])
+        found["expected"] = python_text(official["expected_json"])
     return found
 
 
-def spelled(text: str) -> str:
+def python_text(text: str) -> str:
     """How the runner shows the value of a JSON text.
 
-    >>> spelled('[1.50, "a", true]')
+    >>> python_text('[1.50, "a", true]')
     "[1.5, 'a', True]"
     """
     try:
-        return cut(read(text))
+        return shortened(read(text))
     except ValueError:  # an integer that can be read here but not written
-        return cut(json.loads(text, parse_int=_Digits))
+        return shortened(json.loads(text, parse_int=_Digits))
 
 
-def grade_metadata(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of ``Grade.metadata`` that a reply's official half fills: results, metadata, second profile."""
-    entries: dict[str, Any] = {}
-    if found["official"] is not None:
-        entries["official_results"] = found["official"]["results"]
-        entries["official_metadata"] = metadata(found["official"])
-    if found["also"] is not None:
-        entries["also"] = _also(found["also"])
-    return entries
+def official_fields(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a ``Grade`` that the official part of a reply fills: results, metadata, second profile."""
+    official, also = reply["official"], reply["also"]
+    return {**_official(official), "also": None if also is None else _second(also["profile"], also["grade"])}
 
 
-def _also(also: Mapping[str, Any]) -> dict[str, Any]:
-    """A second profile's verdict. ``passed`` is None where it has none, and then ``message`` says why."""
-    graded = also["grade"]
+def _official(official: Mapping[str, Any] | None) -> dict[str, Any]:
+    if official is None:
+        return {}
+    return {"official_results": tuple(official["results"]), "official_metadata": metadata(official)}
+
+
+def _second(profile: str, graded: Mapping[str, Any]) -> SecondVerdict:
     if "Err" in graded:
-        refusal = {"verdict": None, "passed": None, "message": graded["Err"]}
-        return {"profile": also["profile"], **refusal, "official_results": None, "official_metadata": None}
+        return SecondVerdict(profile, None, None, message=graded["Err"])
     second = graded["Ok"]
-    official = second["official"]
-    return {
-        "profile": also["profile"],
-        "verdict": second["verdict"],
-        "passed": second["passed"],
-        "message": second["message"],
-        "official_results": None if official is None else official["results"],
-        "official_metadata": None if official is None else metadata(official),
-    }
+    official = _official(second["official"])
+    return SecondVerdict(profile, second["verdict"], second["passed"], second["message"], **official)
 
 
-def odd_tests(inputs: Sequence[Any], outputs: Sequence[Any]) -> list[dict[str, Any]]:
-    """What the runner does with stdin tests whose input or output is no string. One that holds half a surrogate pair
-    cannot be handed over; no program passes it here, whatever the runner says.
+def quirks_of_tests(inputs: Sequence[Any], outputs: Sequence[Any]) -> list[dict[str, Any]]:
+    """What the runner does with stdin tests whose input or output is no string. A test with a lone surrogate cannot be
+    passed to a program; none passes it here, whatever the runner says.
 
-    >>> odd_tests(["1", "\\ud800"], ["2", "3"])[0]["index"]
+    >>> quirks_of_tests(["1", "\\ud800"], ["2", "3"])[0]["index"]
     1
     """
     found = []
     for index, (given, wanted) in enumerate(zip(inputs, outputs, strict=False)):
-        odd: dict[str, Any] = {}
+        quirk: dict[str, Any] = {}
         if not isinstance(given, str):
-            odd["shown_input"] = cut(given)
+            quirk["shown_input"] = shortened(given)
             try:
                 "\n".join(given) if isinstance(given, list) else given.split("\n")
             except (TypeError, AttributeError) as error:
-                odd["input_error"] = repr(error)
-        elif half := half_a_pair(given):
-            odd["input_error"] = repr(half)
+                quirk["input_error"] = repr(error)
+        elif surrogate := lone_surrogate(given):
+            quirk["input_error"] = repr(surrogate)
         if not isinstance(wanted, str):
-            odd["shown_output"] = cut(wanted)
+            quirk["shown_output"] = shortened(wanted)
             try:
                 wanted.strip()
             except AttributeError as error:
-                odd["output_error"] = str(error)
-        elif half := half_a_pair(wanted):
-            odd["output_error"] = str(half)
-        if odd:
-            found.append({"index": index, **odd})
+                quirk["output_error"] = str(error)
+        elif surrogate := lone_surrogate(wanted):
+            quirk["output_error"] = str(surrogate)
+        if quirk:
+            found.append({"index": index, **quirk})
     return found
 
 
-def half_a_pair(text: str) -> UnicodeEncodeError | None:
+def lone_surrogate(text: str) -> UnicodeEncodeError | None:
     """Why a text has no UTF-8 form, in Python's words; None: it has one.
 
-    >>> half_a_pair("a"), str(half_a_pair("\\ud800"))[:27]
+    >>> lone_surrogate("a"), str(lone_surrogate("\\ud800"))[:27]
     (None, "'utf-8' codec can't encode ")
     """
     if text.isascii():

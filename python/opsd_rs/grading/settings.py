@@ -1,51 +1,55 @@
-"""What a grader is asked for, made ready for its supervisor: levels, limits, comparator, extraction, feedback style.
+"""The settings of a grader as its supervisor reads them.
 
-In: the words of a caller. Out: what the Rust crate ``grade`` reads as its settings. The words are checked by the Rust
-side, which alone knows them; the text of a checker program is read here, because the supervisor may read no files of
-the caller's.
+In: ``GraderSettings`` (defined in ``config/grader.py``, since ``[grader]`` is made from it). Out: what the crate
+``grade`` reads. The rules of ``compare`` and ``extract`` are checked by the Rust side, which alone knows them; the text
+of a checker program is read here, because the supervisor may read none of the caller's files.
 """
 
 from __future__ import annotations
 
-import math
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
+from opsd_rs.base import usable_cores
+from opsd_rs.config import GraderSettings as GraderSettings
 from opsd_rs.errors import BadInput
 
-Stop = Literal["never", "first-timeout", "first-failure"]
-Isolation = Literal["solution", "test"]
-Level = Literal["S3", "S2", "S2j", "S1", "S0"]
-LEVELS: tuple[Level, ...] = ("S3", "S2", "S2j", "S1", "S0")
-"""Levels of isolation, best first."""
-
-
-FeedbackStyle = Literal["leetcode", "sdpo", "lcb", "none"]
 CHECKER = "checker:"
 
 
-def amounts(*, whole: bool, **given: float | None) -> dict[str, Any]:
-    """Limits as given, None for those left to their defaults.
+def wire_settings(settings: GraderSettings) -> dict[str, Any]:
+    """What the supervisor is told.
 
-    :param whole: whether they must be whole numbers
-    :raises BadInput: not a number above 0
+    :raises BadInput: a rule that does not exist, or a checker program that cannot be read
 
-    >>> amounts(whole=True, memory_mib=64, threads=None)
-    {'memory_mib': 64, 'threads': None}
+    >>> wire_settings(GraderSettings(workers=2, compare="float"))["compare"]
+    {'rule': 'float', 'checker': None}
     """
-    kinds, words = ((int,), "a whole number") if whole else ((int, float), "a number")
-    for name, value in given.items():
-        sound = value is None or (isinstance(value, kinds) and not isinstance(value, bool))
-        if not sound or (value is not None and not 0 < value < math.inf):
-            raise BadInput(f"{name} = {value!r}: must be {words} above 0")
-    return given
+    limits = ("cpu_seconds", "idle_seconds", "wall_seconds", "memory_mib", "output_mib", "threads")
+    return {
+        "profile": settings.profile,
+        "also": settings.also,
+        "workers": settings.workers or usable_cores(),
+        "stop": settings.stop,
+        "isolation": settings.isolation,
+        "limits": {name: getattr(settings, name) for name in limits},
+        "level": settings.level,
+        "require": settings.require or settings.level or "S2",
+        "allow_unsandboxed": settings.allow_unsandboxed,
+        "memory_budget_mib": settings.memory_budget_mib,
+        "compare": comparator(settings.compare, settings.name_of("compare")),
+        "extract": _extraction(settings.extract, settings.name_of("extract")),
+        "feedback": {"style": settings.feedback, "max_chars": settings.feedback_chars},
+        "site_packages": [str(Path(folder).resolve()) for folder in settings.site_packages],
+        "packages": _numpy_folders(),
+    }
 
 
-def comparator(rule: str, where: str = "") -> dict[str, Any]:
-    """``official``, ``exact``, ``tokens``, ``tokens_ci``, ``float`` (``float:1e-6``, ``float:abs=1e-9,rel=1e-6``) or
-    ``checker:PATH``.
+def comparator(rule: str, name: str = "compare") -> dict[str, Any]:
+    """A rule of ``Grader(compare=...)`` with the text of its checker program.
 
-    :param where: what a message begins with
+    :param name: how messages name the rule
     :raises BadInput: no such rule, or a checker program that cannot be read
 
     >>> comparator("float:abs=1e-9")
@@ -54,12 +58,12 @@ def comparator(rule: str, where: str = "") -> dict[str, Any]:
     from opsd_rs import _core
 
     if not isinstance(rule, str):
-        raise BadInput(f"{where}compare = {rule!r}: must be a string")
+        raise BadInput(f"{name} = {rule!r}: must be a string")
     if not rule.startswith(CHECKER):
         try:
             _core.same_output(b"", b"", rule)
         except BadInput as error:
-            raise BadInput(f"{where}{error}") from None
+            raise _renamed(error, "compare", name) from None
         return {"rule": rule, "checker": None}
     path = Path(rule.removeprefix(CHECKER)).expanduser()
     try:
@@ -67,37 +71,29 @@ def comparator(rule: str, where: str = "") -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
         raise BadInput(
-            f"{where}compare = {rule!r}: {path}: {reason}: name a Python program that can be read"
+            f"{name} = {rule!r}: {path}: {reason}: name a Python program that can be read"
         ) from None
 
 
-def extraction(rule: str) -> str:
-    """``last``, ``first``, ``longest``, ``official``, ``official:GenericBase``, ``official:CodeLLaMaInstruct``, each
-    also behind ``after-think:``.
-
-    :raises BadInput: no such rule
-    """
+def _extraction(rule: str, name: str) -> str:
     from opsd_rs import _core
 
-    if not isinstance(rule, str):
-        raise BadInput(f"extract = {rule!r}: must be a string")
-    _core.extract_code("", rule)
+    try:
+        _core.extract_code("", rule)
+    except BadInput as error:
+        raise _renamed(error, "extract", name) from None
     return rule
 
 
-def feedback_text(style: bool | str, max_chars: int) -> dict[str, Any]:
-    """A style by name; True is ``leetcode``, False ``none``.
+def _renamed(error: BadInput, option: str, name: str) -> BadInput:
+    """The Rust side's message, which begins with the option, with the name that the user wrote."""
+    return BadInput(name + str(error).removeprefix(option))
 
-    :raises BadInput: no such style, or a budget too small for its headers
 
-    >>> feedback_text(True, 2000)
-    {'style': 'leetcode', 'max_chars': 2000}
-    """
-    name = {True: "leetcode", False: "none"}.get(style, style) if isinstance(style, bool) else style
-    if name not in get_args(FeedbackStyle):
-        raise BadInput(
-            f"feedback = {style!r}: must be True, False or one of {', '.join(get_args(FeedbackStyle))}"
-        )
-    if isinstance(max_chars, bool) or not isinstance(max_chars, int) or max_chars < 300:
-        raise BadInput(f"feedback_chars = {max_chars!r}: must be an integer of at least 300")
-    return {"style": name, "max_chars": max_chars}
+def _numpy_folders() -> list[str]:
+    """Folders of the installed numpy, which programs may import: the package and its shared libraries, nothing else."""
+    found = find_spec("numpy")  # looks, does not import
+    if found is None or not found.submodule_search_locations:
+        return []
+    folder = Path(next(iter(found.submodule_search_locations))).resolve()
+    return [str(path) for path in (folder, folder.with_name("numpy.libs")) if path.is_dir()]

@@ -1,8 +1,8 @@
-"""The flow of grading: items in, grades out in order or as they finish, for threads and for asyncio alike.
+"""Streams of grades: items in, grades out in order or as they finish, for threads and for asyncio.
 
-What does the work is behind ``Backend``: it takes jobs without ever waiting, and puts each reply into the mailbox that
-came with the job. Here is the rest: how far ahead items are drawn, whose grade a reply is, what happens when the
-reader walks away. Both ``Grader`` (one machine) and ``RayGrader`` (a cluster) are such flows.
+A ``Backend`` does the work: it accepts jobs without waiting, and puts each reply into the mailbox that came with the
+job. Here is the rest: how far ahead items are read, to which item a reply belongs, what happens when the reader stops
+early. Both ``Grader`` (one machine) and ``RayGrader`` (a cluster) are a ``Flow``.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from opsd_rs.records import Grade, Problem, Solution
 if TYPE_CHECKING:
     import asyncio
 from opsd_rs.grading.backend import B, Item, Reply
-from opsd_rs.grading.drawing import Drawn, LoopMailbox, checked, drawn
+from opsd_rs.grading.drawing import LoopMailbox, ThreadedItems, as_async, check_item
 
 
 class Flow(Generic[B]):
-    """``grade``, ``stream`` and ``astream`` over a backend that a subclass brings up, and the backend's life."""
+    """``grade``, ``stream`` and ``astream`` over a backend that a subclass starts, and the backend's life."""
 
     workers: int
     """Programs running at the same time."""
@@ -63,7 +63,7 @@ class Flow(Generic[B]):
                 self._backend.close("the grader was closed")
 
     def _start(self) -> B:
-        """Bring the backend up. May take seconds."""
+        """Start the backend. May take seconds."""
         raise NotImplementedError
 
     def _ready(self) -> B:
@@ -86,7 +86,7 @@ class Flow(Generic[B]):
         return self._backend
 
     def _grade(self, solution: Solution, found: Any) -> Grade:
-        """What a ``done`` reply found, as a record."""
+        """The grade of a ``done`` reply."""
         raise NotImplementedError
 
     @property
@@ -108,7 +108,7 @@ class Flow(Generic[B]):
     def grade(self, items: Iterable[Item], progress: Callable[[int, int], None] | None = None) -> list[Grade]:
         """Grades in the order of ``items``. ``progress(done, total)`` is called after each.
 
-        :raises BadInput: a problem that cannot be run, or a solution handed over with another problem
+        :raises BadInput: a problem that cannot be run, or a solution given with another problem
         :raises OpsdError: the grading processes died or cannot start; at once, never a hang
         """
         items = list(items)
@@ -122,8 +122,8 @@ class Flow(Generic[B]):
     def stream(self, items: Iterable[Item] | AsyncIterable[Item]) -> GradeStream:
         """``(index, grade)`` as they finish, for ``for`` and for ``async for``; the index is the place in ``items``.
 
-        Items are drawn a window ahead, so that an endless or slow iterable works, and a slow reader holds them back.
-        A stream that is closed or dropped ends the programs it had under way. Errors as for ``grade``.
+        Items are read a window ahead, so that an endless or slow iterable works, and a slow reader holds them back.
+        A stream that is closed or dropped ends its running programs. Errors as for ``grade``.
         """
         return GradeStream(self, items)
 
@@ -142,7 +142,7 @@ class Flow(Generic[B]):
         try:
             while True:
                 for index, item in itertools.islice(source, self.window - len(waiting)):
-                    problem, solution = checked(item)
+                    problem, solution = check_item(item)
                     waiting[backend.submit(problem, solution, results)] = (index, solution)
                 if not waiting:
                     return
@@ -168,30 +168,30 @@ class Flow(Generic[B]):
         loop = asyncio.get_running_loop()
         replies: asyncio.Queue[Reply | None] = asyncio.Queue()
         waiting: dict[int, tuple[int, Solution]] = {}
-        room = asyncio.Event()
+        has_space = asyncio.Event()
         num_taken = num_read = 0
         mailbox = LoopMailbox(loop, replies)
 
         async def feed() -> None:
             nonlocal num_taken
-            source = drawn(items)
+            source = as_async(items)
             try:
                 while True:
                     while (
                         num_taken - num_read >= self.window
                     ):  # before drawing: what is taken can be submitted
-                        room.clear()
-                        await room.wait()
+                        has_space.clear()
+                        await has_space.wait()
                     try:
                         item = await anext(source)
                     except StopAsyncIteration:
                         return
-                    problem, solution = checked(item)
+                    problem, solution = check_item(item)
                     waiting[backend.submit(problem, solution, mailbox)] = (num_taken, solution)
                     num_taken += 1
             finally:
                 replies.put_nowait(None)  # wakes the reader: no more items, or an error of theirs
-                if isinstance(source, Drawn):
+                if isinstance(source, ThreadedItems):
                     source.close()
 
         feeder = loop.create_task(feed())
@@ -203,7 +203,7 @@ class Flow(Generic[B]):
                     continue
                 found = self._read(reply, waiting)
                 num_read += 1
-                room.set()
+                has_space.set()
                 yield found
             await feeder
         finally:
@@ -228,10 +228,10 @@ class Flow(Generic[B]):
         return index, grade
 
     def summary(self) -> dict[str, Any]:
-        """Of all grades handed over so far, for a training log: ``num_graded``, ``num_null`` (``infra_error``),
+        """Of all grades returned so far, for a training log: ``num_graded``, ``num_null`` (``infra_error``),
         ``verdicts`` (their counts), ``flags``: ``{"near_limit": {"count": 3, "share": 0.01}, ...}``.
 
-        A share of ``near_limit`` or ``confirmed`` that grows says that verdicts begin to hang on this machine.
+        A share of ``near_limit`` or ``confirmed`` that grows says that verdicts begin to depend on this machine.
         """
         with self._counting:
             verdicts, flags = dict(self._verdicts.most_common()), dict(self._flags)
@@ -263,7 +263,7 @@ class GradeStream:
         return next(self._running)
 
     def close(self) -> None:
-        """End the programs that are under way."""
+        """End the programs that are running."""
         if self._running is not None:
             self._running.close()
 

@@ -1,7 +1,7 @@
-"""The grader's other process, seen from here: how it is started, spoken to, watched and ended.
+"""The supervisor process of a grader, seen from Python: start it, send jobs, receive replies, end it.
 
-In: jobs with their problems. Out: replies as dictionaries, to whoever submitted the job. The wire is described in
-``rust/grade/src/serve/protocol.rs``. Nothing is ever forked from this process, and no environment of it is inherited.
+In: jobs with their problems. Out: replies as dictionaries, to whoever submitted the job. The protocol is described in
+``rust/grade/src/serve/protocol.rs``. This process is never forked, and its environment is not inherited.
 """
 
 from __future__ import annotations
@@ -18,20 +18,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from opsd_rs.base import MOST_TEST_CHARS, SizedLru
 from opsd_rs.errors import OpsdError
 from opsd_rs.grading.backend import Mailbox
-from opsd_rs.grading.official import oddities
+from opsd_rs.grading.official import quirks
 from opsd_rs.grading.settings import comparator
 from opsd_rs.records import Problem, Solution
 
 START_SECONDS = 120.0
-"""Wait for the sandboxes to come up; normally well under one second."""
-SHELF_BYTES = 1 << 28
-"""Tests kept in the supervisor between calls, so that a problem is sent once for all its rollouts."""
+"""Longest wait for the sandboxes to start; normally well under one second."""
 _BOOT = """
 import sys, posix
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
@@ -45,30 +43,38 @@ posix._exit(0)
 """Loads the extension by its path: ``-I -S`` hides site-packages, and nothing of them is needed."""
 
 
+class _Sent(NamedTuple):
+    """A problem that the supervisor holds. Keeping the object here keeps its ``id()`` from being reused."""
+
+    problem: Problem
+    key: int
+    num_bytes: int
+
+
 class Supervisor:
-    """The process at the other end of the socket. One thread here reads all replies and hands them out; one writes, so
-    that no caller ever waits for the other side to take a large problem in."""
+    """The process at the other end of the socket. One thread here reads all replies and distributes them; one writes,
+    so that no caller waits until the other side has read a large problem."""
 
     def __init__(self, core: str, settings: Mapping[str, Any]) -> None:
         """Start it and wait for its sandboxes. ``core``: path of the extension module.
 
-        :raises OpsdError: it cannot start, in its own words
+        :raises OpsdError: it cannot start; the message is its own
         """
         self._owner = os.getpid()
         self._official = {settings.get("profile"), settings.get("also")} - {"strict", None} != set()
-        self._lock = threading.RLock()  # a stream may be dropped, and its jobs forgotten, amid any call
+        self._lock = threading.RLock()  # a stream may be dropped, and its jobs cancelled, during any call
         self._failure: str | None = None
         self._waiting: dict[int, Mailbox] = {}
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._jobs = itertools.count()
         self._keys = itertools.count()
-        self._shelf: OrderedDict[int, tuple[Problem, int, int]] = OrderedDict()
-        self._shelf_bytes = 0
+        # What the supervisor keeps between calls, so that a problem is sent once for all its rollouts.
+        self._sent = SizedLru[int, _Sent](MOST_TEST_CHARS, lambda sent: sent.num_bytes)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._socket, theirs = socket.socketpair()
         with theirs:
-            # vfork and exec: no copy of this process exists at any time, however large it is. A session of its own:
-            # Ctrl-C reaches this process first. No variable of ours (LD_PRELOAD, OMP_*, tokens) goes along.
+            # vfork and exec: this process is not copied at any time, however large it is. A new session: Ctrl-C
+            # reaches this process first. None of our variables (LD_PRELOAD, OMP_*, tokens) is passed on.
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-B", "-c", _BOOT, core],
                 stdin=theirs.fileno(),
@@ -85,7 +91,7 @@ class Supervisor:
             self._socket.sendall(_frame(hello))
             reply = self._receive()
         except TimeoutError:
-            reply = {"kind": "fault", "message": f"no sandbox came up within {START_SECONDS:.0f} s"}
+            reply = {"kind": "fault", "message": f"no sandbox started within {START_SECONDS:.0f} s"}
         except OSError:
             reply = None
         self._socket.settimeout(None)
@@ -102,14 +108,14 @@ class Supervisor:
             self._threads[-1].start()
 
     def check(self) -> None:
-        """Raise if nothing can be graded here any more."""
+        """Raise if this supervisor can no longer grade."""
         if os.getpid() != self._owner:
             raise OpsdError("this Grader belongs to the process that forked this one; make a new one here")
         if self._failure is not None:
             raise OpsdError(self._failure)
 
     def submit(self, problem: Problem, solution: Solution, results: Mailbox) -> int:
-        """Send a job, its problem first where the supervisor has not got it; the number of the job."""
+        """Send a job, and first its problem if the supervisor does not hold it; the number of the job."""
         candidate = {
             "code": solution.code,
             "completion": solution.completion,
@@ -118,13 +124,13 @@ class Supervisor:
         with self._lock:
             self.check()
             job = next(self._jobs)
-            key = self._shelve(problem)
+            key = self._key_of(problem)
             self._send({"kind": "job", "job": job, "key": key, "solution": candidate})
             self._waiting[job] = results
             return job
 
     def forget(self, jobs: Iterable[int]) -> None:
-        """End jobs nobody waits for any more: those that wait never start, those that run end within a moment."""
+        """Cancel jobs: those that wait never start, those that run end within a moment."""
         if os.getpid() != self._owner:
             return
         with self._lock:
@@ -133,7 +139,7 @@ class Supervisor:
                 self._send({"kind": "cancel", "jobs": left})
 
     def close(self, reason: str) -> None:
-        """End the process. Whoever still waits gets ``reason``."""
+        """End the process. Callers that still wait get ``reason``."""
         if os.getpid() != self._owner:
             return  # a forked copy: the socket is its parent's
         with self._lock:
@@ -148,45 +154,40 @@ class Supervisor:
         self._outbox.put(None)
         for thread in self._threads:
             if thread is not threading.current_thread():  # it may be the one that drops the grader
-                thread.join()  # one saw the end of the stream, the other the end of its work
-        self._tell_all()
-        self._shelf.clear()
+                thread.join()  # one saw the end of the stream, the other the None in its queue
+        self._fail_all()
+        self._sent.clear()
         self._replies.close()
         self._socket.close()
         self._stderr.close()
 
-    def _shelve(self, problem: Problem) -> int:
-        """Key of ``problem`` on the supervisor's side; least recently used ones make room."""
-        known = self._shelf.pop(id(problem), None)
-        if known is None:
-            texts = [(_utf8(test.input), _utf8(test.output)) for test in problem.tests]
-            sizes = [(len(given), len(wanted)) for given, wanted in texts]
-            key, num_bytes = next(self._keys), sum(map(sum, sizes))
-            own = problem.compare and comparator(problem.compare, f"problem {problem.problem_id}: ")
-            record = {
-                "problem_id": problem.problem_id,
-                "entry_point": problem.entry_point,
-                "time_limit_seconds": problem.time_limit_seconds,
-                "memory_limit_mib": problem.memory_limit_mib,
-                "compare": own,
-                "official": oddities(problem) if self._official else {},
-            }
-            self._send({"kind": "put_problem", "key": key, "problem": record, "sizes": sizes})
-            self._outbox.put(b"".join(itertools.chain(*texts)))
-            self._shelf_bytes += num_bytes
-            known = (problem, key, num_bytes)  # holding the problem keeps its id() from being given away
-        self._shelf[id(problem)] = known
-        while self._shelf_bytes > SHELF_BYTES and len(self._shelf) > 1:
-            _, (_, old, num_bytes) = self._shelf.popitem(last=False)
-            self._send({"kind": "drop_problem", "key": old})
-            self._shelf_bytes -= num_bytes
-        return known[1]
+    def _key_of(self, problem: Problem) -> int:
+        """Key of ``problem`` in the supervisor, which gets it now if it does not hold it."""
+        if (known := self._sent.get(id(problem))) is not None:
+            return known.key
+        texts = [(_utf8(test.input), _utf8(test.output)) for test in problem.tests]
+        sizes = [(len(given), len(wanted)) for given, wanted in texts]
+        sent = _Sent(problem, next(self._keys), sum(map(sum, sizes)))
+        own = problem.compare and comparator(problem.compare, f"problem {problem.problem_id}: compare")
+        record = {
+            "problem_id": problem.problem_id,
+            "entry_point": problem.entry_point,
+            "time_limit_seconds": problem.time_limit_seconds,
+            "memory_limit_mib": problem.memory_limit_mib,
+            "compare": own,
+            "official": quirks(problem) if self._official else {},
+        }
+        self._send({"kind": "put_problem", "key": sent.key, "problem": record, "sizes": sizes})
+        self._outbox.put(b"".join(itertools.chain(*texts)))
+        for _, old in self._sent.put(id(problem), sent):
+            self._send({"kind": "drop_problem", "key": old.key})
+        return sent.key
 
     def _send(self, message: Mapping[str, Any]) -> None:
         self._outbox.put(_frame(message))
 
     def _write(self) -> None:
-        """The writing thread. Where the process ended, the reading thread sees it and says so."""
+        """The writing thread. If the process ended, the reading thread notices and reports it."""
         with contextlib.suppress(OSError):
             while (frame := self._outbox.get()) is not None:
                 self._socket.sendall(frame)
@@ -197,11 +198,11 @@ class Supervisor:
         return json.loads(body) if body.endswith(b"}") else None
 
     def _read(self) -> None:
-        """The reading thread: hands each reply to whoever waits for it, until the process ends."""
+        """The reading thread: puts each reply into the mailbox of its job, until the process ends."""
         while True:
             try:
                 reply = self._receive()
-            except (OSError, ValueError):  # closed under us, or cut off in the midst of a reply
+            except (OSError, ValueError):  # closed by another thread, or cut off within a reply
                 reply = None
             if reply is None or reply["kind"] == "fault":
                 failure = (
@@ -209,14 +210,15 @@ class Supervisor:
                 )
                 with self._lock:
                     self._failure = self._failure or failure
-                self._tell_all()
+                self._fail_all()
                 return
             with self._lock:
                 results = self._waiting.pop(reply["job"], None)
             if results is not None:
                 results.put(reply)
 
-    def _tell_all(self) -> None:
+    def _fail_all(self) -> None:
+        """Tell every mailbox that waits that no reply will come."""
         with self._lock:
             waiting, self._waiting = self._waiting, {}
             fault = {"kind": "fault", "message": self._failure}
@@ -224,7 +226,7 @@ class Supervisor:
             results.put(fault)
 
     def _death(self) -> str:
-        """How the process ended and the last it said."""
+        """How the process ended, and the end of its standard error."""
         try:
             code = self.process.wait(timeout=2)
         except subprocess.TimeoutExpired:

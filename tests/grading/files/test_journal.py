@@ -10,30 +10,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opsd_rs import Case, Grader, Problem, Solution
+from opsd_rs import Case, Grade, Grader, Problem, Solution
 from opsd_rs.errors import BadInput
 from opsd_rs.grading.files.cache import Cache
 from opsd_rs.grading.files.journal import Journal
 from opsd_rs.grading.files.keys import grader_digest, problem_digest, program_key
+from opsd_rs.grading.files.record import Record
 from opsd_rs.grading.files.solutions import read_solutions
+from opsd_rs.records import SecondVerdict
 
-RESULT: dict[str, Any] = {
-    "problem_id": "add", "sample": 0, "passed": True, "verdict": "accepted", "feedback": "é\ud800", "metadata": {}
-}  # fmt: skip
+RESULT = Record.of(Grade("add", 0, True, "accepted", (), feedback="é\ud800"))
+
+
+def changed(**values: Any) -> Record:
+    return Record.of(dataclasses.replace(RESULT.grade, **values))
 
 
 def keep(path: Path, *keys: str) -> None:
     with Journal(path, resume=False) as journal:
         for key in keys:
-            journal.put(key, {**RESULT, "feedback": key})
+            journal.put(key, changed(feedback=key))
 
 
 def test_a_journal_gives_back_what_it_was_given(tmp_path: Path) -> None:
     path = tmp_path / "r.journal"
     with Journal(path, resume=False) as journal:
         journal.put("a", RESULT)
-        journal.put("b", {**RESULT, "sample": 1})
-        assert (journal.get("a"), journal.get("b")["sample"]) == (RESULT, 1)
+        journal.put("b", changed(sample=1))
+        assert (journal.get("a"), journal.get("b").grade.sample) == (RESULT, 1)
     for line in path.read_text().splitlines():
         assert list(json.loads(line)) == ["key", "result"]
     with Journal(path, resume=True) as journal:
@@ -52,7 +56,7 @@ def test_a_torn_last_line_is_dropped_and_written_over(tmp_path: Path, cut: int) 
         assert journal.get("c") == RESULT
     with Journal(path, resume=True) as journal:
         assert [key in journal for key in "abc"] == [True, False, True]
-        assert journal.get("a")["feedback"] == "a"
+        assert journal.get("a").grade.feedback == "a"
 
 
 def test_a_corrupt_line_is_named_not_skipped(tmp_path: Path) -> None:
@@ -76,8 +80,8 @@ def test_a_journal_has_one_writer(tmp_path: Path) -> None:
 
 
 def test_a_null_is_never_kept(tmp_path: Path) -> None:
-    second = {**RESULT, "metadata": {"also": {"verdict": "infra_error", "passed": None}}}
-    for null in ({**RESULT, "passed": None, "verdict": "infra_error"}, second):
+    second = changed(also=SecondVerdict("lcb-2025-05", "infra_error", None))
+    for null in (changed(passed=None, verdict="infra_error"), second):
         with Journal(tmp_path / "r.journal", resume=False) as journal, pytest.raises(AssertionError):
             journal.put("a", null)
         with pytest.raises(AssertionError):
@@ -105,9 +109,11 @@ def test_a_cache_keeps_and_distrusts_what_is_broken(tmp_path: Path) -> None:
 MANY = """
 import sys
 from pathlib import Path
+from opsd_rs import Grade
 from opsd_rs.grading.files.cache import Cache
+from opsd_rs.grading.files.record import Record
 cache = Cache(Path(sys.argv[1]))
-RESULT = {"passed": True, "text": "x" * 5000, "metadata": {}}
+RESULT = Record.of(Grade("add", 0, True, "accepted", (), feedback="x" * 5000))
 for turn in range(300):
     key = f"{turn % 10:064}"
     found = cache.get(key)

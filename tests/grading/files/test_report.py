@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opsd_rs import Problem, Solution
+from opsd_rs import CaseResult, Grade, Problem, Solution
 from opsd_rs.base import pass_at_k
 from opsd_rs.grading import report_counts, report_rows
 from opsd_rs.grading.files.lcb import outcome, write
 from opsd_rs.grading.files.report import Tally, figures, summarise
+from opsd_rs.records import SecondVerdict, Verdict
 from scipy import stats
 
 
@@ -49,9 +51,9 @@ def test_groups_by_difficulty_platform_and_month() -> None:
     }
     tally = Tally()
     for name, passed in (("a", True), ("a", True), ("b", False), ("c", None), ("c", False)):
-        verdict = "infra_error" if passed is None else "accepted" if passed else "wrong_answer"
-        flags = ["near_limit", "confirmed"] if passed is False else []
-        tally.add({"problem_id": name, "passed": passed, "verdict": verdict, "flags": flags, "metadata": {}})
+        verdict: Verdict = "infra_error" if passed is None else "accepted" if passed else "wrong_answer"
+        flags = ("near_limit", "confirmed") if passed is False else ()
+        tally.add(Grade(name, 0, passed, verdict, (), flags=flags))
     summary = summarise(tally, heads)
     assert list(summary["by"]) == ["difficulty", "month"], "no problem has a platform"
     assert summary["by"]["difficulty"]["easy"]["mean_at_k"] == 0.5
@@ -72,9 +74,8 @@ def test_groups_by_difficulty_platform_and_month() -> None:
 def test_a_second_profile_is_compared_solution_by_solution() -> None:
     tally = Tally()
     for sample, (first, second) in enumerate([(True, True), (True, False), (False, None), (None, True)]):
-        also = {"profile": "lcb-2025-01", "passed": second, "verdict": "accepted" if second else "time_limit"}
-        tally.add({"problem_id": "a", "sample": sample, "passed": first, "verdict": "accepted", "profile": "strict",
-                   "flags": [], "metadata": {"also": also}})  # fmt: skip
+        also = SecondVerdict("lcb-2025-01", "accepted" if second else "time_limit", second)
+        tally.add(Grade("a", sample, first, "accepted", (), also=also))
     summary = summarise(tally, {"a": Problem("a", "", ())})
     assert summary["also"] == {
         "profile": "lcb-2025-01",
@@ -90,12 +91,16 @@ def test_a_second_profile_is_compared_solution_by_solution() -> None:
 # ---- the official runner's files ------------------------------------------------------------------
 
 
-def result(verdicts: str, **more: object) -> dict[str, object]:
-    """A result line whose tests have these verdicts, ``+`` accepted, ``w`` wrong, ``t`` late, ``.`` not run."""
-    words = {"+": "accepted", "w": "wrong_answer", "t": "time_limit", "e": "runtime_error", ".": "not_run"}
-    tests = [{"verdict": words[letter], "cpu_seconds": 0.25} for letter in verdicts]
-    first = next((words[letter] for letter in verdicts if letter not in "+."), "accepted")
-    return {"passed": first == "accepted", "verdict": first, "tests": tests, "metadata": {}, **more}
+WORDS: dict[str, Verdict] = {
+    "+": "accepted", "w": "wrong_answer", "t": "time_limit", "e": "runtime_error", ".": "not_run"
+}  # fmt: skip
+
+
+def result(verdicts: str) -> Grade:
+    """A grade whose tests have these verdicts, ``+`` accepted, ``w`` wrong, ``t`` late, ``.`` not run."""
+    tests = tuple(CaseResult(n, WORDS[letter], cpu_seconds=0.25) for n, letter in enumerate(verdicts))
+    first = next((WORDS[letter] for letter in verdicts if letter not in "+."), "accepted")
+    return Grade("a", 0, first == "accepted", first, tests)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +117,10 @@ def test_results_derived_from_our_verdicts(verdicts: str, listed: list[object]) 
 
 
 def test_official_results_are_taken_as_they_are() -> None:
-    official = {"official_results": [True, -2], "official_metadata": {"error_code": -2, "output": "x"}}
-    assert outcome(result("+w", metadata=official)) == ([True, -2], '{"error_code": -2, "output": "x"}')
-    compiled = outcome(result("", verdict="compile_error", passed=False))
+    about = {"error_code": -2, "output": "x"}
+    official = replace(result("+w"), official_results=(True, -2), official_metadata=about)
+    assert outcome(official) == ([True, -2], '{"error_code": -2, "output": "x"}')
+    compiled = outcome(replace(result(""), verdict="compile_error", passed=False))
     assert compiled[0] == [-4]
 
 
@@ -126,7 +132,7 @@ def test_the_files_have_the_official_layout(tmp_path: Path) -> None:
         result("+w"),
         result("++"),
         result("t"),
-        {**result(""), "passed": None, "metadata": {}},
+        replace(result(""), passed=None),
         result("+"),
     ]
     paths = write(

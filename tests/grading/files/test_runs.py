@@ -225,7 +225,7 @@ def test_the_summary_is_for_people_or_programs(tmp_path: Path, form: str) -> Non
 
 def test_the_level_of_isolation_is_chosen_and_written_down(tmp_path: Path) -> None:
     given(tmp_path, RIGHT)
-    assert "allow_unsandboxed" in grade(tmp_path, "--level", "S0", code=2)["stderr"]
+    assert "--allow-unsandboxed" in grade(tmp_path, "--level", "S0", code=2)["stderr"]
     assert not list(tmp_path.glob("r.jsonl*")), "a refused command leaves nothing behind"
     grade(tmp_path, "--level", "S2", "--require", "S2")
     [result] = lines(tmp_path / "r.jsonl")

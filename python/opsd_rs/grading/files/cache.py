@@ -1,4 +1,8 @@
-"""Grades kept by content across runs: the same program, tests and settings are graded once on a machine."""
+"""Grades kept by content across runs: the same program, tests and settings are graded once on a machine.
+
+A cache is a folder with one file per key, each written beside its place and renamed, so that runs may share it. Results
+of an infrastructure fault are not kept.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,10 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from opsd_rs.base import writing
 from opsd_rs.errors import BadInput
-from opsd_rs.grading.files.journal import Result, is_settled
+from opsd_rs.grading.files.record import Record, is_settled
 
 
 class Cache:
@@ -29,7 +32,7 @@ class Cache:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise BadInput(f"--cache {folder}: not writable")
 
-    def get(self, key: str) -> dict[str, Any] | None:
+    def get(self, key: str) -> Record | None:
         """The result kept under ``key``, or None."""
         try:
             record = json.loads(self._path(key).read_bytes())
@@ -38,16 +41,18 @@ class Cache:
         except ValueError:
             return None  # a machine that lost power may leave an empty file: the program runs again
         result = record.get("result") if isinstance(record, dict) and record.get("key") == key else None
-        return result if isinstance(result, dict) and isinstance(result.get("passed"), bool) else None
+        if not isinstance(result, dict) or not isinstance(result.get("passed"), bool):
+            return None
+        return Record.read(result)
 
-    def put(self, key: str, result: Result) -> None:
+    def put(self, key: str, record: Record) -> None:
         """Keep a result under ``key``; of two runs that found it at once, either one's stays.
 
-        :raises DiskFull: no room
+        :raises DiskFull: no space
         """
-        assert is_settled(result)
+        assert is_settled(record.grade)
         path = self._path(key)
-        data = json.dumps({"key": key, "result": result}, allow_nan=False).encode()
+        data = record.under(key).encode()
         with writing("a verdict", self._folder, "free space there, or leave --cache out"):
             path.parent.mkdir(exist_ok=True)
             file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False)  # noqa: SIM115

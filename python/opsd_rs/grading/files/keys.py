@@ -1,6 +1,6 @@
-"""The name of a verdict: a hash of all that it depends on, so that equal programs are run once.
+"""The key of a verdict: a hash of all that it depends on, so that equal programs run once.
 
-In: what a grader says of itself, a problem, a solution. Out: 64 hex digits. Two programs share a verdict only where
+In: the identity of a grader, a problem, a solution. Out: 64 hex digits. Two programs share a verdict only where
 code, tests, limits, profile, isolation, comparator, interpreter, sandbox policy and version of this package are equal.
 """
 
@@ -30,7 +30,7 @@ def problem_digest(problem: Problem) -> str:
 
 
 def program_key(grader: str, problem: str, solution: Solution, extract: str) -> str:
-    """The name under which the solution's verdict is kept.
+    """The key under which the solution's verdict is kept.
 
     :param grader: see :func:`grader_digest`
     :param problem: see :func:`problem_digest`

@@ -9,15 +9,18 @@ could not be graded (``infra_error``) is null there, and in no mean.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import pass_at_k, tally_passed, write_whole
-from opsd_rs.records import Solution
+import numpy as np
+from numpy.typing import NDArray
 
-K_LIST = (1, 5, 10, 20, 40, 50, 75, 100, 125, 150, 200, 500, 1000)
-"""The official runner's k, as far as every problem has so many samples."""
+from opsd_rs.base import pass_at_k, tally_passed, write_whole
+from opsd_rs.records import Grade, Solution
+
+OFFICIAL_K = (1, 5, 10, 20, 40, 50, 75, 100, 125, 150, 200, 500, 1000)
+"""The official runner's k of pass@k."""
 CODES = {
     "wrong_answer": (-2, "Wrong Answer"),
     "time_limit": (-3, "Time Limit Exceeded"),
@@ -27,34 +30,32 @@ CODES = {
 }
 """Official code and message of our verdicts; every other failure is -4, a runtime error."""
 
+Counts = NDArray[np.int64]
 Outcome = tuple[list[Any] | None, str]
 """The result list of a solution, None where it could not be graded, and its metadata as JSON text."""
 
 
-def outcome(result: Mapping[str, Any]) -> Outcome:
-    """What the official runner would list for a result line.
+def outcome(grade: Grade) -> Outcome:
+    """What the official runner would list for a solution.
 
-    >>> outcome({"passed": True, "verdict": "accepted", "metadata": {},
-    ...     "tests": [{"verdict": "accepted", "cpu_seconds": 0.5}]})
+    >>> from opsd_rs.records import CaseResult
+    >>> outcome(Grade("add", 0, True, "accepted", (CaseResult(0, "accepted", cpu_seconds=0.5),)))
     ([True], '{"execution time": 0.5}')
     """
-    if result["passed"] is None:
-        return None, json.dumps(
-            {"error": result["metadata"].get("message", ""), "error_message": "infra_error"}
-        )
-    official = result["metadata"].get("official_results")
-    if official is not None:
-        return list(official), json.dumps(result["metadata"].get("official_metadata", {}))
-    if result["passed"]:
-        seconds = sum(test.get("cpu_seconds") or 0.0 for test in result["tests"])
-        return [True] * len(result["tests"]), json.dumps({"execution time": seconds})
-    code, message = CODES.get(result["verdict"], (-4, "Runtime Error"))
-    about = {"error": result["metadata"].get("message", ""), "error_code": code, "error_message": message}
-    verdicts = [test["verdict"] for test in result["tests"]]
+    if grade.passed is None:
+        return None, json.dumps({"error": grade.message, "error_message": "infra_error"})
+    if grade.official_results is not None:
+        return list(grade.official_results), json.dumps(grade.official_metadata)
+    if grade.passed:
+        seconds = sum(test.cpu_seconds or 0.0 for test in grade.tests)
+        return [True] * len(grade.tests), json.dumps({"execution time": seconds})
+    code, message = CODES.get(grade.verdict, (-4, "Runtime Error"))
+    about = {"error": grade.message, "error_code": code, "error_message": message}
+    verdicts = [test.verdict for test in grade.tests]
     passes = next((n for n, verdict in enumerate(verdicts) if verdict != "accepted"), len(verdicts))
     if message == "Error during testing":
         return [code], json.dumps(about)
-    first = next((verdict for verdict in verdicts[passes:] if verdict != "not_run"), result["verdict"])
+    first = next((verdict for verdict in verdicts[passes:] if verdict != "not_run"), grade.verdict)
     return [True] * passes + [CODES.get(first, (-4, ""))[0]], json.dumps(about)
 
 
@@ -112,11 +113,22 @@ def _share(passed: Sequence[bool | None]) -> float | None:
 def _metrics(graded: Sequence[Sequence[bool | None]]) -> dict[str, Any]:
     correct_N, samples_N = tally_passed(graded)
     places = [index for index, samples in enumerate(samples_N) if samples > 0]
-    correct, samples = correct_N[places], samples_N[places]
-    per_k = {
-        f"pass@{k}": pass_at_k(correct, samples, k) for k in K_LIST if len(places) and (samples >= k).all()
-    }
-    detail = {
-        name: dict(zip(map(str, places), values.tolist(), strict=True)) for name, values in per_k.items()
-    }
-    return {**{name: float(values.mean()) for name, values in per_k.items()}, "detail": detail}
+    names = [str(place) for place in places]
+    return pass_at_k_metrics(correct_N[places], samples_N[places], names, OFFICIAL_K if places else ())
+
+
+def pass_at_k_metrics(
+    correct_N: Counts, samples_N: Counts, names: Iterable[Any], k_list: Iterable[int]
+) -> dict[str, Any]:
+    """pass@k for every k that each problem has samples for, and per problem under ``detail``, in the official layout.
+
+    >>> pass_at_k_metrics(np.array([1, 0]), np.array([2, 2]), "ab", [1, 5])
+    {'pass@1': 0.25, 'detail': {'pass@1': {'a': 0.5, 'b': 0.0}}}
+    """
+    names, means, detail = list(names), dict[str, float](), dict[str, dict[Any, float]]()
+    for k in k_list:
+        if (samples_N >= k).all():
+            values = pass_at_k(correct_N, samples_N, k)
+            means[f"pass@{k}"] = float(values.mean()) if names else float("nan")
+            detail[f"pass@{k}"] = dict(zip(names, values.tolist(), strict=True))
+    return {**means, "detail": detail}

@@ -1,4 +1,4 @@
-"""What a graded file comes to: pass@k, mean@k with its interval, counts; whole and by difficulty, platform, month.
+"""The summary of a graded file: pass@k, mean@k with its interval, counts; of all and by difficulty, platform, month.
 
 In: each solution's problem and verdict. Out: plain values for JSON, and rows for people. Nulls (infrastructure
 faults) leave every figure and are counted beside it. Problems are the clusters of the interval: the samples of one
@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from opsd_rs.base import mean_accuracy, pass_at_k, t_interval, tally_passed
+from opsd_rs.grading.files.lcb import OFFICIAL_K
 from opsd_rs.grading.flags import flag_shares
-from opsd_rs.records import Problem
+from opsd_rs.records import Grade, Problem, SecondVerdict
 
-K_LIST = (1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 50, 64, 75, 100, 125, 128, 150, 200, 256, 500, 512, 1000)
+K_LIST = sorted({*OFFICIAL_K, *(2**power for power in range(10))})
 """The k of pass@k, as far as every problem has so many graded samples: the official runner's and powers of two."""
 
 GROUPS: Mapping[str, Callable[[Problem], str | None]] = {
@@ -34,26 +35,25 @@ class Tally:
         self.flags: Counter[str] = Counter()
         self.also: dict[str, Any] | None = None
 
-    def add(self, result: Mapping[str, Any]) -> None:
-        """Count one solution's result line."""
-        self.passed.setdefault(result["problem_id"], []).append(result["passed"])
-        self.verdicts[result["verdict"]] += 1
-        self.flags.update(result["flags"])
-        second = result["metadata"].get("also")
-        if second is not None:
-            self._compare(result, second)
+    def add(self, grade: Grade) -> None:
+        """Count one solution's grade."""
+        self.passed.setdefault(grade.problem_id, []).append(grade.passed)
+        self.verdicts[grade.verdict] += 1
+        self.flags.update(grade.flags)
+        if grade.also is not None:
+            self._compare(grade, grade.also)
 
-    def _compare(self, result: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    def _compare(self, grade: Grade, second: SecondVerdict) -> None:
         """Count a second profile's verdict; where one of the two has none, they neither agree nor disagree."""
         if self.also is None:
-            self.also = {"profile": second["profile"], "num_agree": 0, "num_unknown": 0, "disagreements": []}
-        if result["passed"] is None or second["passed"] is None:
+            self.also = {"profile": second.profile, "num_agree": 0, "num_unknown": 0, "disagreements": []}
+        if grade.passed is None or second.passed is None:
             self.also["num_unknown"] += 1
-        elif result["passed"] is second["passed"]:
+        elif grade.passed is second.passed:
             self.also["num_agree"] += 1
         else:
-            names = {"problem_id": result["problem_id"], "sample": result["sample"]}
-            verdicts = {result["profile"]: result["verdict"], second["profile"]: second["verdict"]}
+            names = {"problem_id": grade.problem_id, "sample": grade.sample}
+            verdicts = {grade.profile: grade.verdict, second.profile: second.verdict}
             self.also["disagreements"].append({**names, **verdicts})
 
 

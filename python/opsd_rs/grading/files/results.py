@@ -1,6 +1,6 @@
-"""The results file: one line per solution, whole, as soon as its verdict is known; or the same rows as parquet.
+"""The results file: one whole line per solution, as soon as its verdict is known; or the same rows as parquet.
 
-A run that goes on from its journal writes the results it already has beside the file and puts them in its place, so
+A run that continues from its journal writes the results it already has beside the file and puts them in its place, so
 that the file never shrinks. Parquet cannot be appended to: its rows are kept as lines beside it and turned into the
 table, whole or not at all, when the run ends.
 """
@@ -10,15 +10,14 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from opsd_rs.base import append, write_whole, writing
 from opsd_rs.errors import BadInput, DiskFull
-from opsd_rs.records import Grade
+from opsd_rs.grading.files.record import COLUMNS, Record
 
 ROWS_AT_ONCE = 4096
 """Lines turned into a table together."""
@@ -36,21 +35,21 @@ class Results:
         self._table = path.suffix == ".parquet"
         self._lines = path.with_name(f".{path.name}.lines") if self._table else path
         if not resume and path.exists():
-            raise BadInput(f"{path} exists; choose another name, remove it, or add --resume to go on with it")
+            raise BadInput(f"{path} exists; choose another name, remove it, or add --resume to continue it")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"{path.parent}: {error.strerror}") from None
         self._file = -1
 
-    def begin(self, known: Iterable[Mapping[str, Any]]) -> None:
-        """Put the results that are already known in the file's place, then stand ready for more."""
+    def begin(self, known: Iterable[Record]) -> None:
+        """Put the results that are already known in the file's place, then be ready for more."""
         fresh = self._lines.with_name(f".{self._lines.name.lstrip('.')}.new")
         try:
             with writing(self.path.name, self.path.parent):
                 with fresh.open("wb") as file:
-                    for result in known:
-                        file.write(_line(result))
+                    for record in known:
+                        file.write(record.text.encode() + b"\n")
                 fresh.replace(self._lines)
                 self._file = os.open(self._lines, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         except DiskFull:
@@ -59,13 +58,13 @@ class Results:
         except OSError as error:
             raise BadInput(f"{self.path}: {error.strerror}") from None
 
-    def write(self, result: Mapping[str, Any]) -> None:
+    def write(self, record: Record) -> None:
         """Append one solution's result.
 
-        :raises DiskFull: no room; the file ends with the result before
+        :raises DiskFull: no space; the file ends with the result before
         """
         with writing(f"a line of {self.path.name}", self.path.parent):
-            append(self._file, _line(result))
+            append(self._file, record.text.encode() + b"\n")
 
     def finish(self) -> None:
         """All results are written: make the table, if it is to be one."""
@@ -80,17 +79,13 @@ class Results:
             self._file = -1
 
 
-def _line(result: Mapping[str, Any]) -> bytes:
-    return json.dumps(result, allow_nan=False).encode() + b"\n"
-
-
 def _table_bytes(lines: Path) -> bytes:
     """The rows as parquet. ``metadata`` is JSON text, its keys varying from row to row."""
     import polars
 
     case = {"index": polars.Int64, "verdict": polars.String}
     numbers = dict.fromkeys(("cpu_seconds", "wall_seconds", "memory_mib"), polars.Float64)
-    schema: dict[str, Any] = {field.name: polars.String for field in fields(Grade)}
+    schema: dict[str, Any] = dict.fromkeys(COLUMNS, polars.String)
     schema |= {
         "sample": polars.Int64,
         "passed": polars.Boolean,

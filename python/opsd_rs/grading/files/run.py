@@ -1,9 +1,9 @@
-"""Grading from file to file: every program once, every verdict kept, a killed run gone on with.
+"""Grading from file to file: every program runs once, every verdict is kept, a killed run can continue.
 
 In: problems that can be opened one by one, a solutions file, the name of a results file. Out: that file, its journal,
-and what it comes to. Equal programs (see ``grade_keys``) are run once and their result is copied; what the journal or
-the cache knows is not run at all. Problems are opened when their first program is due, so their tests need not fit
-in memory together.
+and the summary. Equal programs (see ``files.keys``) run once and their result is copied; programs that the journal or
+the cache knows do not run at all. A problem is opened when its first program is due, so the tests of all problems need
+not fit in memory together.
 """
 
 from __future__ import annotations
@@ -12,31 +12,26 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
-from opsd_rs.base import Ticker
+from opsd_rs.base import MOST_TEST_CHARS, SizedLru, Ticker, num_test_chars
+from opsd_rs.config import GraderOptions, GraderSettings
 from opsd_rs.errors import DiskFull
 from opsd_rs.grading.cluster.grader import RayGrader
 from opsd_rs.grading.files.cache import Cache
-from opsd_rs.grading.files.journal import Journal, is_settled
+from opsd_rs.grading.files.journal import Journal
 from opsd_rs.grading.files.keys import grader_digest, problem_digest, program_key
 from opsd_rs.grading.files.lcb import Outcome, outcome, write
+from opsd_rs.grading.files.record import Record, is_settled
 from opsd_rs.grading.files.report import Tally, summarise
 from opsd_rs.grading.files.results import Results
 from opsd_rs.grading.files.solutions import read_solutions
 from opsd_rs.grading.grader import Grader
-from opsd_rs.records import CaseResult, Grade, Problem, Solution
-
-KEPT_CHARS = 1 << 28
-"""Tests held in memory between the check of all problems and their grading; the rest are read again."""
-
-
-_FIELDS = tuple(field.name for field in dataclasses.fields(Grade))
-_CASE_FIELDS = tuple(field.name for field in dataclasses.fields(CaseResult))
+from opsd_rs.records import Problem, Solution
 
 
 class Entry(Protocol):
-    """A problem whose tests are read when asked for."""
+    """A problem whose tests are read on demand."""
 
     @property
     def head(self) -> Problem:
@@ -74,40 +69,41 @@ def grade_files(
     cache: Path | None = None,
     progress: bool = False,
     ray: str | None = None,
-    **settings: Any,
+    settings: GraderSettings | None = None,
+    **options: Unpack[GraderOptions],
 ) -> dict[str, Any]:
     """Grade a solutions file; one result per solution in ``out``, written whole as each finishes.
 
     :param out: ``.parquet`` makes a table at the end, every other suffix lines of JSON at once; ``out.journal`` holds
         each finished program
-    :param resume: go on with the journal of a run that was cut short, or add solutions to a finished one
+    :param resume: continue with the journal of a run that was cut short, or add solutions to a finished one
     :param cache: folder of verdicts shared between runs
-    :param ray: address of a Ray cluster that does the work, see :class:`RayGrader`; None: this machine
-    :param settings: keyword arguments of :class:`Grader`
-    :returns: see ``grade_report.summarise``; also ``num_run`` (programs run now), ``num_resumed``, ``num_cached``,
+    :param ray: address of a Ray cluster to grade on, see :class:`RayGrader`; None: this machine
+    :param settings: as for :class:`Grader`, as are the options
+    :returns: see ``files.report.summarise``; also ``num_run`` (programs run now), ``num_resumed``, ``num_cached``,
         ``num_repeated`` (solutions that copy a program's result) and ``files``
     :raises BadInput: a corrupt problem or solution, an unknown problem, an ``out`` that exists without ``resume``
-    :raises DiskFull: no room for ``out``, its journal or the cache; ``resume`` goes on with what was graded
+    :raises DiskFull: no space for ``out``, its journal or the cache; ``resume`` continues with what was graded
     """
     if isinstance(problems, Mapping):
         entries: Mapping[str, Entry] = problems
     else:
         entries = {problem.problem_id: _Held(problem) for problem in problems}
     run = _Run(entries, read_solutions(solutions, entries), out, progress)
-    with _telling_how_to_go_on(), contextlib.ExitStack() as stack:
+    with _hint_to_resume(), contextlib.ExitStack() as stack:
         results = Results(out, resume=resume)
         stack.callback(results.close)
         journal = stack.enter_context(Journal(out.with_name(f"{out.name}.journal"), resume=resume))
         grader: Grader | RayGrader
         if ray is None:
-            grader = stack.enter_context(Grader(**settings))
+            grader = stack.enter_context(Grader(settings, **options))
         else:
-            grader = stack.enter_context(RayGrader(ray, **settings))
+            grader = stack.enter_context(RayGrader(ray, settings, **options))
         return run(grader, results, journal, Cache(cache) if cache is not None else None)
 
 
 @contextlib.contextmanager
-def _telling_how_to_go_on() -> Iterator[None]:
+def _hint_to_resume() -> Iterator[None]:
     """A full disk loses nothing that was graded: say so."""
     try:
         yield
@@ -130,7 +126,7 @@ class _Run:
         self._tally = Tally()
         self._num_done = 0
         self._num_cached = 0
-        self._kept: dict[str, Problem] = {}
+        self._kept = SizedLru[str, Problem](MOST_TEST_CHARS, num_test_chars)
         self._outcomes: dict[int, Outcome] = {}
 
     def __call__(
@@ -144,10 +140,10 @@ class _Run:
         due = [key for key in by_key if key not in journal]
         started: list[str] = []
 
-        def finish(key: str, result: Mapping[str, Any]) -> None:
-            if is_settled(result):
-                journal.put(key, result)
-            for copy in self._copies(by_key[key], result):
+        def finish(key: str, record: Record) -> None:
+            if is_settled(record.grade):
+                journal.put(key, record)
+            for copy in self._copies(by_key[key], record):
                 results.write(copy)
             if self._tell is not None:
                 self._tell(self._num_done, len(self._solutions))
@@ -164,10 +160,10 @@ class _Run:
                 yield self._open(solution.problem_id), solution
 
         for index, grade in grader.stream(items()):
-            result = _plain(grade)
-            if cache is not None and is_settled(result):
-                cache.put(started[index], result)
-            finish(started[index], result)
+            record = Record.of(grade)
+            if cache is not None and is_settled(grade):
+                cache.put(started[index], record)
+            finish(started[index], record)
         results.finish()
         kept = [journal.path] if len(journal) else []
         heads = {name: self._entries[name].head for name in self._tally.passed}
@@ -191,12 +187,11 @@ class _Run:
         for index, solution in enumerate(self._solutions):
             by_problem.setdefault(solution.problem_id, []).append(index)
         by_key: dict[str, list[int]] = {}
-        num_chars = 0
         for name, places in by_problem.items():
             problem = self._entries[name].open()
-            num_chars += sum(len(test.input) + len(test.output) for test in problem.tests)
-            if num_chars <= KEPT_CHARS:
-                self._kept[name] = problem
+            # Kept for grading are the first problems, not the last: those are graded first.
+            if self._kept.total_size + num_test_chars(problem) <= self._kept.limit:
+                self._kept.put(name, problem)
             theirs = problem_digest(problem)
             for index in places:
                 key = program_key(ours, theirs, self._solutions[index], rule)
@@ -204,26 +199,24 @@ class _Run:
         return by_key
 
     def _open(self, name: str) -> Problem:
-        """The problem; the same object as long as its programs follow each other: the supervisor keeps it so."""
-        if name not in self._kept:
-            self._kept[name] = self._entries[name].open()
-            if self._latest is not None:
-                del self._kept[self._latest]
-            self._latest = name
-        return self._kept[name]
+        """The problem; the same object for programs that follow each other, so that it is sent to the grader once."""
+        problem = self._kept.get(name)
+        if problem is None:
+            problem = self._entries[name].open()
+            self._kept.put(name, problem)
+        return problem
 
-    _latest: str | None = None
-
-    def _copies(self, places: Sequence[int], result: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """The result under each of its solutions' names; each is counted when drawn."""
+    def _copies(self, places: Sequence[int], record: Record) -> Iterator[Record]:
+        """The record under the name of each of its solutions, counted as it is drawn."""
         for index in places:
-            solution = self._solutions[index]
-            copy = {**result, "problem_id": solution.problem_id, "sample": solution.sample}
-            self._tally.add(copy)
-            if self._entries[solution.problem_id].card is not None:
-                self._outcomes[index] = outcome(copy)
+            name, sample = self._solutions[index].problem_id, self._solutions[index].sample
+            if (record.grade.problem_id, record.grade.sample) != (name, sample):
+                record = Record.of(dataclasses.replace(record.grade, problem_id=name, sample=sample))
+            self._tally.add(record.grade)
+            if self._entries[name].card is not None:
+                self._outcomes[index] = outcome(record.grade)
             self._num_done += 1
-            yield copy
+            yield record
 
     def _official(self, code_of: Callable[[Solution], str]) -> Sequence[Path]:
         """LiveCodeBench's files, if these are its problems."""
@@ -240,10 +233,3 @@ class _Run:
             [self._outcomes[index] for index in places],
             code_of,
         )
-
-
-def _plain(grade: Grade) -> dict[str, Any]:
-    """As ``dataclasses.asdict``, which copies every leaf and costs more than the rest of this file."""
-    result = {name: getattr(grade, name) for name in _FIELDS}
-    result["tests"] = [{name: getattr(test, name) for name in _CASE_FIELDS} for test in grade.tests]
-    return result
