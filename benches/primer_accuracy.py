@@ -1,7 +1,7 @@
-"""How well a model does on the built-in problems before any training: the table of ``docs/primer.md``.
+"""How well a model does on the built-in problems before any training: the table of ``docs/appendix/primer.md``.
 
 In: a model and the primer. Out: one JSON line per problem in ``--out`` (appended as it is measured; run it again
-after an interruption and it goes on), then the table on stdout, or in ``--page`` between its two markers. Sampling
+after an interruption to continue), then the table on stdout, or in ``--page`` between its two markers. Sampling
 and grading are the trainer's own: ``opsd_rs.rollout``'s engine, ``opsd_rs.Grader``, seeds by ``request_seed``.
 
 A problem is measured again only where its prompt, tests or decoding changed.

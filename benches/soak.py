@@ -1,10 +1,10 @@
-"""A hundred thousand different programs in a row: does the grader stay as it was?
+"""A hundred thousand different programs in a row: does the grader leak or slow down?
 
     .venv/bin/python benches/soak.py [--programs 100000] [--workers 2] [--out soak.jsonl]
     .venv/bin/python benches/soak.py --oversubscribe 8
 
 The first form grades textually different programs (right, wrong and failing ones) through one grader, without a cache,
-and prints along the way: resident memory and open descriptors of this process, of the supervisor and of its sandboxes,
+and prints while it runs: resident memory and open descriptors of this process, of the supervisor and of its sandboxes,
 and how many processes there are below the supervisor. It fails (exit code 1) if any of them grows after the first
 tenth, if a sandbox was replaced, or if a verdict is not the known one. The second grades a mixed set once
 with one worker and then with that many workers per core, and fails if a verdict changed; among them are fixed pieces of

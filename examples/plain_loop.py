@@ -1,7 +1,7 @@
-"""On-policy self-distillation in plain PyTorch: our grader, contexts and loss, a loop of your own.
+"""On-policy self-distillation in plain PyTorch: our grader, contexts and loss in your own loop.
 
 Each step samples a group of answers per problem, grades them, lets the self-teacher (a slow average of the student)
-re-read every answer with the context in view, and pulls the student towards what it then thinks. No DeepSpeed, no vLLM.
+re-read every answer with the context in view, and trains the student towards that reading. No DeepSpeed, no vLLM.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python3 fuzz/packed_tests.py CORPUS --seconds 60 --seed 1 --artifacts FOLDER
     python3 fuzz/packed_tests.py --input FILE
 
-Guided by coverage: an input after which the decoder went along lines that no input before took it along is kept, and
+Guided by coverage: an input that reaches lines which no input before it reached is kept and
 changed further. The first byte of an input says at which layer the rest enters. An input that shows a fault is written
 into FOLDER, and the exit code is 1.
 """
@@ -51,7 +51,7 @@ class Unknown(Exception):
 
 
 def check(data: bytes) -> bool:
-    """Ask the decoder and the twin about one input; whether it was read.
+    """Run the decoder and the twin on one input; whether it was read.
 
     :raises AssertionError: they disagree
     """

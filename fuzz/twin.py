@@ -1,4 +1,4 @@
-"""Answers the fuzzer of comparators: reads pairs of texts on stdin, writes what the plain twin thinks of each.
+"""Answers the fuzzer of comparators: reads pairs of texts on stdin, writes the plain twin's verdict on each.
 
 A question is a byte (``o`` output, ``v`` value), two lengths of four bytes, little-endian, and the two texts; its
 answer is a byte per rule: ``1`` equal, ``0`` not, ``!`` no JSON, ``?`` no text that Python can hold.

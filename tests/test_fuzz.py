@@ -1,4 +1,4 @@
-"""Random texts against what reads other people's, through the door: outputs, results, completions.
+"""Random texts against what reads other people's, through the extension: outputs, results, completions.
 
 Each test takes known-good data, changes it in a few places and compares the outcome with a plain twin or with what
 must hold whatever the bytes; the same things in the same order each time. The targets that look for new ways

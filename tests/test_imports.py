@@ -175,7 +175,7 @@ def test_a_face_defines_nothing_and_exports_what_it_says(package: str) -> None:
     }
     face = importlib.import_module(f"opsd_rs.{package}")
     if not listed:
-        return  # a folder of doors, entered one by one
+        return  # its modules are imported one by one
     assert sorted(listed) == sorted(face.__all__) == face.__dir__()
     for name, module in listed.items():
         assert getattr(face, name) is getattr(importlib.import_module(module), name)

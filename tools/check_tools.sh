@@ -1,5 +1,5 @@
 #!/bin/sh
-# Say plainly what a checkout lacks before anything is installed. Argument: the Python to use.
+# Say what a machine lacks before anything is installed. Argument: the Python to use.
 missing=0
 say() { echo "missing: $1" >&2; missing=1; }
 command -v cargo >/dev/null || say "a Rust toolchain (cargo); see rustup.rs or your distribution's rustc and cargo, 1.90 or newer"

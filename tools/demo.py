@@ -1,8 +1,8 @@
 """The main job at laptop scale, by the commands a user would type: six gaps, three trained configurations, a law.
 
-``python tools/demo.py`` takes about a quarter of an hour on two cores; ``--smoke`` walks the same path, with two of the
-three, in a few minutes with numbers that mean nothing. Everything lands in ``runs/demo`` (or ``runs/smoke``); a run
-that was killed goes on where it stopped when the demo is started again.
+``python tools/demo.py`` takes about a quarter of an hour on two cores; ``--smoke`` runs the same path with two of the
+three in a few minutes; its numbers mean nothing. All output is in ``runs/demo`` (or ``runs/smoke``). Start the demo
+again after a kill: it continues where it stopped.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     .venv/bin/python tools/fuzz.py --only TARGET --input FILE
     .venv/bin/python tools/fuzz.py --seconds 3600 --grow
 
-Targets: ``reports`` (what a program's process says), ``comparator`` (against its Python twin), both libFuzzer's, in
+Targets: ``reports`` (what a program's process reports), ``comparator`` (against its Python twin), both libFuzzer's, in
 Rust; ``packed_tests`` (LiveCodeBench's private tests), in Python. Each begins with the inputs of ``fuzz/corpus``, one
 JSON string a line, its characters the bytes. An input that shows a fault is printed and kept under ``target/fuzz``,
 and the exit code is 1; ``--input`` tries it again. ``--grow`` writes what was found on the way, made small, into

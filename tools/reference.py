@@ -1,6 +1,6 @@
 """The run behind the README's figure: ``configs/reference.toml``, its control, and the curve of both.
 
-About forty minutes a run on two cores. A run that was killed goes on where it stopped; a run that is done is not
+About forty minutes a run on two cores. A killed run continues where it stopped; a finished run is not
 repeated. Writes ``docs/reference.svg`` and ``.png``, and prints the rows behind them.
 """
 

@@ -1,6 +1,6 @@
-"""What can go wrong, by who has to act. The command line turns each into one line and an exit code.
+"""The errors of this package, by who has to act. The command line prints each as one line with an exit code.
 
-A candidate program that fails its test is data (a verdict), never one of these.
+A candidate program that fails its test is data (a verdict), never an error.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ class OpsdError(Exception):
 
 
 class BadInput(OpsdError):
-    """The user's input, configuration or data: the message names the file, key or step and the mend."""
+    """The user's input, configuration or data: the message names the file, key or step and the fix."""
 
     exit_code = 2
 
 
 class DiskFull(OpsdError):
-    """No room for a file: the message names the folder, what was to be written and the mend. See ``disk``."""
+    """No space left for a file: the message names the folder, the file and the fix. See ``base.disk``."""
 
 
 class Stopped(OpsdError):

@@ -1,7 +1,7 @@
-"""What the packages pass to each other: frozen records, each with one worked example.
+"""The records that pass between packages: frozen, each with one worked example.
 
-Nothing here computes. Text becomes tokens in two packages only (the sampler's and the assembler's);
-``completion_ids`` are passed as they are from the sampler to the loss and never tokenised again.
+Nothing here computes. Text becomes tokens in two places only (the sampler and the assembler);
+``completion_ids`` pass unchanged from the sampler to the loss and are never tokenised again.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ NO_GRADER = GraderIdentity()
 class Grade:
     """All that grading found out about one solution.
 
-    ``passed`` is None for ``infra_error``: such a grade leaves every mean and is counted beside it.
+    ``passed`` is None for ``infra_error``: such a grade is left out of every mean and counted separately.
 
     >>> Grade("add", 0, passed=False, verdict="wrong_answer", tests=(), feedback="Test Case 1: ...").passed
     False

@@ -53,7 +53,7 @@ for write in (
 assert (here / "table").read_bytes() == b"old"
 assert sorted(path.name for path in here.iterdir()) == ["lines", "table"]
 (here / "lines").unlink()
-try:  # room enough: a library's other fault is not taken for a full disk
+try:  # space enough: a library's other fault does not count as a full disk
     with writing("nothing", here):
         raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
 except RuntimeError as error:
@@ -146,10 +146,10 @@ def test_grading_goes_on_when_there_is_room_again(disk: Path, tmp_path: Path) ->
     lines = [{"problem_id": "add", "sample": n, "code": f"{RIGHT}\n# {n}"} for n in range(40)]
     (tmp_path / "s.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     files = f"--problems {tmp_path}/p.jsonl --solutions {tmp_path}/s.jsonl --out r.jsonl --workers 2 --format json"
-    full, room, whole = run_on(
+    full, partial, whole = run_on(
         disk,
         1,
-        # 32 KiB are left: room for some of the rows, not for all.
+        # 32 KiB are left: space for some of the rows, not for all.
         f"head -c $((1024 * 992)) /dev/zero >ballast; {CLI} grade {files}",
         f"rm ballast; wc -l <r.jsonl.journal >&2; {CLI} grade {files} --resume; cp r.jsonl {tmp_path}",
         "ls -A >&2",
@@ -159,7 +159,7 @@ def test_grading_goes_on_when_there_is_room_again(disk: Path, tmp_path: Path) ->
     said = last_line(full)
     assert said.startswith("error: .: no space left for a line of r.jsonl")
     assert said.endswith("then give the command again with --resume: what was graded is kept")
-    kept = int(room.splitlines()[0])
+    kept = int(partial.splitlines()[0])
     assert 0 < kept < 40
     assert whole.split() == ["r.jsonl", "r.jsonl.journal"]
     results = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]

@@ -159,7 +159,7 @@ def test_trl_trainer_logs_our_rewards(model_dir: Path, tmp_path: Path) -> None:
     asked: list[list[str]] = []
 
     def program(completions: list[Any], **columns: Any) -> list[float | None]:
-        """``reward_func`` on programs in the place of the model's answers, which hold none."""
+        """``reward_func`` on programs instead of the model's answers, which hold none."""
         asked.append([trl.text(completion) for completion in completions])
         codes = ["pass", "import time\ntime.sleep(9)"]  # the second meets the backstop: not its fault
         return continuous([f"```python\n{code}\n```" for code in codes], **columns)

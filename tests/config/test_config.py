@@ -1,4 +1,4 @@
-"""The configuration: every shipped file loads, merging keeps its rules, errors name the line and the mend."""
+"""The configuration: every shipped file loads, merging keeps its rules, errors name the line and the fix."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def test_missing_paths_suggest_their_neighbours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "key", "mend"),
+    ("overrides", "key", "fix"),
     [
         (["train.prompts_per_step=8", "train.mini_batch_prompts=3"], "train.mini_batch_prompts", "divide"),
         (["train.prompts_per_step=2", "train.mini_batch_prompts=4"], "train.mini_batch_prompts", "more than"),
@@ -284,10 +284,10 @@ def test_missing_paths_suggest_their_neighbours(tmp_path: Path) -> None:
         (["optim.betas=[0.9, 1.0]"], "optim.betas", "[0, 1)"),
     ],
 )
-def test_rules_between_keys(overrides: list[str], key: str, mend: str) -> None:
+def test_rules_between_keys(overrides: list[str], key: str, fix: str) -> None:
     (fault,) = faults([], CONTROL, *overrides)
     assert f": {key} = " in fault
-    assert mend in fault
+    assert fix in fault
 
 
 def test_a_cut_distribution_is_allowed_without_the_ratio() -> None:
@@ -347,7 +347,7 @@ def test_why_says_who_set_a_key() -> None:
 
 def test_the_page_of_keys_is_what_the_tree_says() -> None:
     page = (ROOT / "docs/config.md").read_text(encoding="utf-8")
-    assert page == key_reference(), "write it anew: opsd-rs config keys --format markdown > docs/config.md"
+    assert page == key_reference(), "write it again: opsd-rs config keys --format markdown > docs/config.md"
 
 
 def test_keys_cover_the_tree() -> None:

@@ -127,12 +127,12 @@ GRADES = [grade(3, True), grade(0, False, "fb 0"), grade(1, True), grade(2, Fals
 """Sample order differs from list order; 1 and 3 passed, 2 failed without a word."""
 
 
-def read(room: Assembler, contexts: list[TeacherContext]) -> list[str]:
+def read(built: Assembler, contexts: list[TeacherContext]) -> list[str]:
     """What each row's teacher reads beyond the problem and the fixed words, by its decoded prompt."""
-    student = room.student_prompt(ADD)
+    student = built.student_prompt(ADD)
     found = []
     for context in contexts:
-        text = room.chat.tokenizer.decode(context.prompt_ids)
+        text = built.chat.tokenizer.decode(context.prompt_ids)
         words = [word for word in ("fb 0", *(f"answer {i}" for i in range(4))) if word in text]
         found.append("+".join(words))
         assert (context.prompt_ids == student) == (context.status in ("bare", "dropped"))
@@ -189,12 +189,12 @@ def read(room: Assembler, contexts: list[TeacherContext]) -> list[str]:
 def test_who_reads_what(
     qwen: Path, name: str, changes: dict[str, Any], status: list[str], shown: list[str]
 ) -> None:
-    room = assembler(qwen, load(name, **changes))
-    contexts = room.teacher_contexts(ROLLOUTS, GRADES, {"add": ADD})
+    built = assembler(qwen, load(name, **changes))
+    contexts = built.teacher_contexts(ROLLOUTS, GRADES, {"add": ADD})
     assert [(c.problem_id, c.sample) for c in contexts] == [("add", 3), ("add", 0), ("add", 1), ("add", 2)]
     assert [c.status for c in contexts] == status
     assert [c.has_context for c in contexts] == [s not in ("bare", "dropped") for s in status]
-    assert read(room, contexts) == shown
+    assert read(built, contexts) == shown
 
 
 def test_the_control_keeps_bare_rows_in_the_loss(qwen: Path) -> None:
@@ -205,11 +205,11 @@ def test_the_control_keeps_bare_rows_in_the_loss(qwen: Path) -> None:
 
 
 def test_a_lone_success_has_no_peer_and_an_infrastructure_fault_counts_as_nothing(qwen: Path) -> None:
-    room = assembler(qwen, load("peer_solution_feedback"))
+    built = assembler(qwen, load("peer_solution_feedback"))
     rollouts = [rollout(i, f"answer {i}") for i in range(3)] + [rollout(0, "other", "sub")]
     grades = [grade(0, None, "disk full"), grade(1, True), grade(2, False, "fb"), grade(0, True, "", "sub")]
     problems = {"add": ADD, "sub": replace(ADD, problem_id="sub")}
-    contexts = room.teacher_contexts(rollouts, grades, problems)
+    contexts = built.teacher_contexts(rollouts, grades, problems)
     assert [c.status for c in contexts] == ["bare", "bare", "peer+feedback", "bare"]
 
 
@@ -219,9 +219,9 @@ def test_grades_of_other_rollouts_are_refused(qwen: Path) -> None:
 
 
 def test_thoughts_are_kept_where_asked(qwen: Path) -> None:
-    room = assembler(qwen, load("own_solution_feedback", strip_think=False))
-    (context,) = room.teacher_contexts([ROLLOUTS[0]], [GRADES[0]], {"add": ADD})
-    assert "<think>thoughts</think>\n\nanswer 3" in room.chat.tokenizer.decode(context.prompt_ids)
+    built = assembler(qwen, load("own_solution_feedback", strip_think=False))
+    (context,) = built.teacher_contexts([ROLLOUTS[0]], [GRADES[0]], {"add": ADD})
+    assert "<think>thoughts</think>\n\nanswer 3" in built.chat.tokenizer.decode(context.prompt_ids)
     assert without_thinking("a<think>b\n</think>\n\nc<think>d</think>e") == "ace"
 
 
@@ -231,37 +231,37 @@ CODE = "Here:\n```python\ndef add(a, b):\n    total = a + b\n    return total\n`
 
 
 def test_hints_are_asked_of_the_first_success_and_shown_in_its_place(qwen: Path) -> None:
-    room = assembler(qwen, load("llm_peer_hints"))
+    built = assembler(qwen, load("llm_peer_hints"))
     rollouts = [rollout(0, "no"), rollout(1, CODE), rollout(2, "later"), rollout(0, "no", "sub")]
     grades = [grade(0, False, "fb"), grade(1, True), grade(2, True), grade(0, False, "fb", "sub")]
     problems = {"add": ADD, "sub": replace(ADD, problem_id="sub")}
-    requests = room.note_requests(rollouts, grades, problems)
+    requests = built.note_requests(rollouts, grades, problems)
     assert [(r.problem_id, r.sample) for r in requests] == [("add", 0)]
-    asked = room.chat.tokenizer.decode(requests[0].prompt_ids)
+    asked = built.chat.tokenizer.decode(requests[0].prompt_ids)
     assert ADD.prompt in asked
     assert CODE in asked
     assert "later" not in asked
-    assert requests[0].prompt_ids[-len(room.chat.encoder.tail_ids) :] == room.chat.encoder.tail_ids
+    assert requests[0].prompt_ids[-len(built.chat.encoder.tail_ids) :] == built.chat.encoder.tail_ids
 
-    notes = room.notes_from(requests, ["Use plus.\n" + CODE], rollouts, grades, problems)
+    notes = built.notes_from(requests, ["Use plus.\n" + CODE], rollouts, grades, problems)
     assert notes is not None
     assert dict(notes.by_row) == {("add", 0): ("Use plus.\nHere:", False)}
-    contexts = room.teacher_contexts(rollouts, grades, problems, notes)
+    contexts = built.teacher_contexts(rollouts, grades, problems, notes)
     assert [c.status for c in contexts] == ["hints", "hints", "hints", "bare"]
-    assert "\nCorrect solution:\n\nUse plus.\nHere:\n\nCorrectly" in room.chat.tokenizer.decode(
+    assert "\nCorrect solution:\n\nUse plus.\nHere:\n\nCorrectly" in built.chat.tokenizer.decode(
         contexts[0].prompt_ids
     )
-    nothing = room.notes_from(requests, [CODE.removeprefix("Here:\n")], rollouts, grades, problems)
+    nothing = built.notes_from(requests, [CODE.removeprefix("Here:\n")], rollouts, grades, problems)
     assert nothing is not None
     assert dict(nothing.by_row) == {}
 
 
 def test_a_lone_success_reads_no_hint_of_its_own_answer(qwen: Path) -> None:
-    room = assembler(qwen, load("llm_peer_hints"))
+    built = assembler(qwen, load("llm_peer_hints"))
     rollouts, grades = [rollout(0, "no"), rollout(1, CODE)], [grade(0, False, "fb"), grade(1, True)]
-    requests = room.note_requests(rollouts, grades, {"add": ADD})
-    notes = room.notes_from(requests, ["Use plus."], rollouts, grades, {"add": ADD})
-    contexts = room.teacher_contexts(rollouts, grades, {"add": ADD}, notes)
+    requests = built.note_requests(rollouts, grades, {"add": ADD})
+    notes = built.notes_from(requests, ["Use plus."], rollouts, grades, {"add": ADD})
+    contexts = built.teacher_contexts(rollouts, grades, {"add": ADD}, notes)
     assert [c.status for c in contexts] == ["hints", "bare"]
 
 
@@ -281,14 +281,14 @@ def test_copied_code_is_dropped_from_hints_and_quoted_code_is_flagged(qwen: Path
     for mode, flags in {"strip": ("leak:solution",), "flag": ("leak:solution",), "off": ()}.items():
         hints = load("llm_peer_hints")
         context = hints.model_copy(update={"notes": hints.notes.model_copy(update={"leak_check": mode})})
-        room = assembler(qwen, context)
-        requests = room.note_requests(rollouts, grades, {"add": ADD})
-        notes = room.notes_from(requests, [text], rollouts, grades, {"add": ADD})
-        contexts = room.teacher_contexts(rollouts, grades, {"add": ADD}, notes)
+        built = assembler(qwen, context)
+        requests = built.note_requests(rollouts, grades, {"add": ADD})
+        notes = built.notes_from(requests, [text], rollouts, grades, {"add": ADD})
+        contexts = built.teacher_contexts(rollouts, grades, {"add": ADD}, notes)
         assert [c.flags for c in contexts] == [flags, ()]
 
 
-# --- The door ----------------------------------------------------------------------------------------------------
+# --- Prompts ---------------------------------------------------------------------------------------------------
 
 
 def test_showing_a_context_needs_no_model() -> None:
@@ -303,9 +303,9 @@ def test_showing_a_context_needs_no_model() -> None:
 
 
 def test_shown_text_is_what_the_ids_say(qwen: Path) -> None:
-    room = assembler(qwen, load("peer_solution_feedback"))
+    built = assembler(qwen, load("peer_solution_feedback"))
     rollouts, grades = [rollout(0, "no"), rollout(1, "yes")], [grade(0, False, "fb"), grade(1, True)]
-    first = room.teacher_contexts(rollouts, grades, {"add": ADD})[0]
-    shown = room.show(ADD, {"solution": "yes", "feedback": "fb"})
-    assert room.chat.tokenizer.decode(first.prompt_ids) == unicodedata.normalize("NFC", shown)
-    assert "[the whole text of a passing answer]" in room.show(ADD)
+    first = built.teacher_contexts(rollouts, grades, {"add": ADD})[0]
+    shown = built.show(ADD, {"solution": "yes", "feedback": "fb"})
+    assert built.chat.tokenizer.decode(first.prompt_ids) == unicodedata.normalize("NFC", shown)
+    assert "[the whole text of a passing answer]" in built.show(ADD)

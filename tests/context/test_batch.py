@@ -319,10 +319,10 @@ def test_log_probabilities_are_sliced_with_their_rows() -> None:
 @pytest.mark.parametrize("name", ["peer_solution_feedback", "feedback", "none", "expert_preamble", "sdft"])
 def test_a_teacher_batch_is_its_contexts_and_completions(name: str, tmp_path: Path) -> None:
     path = context_models.save(tmp_path, context_models.SHAPES["qwen3"])
-    room = Assembler(path, Context.load(name), max_context_tokens=4000, section_tokens={"feedback": 50})
+    assembler = Assembler(path, Context.load(name), max_context_tokens=4000, section_tokens={"feedback": 50})
     problem = Problem("add", "Add two integers.", (Case("1 2", "3"),), solution="print(3)")
     rollouts = [
-        Rollout("add", i, room.student_prompt(problem), (5, i, 2), (0.0,) * 3, f"answer {i}", False, 0)
+        Rollout("add", i, assembler.student_prompt(problem), (5, i, 2), (0.0,) * 3, f"answer {i}", False, 0)
         for i in range(4)
     ]
     grades = [
@@ -336,8 +336,8 @@ def test_a_teacher_batch_is_its_contexts_and_completions(name: str, tmp_path: Pa
         )
         for i in range(4)
     ]
-    batch = room.teacher_batch(rollouts, grades, {"add": problem})
-    contexts = room.teacher_contexts(rollouts, grades, {"add": problem})
+    batch = assembler.teacher_batch(rollouts, grades, {"add": problem})
+    contexts = assembler.teacher_contexts(rollouts, grades, {"add": problem})
     for i, context in enumerate(contexts):
         assert tuple(batch.prompt(i).tolist()) == context.prompt_ids
         assert context.batch is not None
@@ -348,9 +348,9 @@ def test_a_teacher_batch_is_its_contexts_and_completions(name: str, tmp_path: Pa
     assert (batch.input_ids[batch.completion_mask].reshape(4, 3)[:, 1] == range(4)).all()
     if name == "feedback":
         assert contexts[0].flags == ("special:feedback", "cut:feedback")
-    students = room.student_batch(rollouts)
+    students = assembler.student_batch(rollouts)
     assert students.completion(2).tolist() == [5, 2, 2]
-    assert tuple(students.prompt(3).tolist()) == room.student_prompt(problem)
+    assert tuple(students.prompt(3).tolist()) == assembler.student_prompt(problem)
     with pytest.raises(BadInput, match="section_tokens: no section 'hint'; there are solution"):
         Assembler(path, Context.load(name), section_tokens={"hint": 9})
 
@@ -364,16 +364,16 @@ def test_rows_and_completions_must_agree(tmp_path: Path) -> None:
 
 def test_half_a_surrogate_pair_is_refused_by_name(tmp_path: Path) -> None:
     path = context_models.save(tmp_path, context_models.SHAPES["qwen3"])
-    room = Assembler(path, Context.load("erl"))
+    assembler = Assembler(path, Context.load("erl"))
     problem, whole = Problem("add", "Add.", ()), Rollout("add", 0, (1,), (5,), (0.0,), "x", False, 0)
     half = Rollout("add", 0, (1,), (5,), (0.0,), "ab\ud800", False, 0)
     grades = [Grade("add", 0, False, "wrong_answer", (), "no")]
     message = r"^problem add: half a surrogate pair at character 2 of 'ab.ud800'$"
     with pytest.raises(BadInput, match=message):
-        room.note_requests([half], grades, {"add": problem})
-    requests = room.note_requests([whole], grades, {"add": problem})
-    notes = room.notes_from(requests, ["ab\ud800"], [whole], grades, {"add": problem})
+        assembler.note_requests([half], grades, {"add": problem})
+    requests = assembler.note_requests([whole], grades, {"add": problem})
+    notes = assembler.notes_from(requests, ["ab\ud800"], [whole], grades, {"add": problem})
     with pytest.raises(BadInput, match=message):
-        room.teacher_contexts([whole], grades, {"add": problem}, notes)
+        assembler.teacher_contexts([whole], grades, {"add": problem}, notes)
     with pytest.raises(BadInput, match=r"^problem add: half a surrogate pair at character 0 of "):
-        room.student_prompt(Problem("add", "\udc00", ()))
+        assembler.student_prompt(Problem("add", "\udc00", ()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from context_cases import GRADES, PROBLEMS, ROLLOUTS, read, room
+from context_cases import GRADES, PROBLEMS, ROLLOUTS, make_assembler, read
 from opsd_rs.config import load_context
 from opsd_rs.context import Memory, NoteCache
 from opsd_rs.context.templates import compile_context
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_experience_is_read_beside_other_problems_and_grows(qwen: Path) -> None:
-    assembler, memory = room(qwen, "opcd_experience"), Memory({"old": "An old lesson."})
+    assembler, memory = make_assembler(qwen, "opcd_experience"), Memory({"old": "An old lesson."})
     found = read(assembler, lambda r: f"Lesson of {r.problem_id}.", memory)
     assert [status for status, _ in found] == ["experience"] * 6 + ["bare"]  # a fault of ours teaches nothing
     for (_, text), mine in zip(found[:6], ["add"] * 3 + ["sub"] * 2 + ["mul"], strict=True):
@@ -31,7 +31,7 @@ def test_experience_is_read_beside_other_problems_and_grows(qwen: Path) -> None:
 
 
 def test_who_writes_experience_sees_what_its_rows_would_read(qwen: Path) -> None:
-    assembler = room(qwen, "oel")
+    assembler = make_assembler(qwen, "oel")
     asked = assembler.note_requests(ROLLOUTS, GRADES, PROBLEMS)
     assert {(r.problem_id, r.sample) for r in asked} == {("add", 0), ("sub", 0), ("mul", 0)}
     assert all("before:\n\nNothing yet.\n\n" in assembler.chat.text_of(r.prompt_ids) for r in asked)
@@ -40,7 +40,7 @@ def test_who_writes_experience_sees_what_its_rows_would_read(qwen: Path) -> None
         assembler.chat.text_of(r.prompt_ids)
         for r in assembler.note_requests(ROLLOUTS, GRADES, PROBLEMS, memory)
     ]
-    assert "before:\n\nOf old.\n\n" in texts[0]  # its own lesson is written anew
+    assert "before:\n\nOf old.\n\n" in texts[0]  # its own lesson is written again
     assert "before:\n\nOf add.\n\nOf old.\n\n" in texts[1]
 
 
@@ -60,7 +60,7 @@ def merge_all(assembler: Assembler, memory: Memory, lesson: str, merge: Any) -> 
 
 
 def test_experience_is_merged_into_one_text_and_no_row_reads_its_own_lesson(qwen: Path) -> None:
-    assembler, memory = room(qwen, "oel_merged"), Memory()
+    assembler, memory = make_assembler(qwen, "oel_merged"), Memory()
     asked, read = merge_all(assembler, memory, "Lesson of {}.", lambda name: f"Merged for {name or 'all'}.")
     assert len(asked) == 4  # the memory, and one for each problem that taught something
     assert "so far:\n\nNothing yet.\n\n" in asked[0]
@@ -82,13 +82,15 @@ def test_experience_is_merged_into_one_text_and_no_row_reads_its_own_lesson(qwen
 
 def test_a_merge_that_comes_to_nothing_loses_nothing(qwen: Path) -> None:
     memory = Memory({"": "Old."})
-    _, read = merge_all(room(qwen, "oel_merged"), memory, "Of {}.", lambda name: "```python\nprint(1)\n```")
+    _, read = merge_all(
+        make_assembler(qwen, "oel_merged"), memory, "Of {}.", lambda name: "```python\nprint(1)\n```"
+    )
     assert memory.items == {"": "Old.\n\nOf add.\n\nOf sub.\n\nOf mul."}
     assert "wrong):\n\nOld.\n\nOf sub.\n\nOf mul.\n\n---" in read[0]
 
 
 def test_merged_experience_gives_no_solution_of_its_step_away(qwen: Path) -> None:
-    assembler, memory = room(qwen, "oel_merged"), Memory()
+    assembler, memory = make_assembler(qwen, "oel_merged"), Memory()
     told = "Mind signs.\nreturn a * b\nThen write `return a - b` down."
     _, read = merge_all(assembler, memory, "Of {}.", lambda name: told)
     assert memory.items == {"": "Mind signs.\nThen write `return a - b` down."}

@@ -114,16 +114,16 @@ def test_the_generation_header_is_the_students(models: dict[str, Path], smollm2:
     pool = [replace(ADD, problem_id="sub", prompt="Subtract two integers.", solution="a - b")]
     rollouts, grades = [rollout(0, "x"), rollout(1, "y")], [grade(0, False, "wrong"), grade(1, True)]
     for name in NAMES:
-        room = assembler({**models, "smollm2": smollm2}[family], load(name), pool=pool)
-        room.assert_generation_header()
-        requests = room.note_requests(rollouts, grades, {"add": ADD})
-        notes = room.notes_from(requests, ["Sort."] * len(requests), rollouts, grades, {"add": ADD})
-        if notes is not None and room.context.notes.merge_prompt:
-            notes = room.merged_from(notes, [], [], rollouts, grades, {"add": ADD})
-        contexts = room.teacher_contexts(rollouts, grades, {"add": ADD}, notes)
-        header = room.chat.encoder.tail_ids
-        assert room.chat.tokenizer.decode(header) == room.chat.tail
-        for ids in [room.student_prompt(ADD), *(context.prompt_ids for context in contexts)]:
+        built = assembler({**models, "smollm2": smollm2}[family], load(name), pool=pool)
+        built.assert_generation_header()
+        requests = built.note_requests(rollouts, grades, {"add": ADD})
+        notes = built.notes_from(requests, ["Sort."] * len(requests), rollouts, grades, {"add": ADD})
+        if notes is not None and built.context.notes.merge_prompt:
+            notes = built.merged_from(notes, [], [], rollouts, grades, {"add": ADD})
+        contexts = built.teacher_contexts(rollouts, grades, {"add": ADD}, notes)
+        header = built.chat.encoder.tail_ids
+        assert built.chat.tokenizer.decode(header) == built.chat.tail
+        for ids in [built.student_prompt(ADD), *(context.prompt_ids for context in contexts)]:
             assert ids[-len(header) :] == header
 
 
@@ -137,21 +137,21 @@ def test_thinking_off_is_in_the_header_on_both_sides(qwen: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "thinking", "mend"),
+    ("header", "thinking", "fix"),
     [
         ("<|im_start|>assistant\n<think>\n", False, "set it to true"),
         ("<|im_start|>assistant\n", True, "= false"),
     ],
 )
 def test_thinking_that_cannot_be_honoured_is_refused(
-    tmp_path: Path, header: str, thinking: bool, mend: str
+    tmp_path: Path, header: str, thinking: bool, fix: str
 ) -> None:
     shape = context_models.SHAPES["olmo3"]
     template = shape.template.replace("<|im_start|>assistant\n", header)
     path = context_models.save(tmp_path, shape, template=template)
     with pytest.raises(BadInput, match=r"model\.path = .*model\.enable_thinking") as caught:
         assembler(path, load("none"), enable_thinking=thinking).assert_generation_header()
-    assert mend in str(caught.value)
+    assert fix in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -200,16 +200,16 @@ def test_sampling_stops_where_turns_end(
     if generation_config:
         ids = words.convert_tokens_to_ids(generation_config["eos_token_id"])
         (path / "generation_config.json").write_text(json.dumps({"eos_token_id": ids}))
-    room = assembler(path, load("none"))
-    assert words.convert_ids_to_tokens(list(room.eos_ids)) == ends
-    assert room.pad_id == room.eos_ids[0]
+    built = assembler(path, load("none"))
+    assert words.convert_ids_to_tokens(list(built.eos_ids)) == ends
+    assert built.pad_id == built.eos_ids[0]
 
 
 def test_decoding_leaves_out_special_tokens_only(qwen: Path) -> None:
-    room = assembler(qwen, load("none"))
+    built = assembler(qwen, load("none"))
     text = "<think>\n\n</think>\n\nprint( 'a' ) ."
-    ids = [*room.chat.tokenizer.encode(text, add_special_tokens=False), *room.eos_ids]
-    assert room.decode(ids) == text
+    ids = [*built.chat.tokenizer.encode(text, add_special_tokens=False), *built.eos_ids]
+    assert built.decode(ids) == text
 
 
 # --- Budgets -----------------------------------------------------------------------------------------------------
@@ -240,15 +240,15 @@ def test_no_budget_is_exceeded(
 
 
 def test_sections_are_cut_in_the_middle_in_proportion(qwen: Path) -> None:
-    room = assembler(qwen, load("peer_solution_feedback"), max_context_tokens=400)
+    built = assembler(qwen, load("peer_solution_feedback"), max_context_tokens=400)
     solution = "import sys\n" + "x = 1\n" * 400 + "print(x)"
     feedback = "Test Case 1: Wrong Answer\n" + "1 2 3\n" * 100 + "end"
-    (failed, _) = room.teacher_contexts(
+    (failed, _) = built.teacher_contexts(
         [rollout(0, "no"), rollout(1, solution)], [grade(0, False, feedback), grade(1, True)], {"add": ADD}
     )
     assert failed.flags == ("cut:solution", "cut:feedback")
     assert 390 <= len(failed.prompt_ids) <= 400
-    text = room.chat.tokenizer.decode(failed.prompt_ids)
+    text = built.chat.tokenizer.decode(failed.prompt_ids)
     shown, told = text.split("Correct solution:\n\n")[1].split("\nThe following is feedback")
     assert shown.startswith("import sys\n")
     assert shown.endswith("print(x)")
@@ -258,10 +258,10 @@ def test_sections_are_cut_in_the_middle_in_proportion(qwen: Path) -> None:
 
 
 def test_a_statement_over_the_budget_is_refused_by_name(qwen: Path) -> None:
-    room = assembler(qwen, load("feedback"), max_context_tokens=120)
+    built = assembler(qwen, load("feedback"), max_context_tokens=120)
     long = replace(ADD, prompt="Add two integers. " * 60)
     with pytest.raises(BadInput, match=r"^problem add: .* teacher\.max_context_tokens = 120"):
-        room.teacher_contexts([rollout(0, "x")], [grade(0, False, "wrong")], {"add": long})
+        built.teacher_contexts([rollout(0, "x")], [grade(0, False, "wrong")], {"add": long})
 
 
 def test_an_unreadable_tokenizer_is_refused() -> None:

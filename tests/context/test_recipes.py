@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from context_cases import ADD, GRADES, MUL, PROBLEMS, ROLLOUTS, SUB, read, room
+from context_cases import ADD, GRADES, MUL, PROBLEMS, ROLLOUTS, SUB, make_assembler, read
 from opsd_rs import Context
 from opsd_rs.base import write_lines, write_table
 from opsd_rs.config import ExamplesConfig, config_names, load_context
@@ -47,7 +47,7 @@ def test_the_text_of_a_preamble_and_its_version_change_together() -> None:
 
 
 def test_a_reflection_is_written_for_each_failure_from_its_own_attempt_and_feedback(qwen: Path) -> None:
-    assembler = room(qwen, "erl")
+    assembler = make_assembler(qwen, "erl")
     requests = assembler.note_requests(ROLLOUTS, GRADES, PROBLEMS)
     assert [(r.problem_id, r.sample) for r in requests] == [("add", 0), ("add", 2), ("sub", 0), ("mul", 0)]
     asked = assembler.chat.text_of(requests[1].prompt_ids)
@@ -65,16 +65,16 @@ def test_a_reflection_is_written_for_each_failure_from_its_own_attempt_and_feedb
 
 
 def test_a_critique_stands_beside_the_attempt_without_the_raw_feedback(qwen: Path) -> None:
-    found = read(room(qwen, "rltf_sd"), lambda r: f"Critique of {r.sample}.")
+    found = read(make_assembler(qwen, "rltf_sd"), lambda r: f"Critique of {r.sample}.")
     assert found[2][0] == "attempt+critique"
     assert "Critique of 2." in found[2][1]
     assert "said of add 2" not in found[2][1]
     # Nothing was written: nothing privileged is left, and an attempt alone is no context.
-    assert [status for status, _ in read(room(qwen, "rltf_sd"), lambda r: " ")] == ["bare"] * 7
+    assert [status for status, _ in read(make_assembler(qwen, "rltf_sd"), lambda r: " ")] == ["bare"] * 7
 
 
 def test_an_explanation_is_of_the_reference_and_loses_its_code(qwen: Path) -> None:
-    assembler = room(qwen, "opsd_explained")
+    assembler = make_assembler(qwen, "opsd_explained")
     requests = assembler.note_requests(ROLLOUTS, GRADES, PROBLEMS)
     assert [(r.problem_id, r.sample) for r in requests] == [("add", 0), ("sub", 0), ("mul", 0)]
     assert "```python\ndef mul(a, b):\n    return a * b\n```" in assembler.chat.text_of(
@@ -89,7 +89,7 @@ def test_an_explanation_is_of_the_reference_and_loses_its_code(qwen: Path) -> No
 def test_hints_per_rollout_come_from_another_success(qwen: Path) -> None:
     hints = load_context("llm_peer_hints")
     settings = hints.notes.model_copy(update={"scope": "per_rollout"})
-    assembler = room(qwen, hints.model_copy(update={"notes": settings}))
+    assembler = make_assembler(qwen, hints.model_copy(update={"notes": settings}))
     requests = assembler.note_requests(ROLLOUTS, GRADES, PROBLEMS)
     assert [(r.problem_id, r.sample) for r in requests] == [("add", 0), ("add", 2), ("sub", 0)]
     assert read(assembler, lambda r: f"Hint {r.sample}.")[2][1].count("Hint 2.") == 1
@@ -100,7 +100,7 @@ def test_notes_can_come_from_a_file_of_annotators(qwen: Path, tmp_path: Path) ->
     write_lines(path, [{"problem_id": "add", "sample": 0, "text": "An annotator's word."}])
     context = load_context("rltf_sd")
     settings = context.notes.model_copy(update={"generator": "file", "file": str(path)})
-    assembler = room(qwen, context.model_copy(update={"notes": settings}))
+    assembler = make_assembler(qwen, context.model_copy(update={"notes": settings}))
     assert assembler.note_requests(ROLLOUTS, GRADES, PROBLEMS) == []
     found = read(assembler)
     assert [status for status, _ in found][:3] == ["attempt+critique", "bare", "bare"]
@@ -122,11 +122,11 @@ def test_an_unknown_slot_of_a_prompt_is_refused_by_its_key() -> None:
 
 def test_a_reference_is_shown_as_an_answer_to_everybody(qwen: Path) -> None:
     for name in ("sdft", "opsd"):
-        found = read(room(qwen, name))
+        found = read(make_assembler(qwen, name))
         assert [status for status, _ in found] == ["reference"] * 6 + ["bare"]
         assert "```python\ndef add(a, b):\n    return a + b\n```" in found[1][1]
     none = {name: replace(p, solution=None) for name, p in PROBLEMS.items()}
-    contexts = room(qwen, "sdft").teacher_contexts(ROLLOUTS, GRADES, none)
+    contexts = make_assembler(qwen, "sdft").teacher_contexts(ROLLOUTS, GRADES, none)
     assert {c.status for c in contexts} == {"bare"}
 
 
@@ -165,15 +165,17 @@ def test_examples_are_other_problems_nearest_last(qwen: Path) -> None:
     assert len(texts) == 1
     with pytest.raises(BadInput, match="needs training problems with a solution"):
         Examples(settings, [replace(pool[0], solution=None)], "c")
-    found = read(room(qwen, "retrieved_examples"))
+    found = read(make_assembler(qwen, "retrieved_examples"))
     assert found[0][0] == "examples"
     assert found[0][1].index("def mul") < found[0][1].index(ADD.prompt)
     assert "def add" not in found[0][1]
 
 
 def test_the_wrong_problem_stands_where_a_peer_would(qwen: Path) -> None:
-    peers = read(room(qwen, load_context("peer_solution_feedback").model_copy(update={"feedback": "none"})))
-    found = read(room(qwen, "wrong_problem_solution"))
+    peers = read(
+        make_assembler(qwen, load_context("peer_solution_feedback").model_copy(update={"feedback": "none"}))
+    )
+    found = read(make_assembler(qwen, "wrong_problem_solution"))
     assert [status for status, _ in found] == [s.replace("peer", "other_problem") for s, _ in peers]
     assert "good sub" in found[0][1]
     assert "return a + b" not in found[0][1]
@@ -181,7 +183,7 @@ def test_the_wrong_problem_stands_where_a_peer_would(qwen: Path) -> None:
 
 
 def test_a_corrupted_solution_differs_in_one_place(qwen: Path) -> None:
-    assert "    return a - b\n" in read(room(qwen, "corrupted_solution"))[0][1]
+    assert "    return a - b\n" in read(make_assembler(qwen, "corrupted_solution"))[0][1]
     for code in ("def f(x):\n    return x < 3\n", "print(input())", "x", "def broken(:\n  return 1 +"):
         assert corrupted(code) != code
         assert corrupted(code) == corrupted(code)
@@ -191,7 +193,7 @@ def test_a_corrupted_solution_differs_in_one_place(qwen: Path) -> None:
     assert damaged.endswith("\n```\nbye 1 + 1")
 
 
-# --- The door ----------------------------------------------------------------------------------------------------
+# --- Functions as contexts ---------------------------------------------------------------------------------------
 
 
 def told(view: View) -> Any:
@@ -202,7 +204,7 @@ def told(view: View) -> Any:
 
 
 def test_a_function_is_a_context(qwen: Path, tmp_path: Path) -> None:
-    found = read(room(qwen, Context.of(told)))
+    found = read(make_assembler(qwen, Context.of(told)))
     assert [status for status, _ in found] == [
         "feedback",
         "notes",
@@ -219,23 +221,23 @@ def test_a_function_is_a_context(qwen: Path, tmp_path: Path) -> None:
     path.write_text("def mind(view):\n    return 'Mind ' + view.problem.problem_id\n")
     loaded = Context.load(f"{path}:mind")
     assert loaded.name == "mind"
-    assert "Mind sub" in read(room(qwen, loaded))[3][1]
+    assert "Mind sub" in read(make_assembler(qwen, loaded))[3][1]
     file = tmp_path / "mine.toml"
     file.write_text(
         f'[context]\nname = "mine"\nfunction = "{path}:mind"\ntemplate = "{{notes}}{{prompt}}"\n'
         'notes_template = "{notes}\\n"\n'
     )
-    assert "Mind sub\nSubtract" in read(room(qwen, Context.load(file)))[3][1]
+    assert "Mind sub\nSubtract" in read(make_assembler(qwen, Context.load(file)))[3][1]
 
     with pytest.raises(BadInput, match="its function gave 'hint'"):
-        read(room(qwen, Context.of(lambda view: {"hint": "x"}, name="odd")))
+        read(make_assembler(qwen, Context.of(lambda view: {"hint": "x"}, name="odd")))
     for spec in ("nowhere:f", f"{path}:absent", "mine.py:", f"{tmp_path}/no.py:f"):
         with pytest.raises(BadInput, match=r"context\.function = "):
             Context.load(spec if spec.count(":") else f"{spec}:")
 
 
 def test_a_preview_counts_tokens_and_cuts(qwen: Path) -> None:
-    assembler = room(qwen, "paper-2605.30070", max_context_tokens=400)
+    assembler = make_assembler(qwen, "paper-2605.30070", max_context_tokens=400)
     case = made_up_case(ADD, solution="import sys\n" + "x = 1\n" * 300 + "print(x)", feedback="wrong " * 60)
     shown = preview_context(assembler, case, budget=400)
     counts = {row.section: row for row in shown.sections}
@@ -246,7 +248,7 @@ def test_a_preview_counts_tokens_and_cuts(qwen: Path) -> None:
     for name, whole in (("solution", case.rollouts[1].text), ("feedback", case.grades[0].feedback)):
         assert f"[... {counts[name].cut_characters} characters cut ...]" in shown.teacher
         assert 0 < counts[name].cut_characters < len(whole)
-    other = preview_context(room(qwen, "sdpo", max_context_tokens=400), case, budget=400)
+    other = preview_context(make_assembler(qwen, "sdpo", max_context_tokens=400), case, budget=400)
     assert any(line.startswith("+The following is feedback") for line in diff_previews(other, shown))
     assert diff_previews(shown, shown) == []
 
@@ -267,7 +269,7 @@ def test_a_context_file_bounds_its_sections_and_a_preview_shows_what_was_cut(
     path = tmp_path / "mine.toml"
     path.write_text(BOUNDED)
     assert lint_context(str(path)) == []
-    assembler = room(qwen, Context.load(path))
+    assembler = make_assembler(qwen, Context.load(path))
     # The feedback itself holds what looks like a marker: the sandbox cuts long texts too.
     told = "first\n[... 7 characters cut ...]\n" + "wrong answer " * 60
     shown = preview_context(
@@ -283,12 +285,12 @@ def test_a_context_file_bounds_its_sections_and_a_preview_shows_what_was_cut(
     batch = assembler.teacher_batch(ROLLOUTS, GRADES, PROBLEMS)
     assert batch.sections is not None
     assert (batch.sections["feedback"][:, 1] - batch.sections["feedback"][:, 0] <= 40).all()
-    wider = room(qwen, Context.load(path), section_tokens={"feedback": 4000})
+    wider = make_assembler(qwen, Context.load(path), section_tokens={"feedback": 4000})
     again = preview_context(wider, made_up_case(ADD, solution="x = 1\n" * 200, feedback=told), budget=4096)
     assert again.flags == ("cut:solution",)
     for bounds in ({"feedback": 31}, {"feedback": 0}, {"hint": 40}):
         with pytest.raises(BadInput, match="section_tokens: "):
-            room(qwen, "sdpo", section_tokens=bounds)
+            make_assembler(qwen, "sdpo", section_tokens=bounds)
 
 
 def test_a_preview_of_a_run_reads_its_rollouts_and_notes(qwen: Path, tmp_path: Path) -> None:
@@ -303,7 +305,7 @@ def test_a_preview_of_a_run_reads_its_rollouts_and_notes(qwen: Path, tmp_path: P
     write_table(tmp_path / "rollouts" / "step-000003.parquet", rows)
     note = {"problem_id": "add", "sample": 2, "kind": "reflection", "text": "I was odd."}
     NoteCache(tmp_path).add("erl", 3, [{"key": "k", **note}])
-    shown = preview_context(room(qwen, "erl"), case_of_run(tmp_path, 3, 2, ADD, "erl"), budget=4096)
+    shown = preview_context(make_assembler(qwen, "erl"), case_of_run(tmp_path, 3, 2, ADD, "erl"), budget=4096)
     assert shown.status == "attempt+reflection+feedback"
     assert "I was odd." in shown.teacher
     assert "odd add" in shown.teacher
@@ -312,7 +314,7 @@ def test_a_preview_of_a_run_reads_its_rollouts_and_notes(qwen: Path, tmp_path: P
     NoteCache(tmp_path).remember("oel", 1, {"mul": "Learned of mul."})
     NoteCache(tmp_path).remember("oel", 3, {"add": "Learned of add.", "sub": "Learned of sub."})
     NoteCache(tmp_path).remember("oel", 4, {"mul": "Learned too late."})
-    shown = preview_context(room(qwen, "oel"), case_of_run(tmp_path, 3, 2, ADD, "oel"), budget=4096)
+    shown = preview_context(make_assembler(qwen, "oel"), case_of_run(tmp_path, 3, 2, ADD, "oel"), budget=4096)
     assert "wrong):\n\nLearned of mul.\n\nLearned of sub.\n\n---" in shown.teacher
     lines = [
         {"key": str(i), "problem_id": name, "sample": 0, "kind": kind, "text": f"{kind} of {name or 'all'}."}
@@ -323,7 +325,7 @@ def test_a_preview_of_a_run_reads_its_rollouts_and_notes(qwen: Path, tmp_path: P
         case = case_of_run(tmp_path, 3, 0, problem, "oel_merged")
         assert (
             f"wrong):\n\n{text}\n\n---"
-            in preview_context(room(qwen, "oel_merged"), case, budget=4096).teacher
+            in preview_context(make_assembler(qwen, "oel_merged"), case, budget=4096).teacher
         )
 
 

@@ -128,7 +128,7 @@ def test_merging_the_rest_into_one_bucket_cannot_raise_the_divergence(
     assert (merged_T >= -1e-12).all()
     assert (merged_T <= full_T + slack).all()
     if topk >= vocabulary - 1:  # nothing, or one token, was merged
-        # Equal, but where one side's token is so rare that its bucket stands at the floor.
+        # Equal, but where one side's token is so rare that its bucket is at its lower bound.
         last_T1 = student_TV.argmin(-1, keepdim=True)
         masses = [
             torch.softmax(z.double(), dim=-1).gather(-1, last_T1)[:, 0] for z in (student_TV, teacher_TV)

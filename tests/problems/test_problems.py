@@ -1,4 +1,4 @@
-"""The problems room: what is read is what was written, every corrupt line is named, every choice is repeatable."""
+"""The problems package: what is read is what was written, every corrupt line is named, every choice is repeatable."""
 
 from __future__ import annotations
 

@@ -168,7 +168,10 @@ def test_the_engine_is_a_world_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("program", "words"),
     [
-        ("import sys; print('no room left'); sys.exit(7)", r"exited with code 7 during start.*no room left"),
+        (
+            "import sys; print('no space left'); sys.exit(7)",
+            r"exited with code 7 during start.*no space left",
+        ),
         ("import os; os.kill(os.getpid(), 9)", r"was killed by SIGKILL.*memory"),
     ],
 )

@@ -125,7 +125,7 @@ vllm_server.Server.reset_cache = no_reset
 vllm_server.Server.load = blind
 vllm_server.main()
 """
-"""The server, less one mend at a time, as a file says: what the tests below must find out."""
+"""The server, less one fix at a time, as a file says: what the tests below must find out."""
 
 
 def config(dtype: str = "float32") -> Config:

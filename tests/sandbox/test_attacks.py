@@ -148,7 +148,7 @@ WORDS = {
 
 @pytest.mark.slow
 def test_the_grader_gives_no_attack_a_point(surroundings: Range) -> None:
-    """The whole corpus through the users' door, where the supervisor knows the answers and does the judging."""
+    """The whole corpus through the users' interface, where the supervisor knows the answers and does the judging."""
     attacks = [Attack.read(name, surroundings) for name in NAMES]
     quote = {attack.name: '"{}"' if attack.is_function else "{}" for attack in attacks}
     nonces = [secrets.token_hex(12) for _ in range(NUM_TESTS)]
@@ -196,7 +196,7 @@ def done(text, tests):
 
 
 def test_a_program_that_never_reads_what_comes_next_blocks_nobody() -> None:
-    """The supervisor's messages fill the socket; it must not wait for room."""
+    """The supervisor's messages fill the socket; it must not wait for space."""
     sandbox, verdicts = start(), []
 
     def judge(index: int, run: dict[str, Any]) -> str:

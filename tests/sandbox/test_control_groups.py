@@ -161,5 +161,5 @@ def test_the_number_of_processes_is_bounded(grader: Grader, controllers: str) ->
     )
     (many,) = grader.grade([solution(0, threads)])
     assert number(folder, "pids.events", "max") > 0
-    (honest,) = grader.grade([solution(1)])  # not beside it: there would be no room for its process
+    (honest,) = grader.grade([solution(1)])  # not at the same time: its process would not fit
     assert (many.verdict, honest.verdict) == ("runtime_error", "accepted")

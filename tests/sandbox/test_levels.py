@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from graded import ADD, RIGHT, one, verdicts
 from opsd_rs import Case, Grader, Problem, Solution, _core
-from opsd_rs.doctor.sandbox import levels, mend, read_machine
+from opsd_rs.doctor.sandbox import fix_for, levels, read_machine
 from opsd_rs.errors import BadInput, OpsdError
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")]
@@ -316,21 +316,21 @@ def test_programs_that_need_too_much_together_run_one_by_one() -> None:
 # --- doctor ---------------------------------------------------------------------------------------------------
 
 
-def test_the_mend_depends_on_who_refuses(tmp_path: Path) -> None:
+def test_the_fix_depends_on_who_refuses(tmp_path: Path) -> None:
     refused = "user namespace: Operation not permitted (os error 1)"
-    assert "--security-opt" in mend(refused, {"place": "docker"})
-    assert "securityContext.seccompProfile" in mend(refused, {"place": "kubernetes"})
-    assert "apparmor_restrict_unprivileged_userns" in mend(refused, {"apparmor": "1", "place": ""})
-    assert "max_user_namespaces" in mend(refused, {"most": "0"})
+    assert "--security-opt" in fix_for(refused, {"place": "docker"})
+    assert "securityContext.seccompProfile" in fix_for(refused, {"place": "kubernetes"})
+    assert "apparmor_restrict_unprivileged_userns" in fix_for(refused, {"apparmor": "1", "place": ""})
+    assert "max_user_namespaces" in fix_for(refused, {"most": "0"})
     lacking = "this kernel has no Landlock (5.13 or later, and `landlock` in lsm=)"
-    assert "gVisor" in mend(lacking, {"place": "gvisor", "release": "4.4.0"})
-    assert "4.18.0" in mend(lacking, {"release": "4.18.0"})
-    assert "lsm=" in mend(lacking, {"release": "6.1.0", "lsm": "lockdown,yama"})
+    assert "gVisor" in fix_for(lacking, {"place": "gvisor", "release": "4.4.0"})
+    assert "4.18.0" in fix_for(lacking, {"release": "4.18.0"})
+    assert "lsm=" in fix_for(lacking, {"release": "6.1.0", "lsm": "lockdown,yama"})
     # What holds here decides what is advised.
-    assert mend(refused, {"held": "S2 S2j S1"}).endswith("; S2 does not need it")
-    assert mend(refused, {"held": "S1", "most": "0"}).endswith("; S1 does not need it")
-    assert mend(lacking, {"held": "S1"}).endswith("--require S1")
-    assert "require" not in mend(lacking, {"held": ""})
+    assert fix_for(refused, {"held": "S2 S2j S1"}).endswith("; S2 does not need it")
+    assert fix_for(refused, {"held": "S1", "most": "0"}).endswith("; S1 does not need it")
+    assert fix_for(lacking, {"held": "S1"}).endswith("--require S1")
+    assert "require" not in fix_for(lacking, {"held": ""})
     rungs = [("S3", False, refused, ""), ("S2", False, lacking, ""), ("S2j", False, refused, "")]
     details = [detail for _, _, detail in levels([*rungs, ("S1", True, "x", "")], {"place": ""})]
     assert [("S1" in detail, "S2j" in detail) for detail in details] == [(True, False)] * 3 + [(False, False)]

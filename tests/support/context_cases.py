@@ -55,7 +55,7 @@ GRADES = [
 ]  # fmt: skip
 
 
-def room(path: Path, context: str | ContextConfig | Context, **options: Any) -> Assembler:
+def make_assembler(path: Path, context: str | ContextConfig | Context, **options: Any) -> Assembler:
     loaded = load_context(context) if isinstance(context, str) else context
     return Assembler(path, loaded, **{"max_context_tokens": 4096, "pool": list(PROBLEMS.values()), **options})
 

@@ -1,4 +1,4 @@
-"""Make ``primer.jsonl``: run every reference solution on its inputs and write down what it answers.
+"""Make ``primer.jsonl``: run every reference solution on its inputs and record its answers.
 
 The same sources give the same bytes. A solution that changes its arguments, prints, fails or answers with
 something JSON cannot hold stops the build, naming the problem and the input.
@@ -47,8 +47,8 @@ def interleave(catalogues: tuple[Catalogue, ...]) -> list[Definition]:
 def prompt(definition: Definition) -> str:
     """Return the user's message: the task, and the form of the answer.
 
-    The wording of function problems is the best of those tried, see ``docs/primer.md``; type hints in the signature
-    made the small model worse, so they are in ``starter_code`` only.
+    The wording of function problems is the best of those tried, see ``docs/appendix/primer.md``; type hints in the
+    signature made the small model worse, so they are in ``starter_code`` only.
     """
     if definition.entry_point is None:
         return (

@@ -1,7 +1,7 @@
-"""How a problem of the primer is written down: a statement, inputs, and a solution that is real Python.
+"""How a problem of the primer is written: a statement, inputs, and a solution that is real Python.
 
-Comes in: decorated functions (``trivial``, ``easy``) and calls of ``program`` in the files beside this one.
-Goes out: ``Definition`` records in the order of writing, without expected outputs; ``build`` makes those.
+In: decorated functions (``trivial``, ``easy``) and calls of ``program`` in the other files of this folder.
+Out: ``Definition`` records in the order of writing, without expected outputs; ``build`` makes those.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How many cores this process may use: its affinity mask, bounded by the quota of its control group.
 
-A quota may be a fraction of a core. Programs that are graded wait for each other's cores without harm, so the
-grader rounds up; threads that spin on a core they do not have cost all others theirs, so OpenMP rounds down.
+A quota may be a fraction of a core. Graded programs can wait for a core, so the grader rounds up. OpenMP
+threads spin while they wait and slow down all others, so OpenMP rounds down.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def usable_cores() -> int:
 
 
 def whole_cores() -> int:
-    """Rounded down, at least one: threads that will really run at the same time."""
+    """Rounded down, at least one: threads that really run at the same time."""
     return max(1, math.floor(cores_granted()))
 
 
@@ -30,7 +30,7 @@ def cores_granted() -> float:
 
 
 def quotas(groups: Path = GROUPS, membership: Path = Path("/proc/self/cgroup")) -> list[float]:
-    """Quotas in cores of this process's control group and those above it, as far as they can be seen (cgroups(7)).
+    """Quotas in cores of this process's control group and those above it, as far as they are visible (cgroups(7)).
 
     In a container the group's own folder is usually the mount's root.
     """

@@ -1,8 +1,8 @@
-"""A disk without room: whatever writes large files says so in one error that names the folder and the mend.
+"""A full disk as one error that names the folder and the fix.
 
-In: a block that writes below a folder. Out: nothing, or ``DiskFull`` in the place of what the library raised. Libraries
-tell of a full disk in their own ways (torch: ``enforce fail at inline_container.cc``, without an error number), so that
-their words alone do not decide: a few bytes are written, and the kernel's answer to that does.
+In: a block that writes below a folder. Out: nothing, or ``DiskFull`` instead of what the library raised. Libraries
+report a full disk in their own ways (torch: ``enforce fail at inline_container.cc``, without an error number), so the
+message alone does not decide: a few bytes are written, and the kernel's answer decides.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from opsd_rs.errors import DiskFull
 
 MIB = 1 << 20
 PROBE_BYTES = MIB
-"""Written to learn whether there is room: more than the last blocks that a failed write may leave free."""
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+"""Written to test for free space: more than the last blocks that a failed write may leave free."""
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NUMBERLESS = ("inline_container.cc", "PytorchStreamWriter failed", f"os error {errno.ENOSPC}")
 """What torch and safetensors say of a failed write, with the error number lost."""
 
 
 @contextmanager
-def writing(what: str, folder: Path, mend: str = "free space there") -> Iterator[None]:
-    """Turn a failure of the block for want of room below ``folder`` into one error; every other error passes.
+def writing(what: str, folder: Path, fix: str = "free space there") -> Iterator[None]:
+    """Turn a failure of the block because ``folder`` is full into one error; every other error passes.
 
     :param what: what the block writes, as a user would call it
-    :param mend: what to do about it
-    :raises DiskFull: the file system of ``folder``, or the user's quota on it, has no room left
+    :param fix: what to do about it
+    :raises DiskFull: the file system of ``folder``, or the user's quota on it, is full
     """
     try:
         yield
     except Exception as error:  # what a library raises for a full disk has no common class
-        if not _means_no_room(error, folder):
+        if not _means_full(error, folder):
             raise
-        raise DiskFull(f"{folder}: no space left for {what} ({_left(folder)}): {mend}") from error
+        raise DiskFull(f"{folder}: no space left for {what} ({_left(folder)}): {fix}") from error
 
 
-def _means_no_room(error: Exception, folder: Path) -> bool:
+def _means_full(error: Exception, folder: Path) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in _NO_ROOM
-    return any(words in str(error) for words in _NUMBERLESS) and not _has_room(folder)
+        return error.errno in _NO_SPACE
+    return any(words in str(error) for words in _NUMBERLESS) and not _has_space(folder)
 
 
-def _has_room(folder: Path) -> bool:
-    """SampleRequest the kernel: ``statvfs`` would not tell of a quota."""
+def _has_space(folder: Path) -> bool:
+    """Write a little and see: ``statvfs`` does not report quotas."""
     try:
         with tempfile.TemporaryFile(dir=_existing(folder), buffering=0) as file:
             left = PROBE_BYTES
             while left:
                 left -= file.write(bytes(left))
-            os.fsync(file.fileno())  # some file systems find out only when they write
+            os.fsync(file.fileno())  # some file systems fail only here
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if error.errno in _NO_SPACE:
             return False
         raise
     return True
@@ -65,7 +65,7 @@ def _left(folder: Path) -> str:
     """What the file system has left, for people: bytes, or files where these have run out first."""
     disk = os.statvfs(_existing(folder))
     if disk.f_files and not disk.f_favail:
-        return "no file more can be made"
+        return "no inode left"
     return f"{disk.f_bavail * disk.f_frsize / MIB:.1f} MiB free"
 
 

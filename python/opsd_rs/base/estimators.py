@@ -46,7 +46,7 @@ class Mean:
 
 
 def tally_passed(passed: Sequence[Sequence[bool | None]]) -> tuple[Counts, Counts]:
-    """Correct answers (N,) and scored samples (N,) per problem; nulls (infrastructure faults) leave both.
+    """Correct answers (N,) and scored samples (N,) per problem; nulls (infrastructure faults) count in neither.
 
     >>> tally_passed([[True, False, None], [None]])
     (array([1, 0]), array([2, 0]))
@@ -59,7 +59,7 @@ def tally_passed(passed: Sequence[Sequence[bool | None]]) -> tuple[Counts, Count
 def mean_accuracy(correct_N: ArrayLike, samples_N: ArrayLike) -> Mean:
     """mean@k: the mean over problems of each one's share of correct samples; k may differ by problem.
 
-    Problems without a scored sample leave the mean. Squared errors: conditional (1/N^2) sum_i p_i (1 - p_i) /
+    Problems without a scored sample are left out. Squared errors: conditional (1/N^2) sum_i p_i (1 - p_i) /
     (k_i - 1), super-population var_i(p_i) / N. Never p(1-p)/(Nk): a problem's samples are alike.
     """
     correct, samples = _scored(correct_N, samples_N)
@@ -83,7 +83,7 @@ def pass_at_k(correct_N: ArrayLike, samples_N: ArrayLike, k: int) -> Floats:
         raise ValueError(f"pass@{k} needs {max(k, 1)} samples of every problem")
     return np.array(
         [
-            # 1 - product of (1 - k / i) for i = n - c + 1 ... n; empty of a correct one, 0
+            # 1 - product of (1 - k / i) for i = n - c + 1 ... n; an empty product gives 0
             1.0 if n - c < k else 1.0 - float(np.prod(1.0 - k / np.arange(n - c + 1, n + 1)))
             for c, n in zip(correct.tolist(), samples.tolist(), strict=True)
         ]
@@ -99,7 +99,7 @@ def mean_difference(
     """Mean of (above - below) per problem; for the gap: teacher above, student below, same order of problems.
 
     Conditional errors of the two arms add in squares (independent samples); the super-population error is
-    paired, sqrt(var_i(d_i) / N). Problems that lack a scored sample in either arm leave both.
+    paired, sqrt(var_i(d_i) / N). Problems that lack a scored sample in either arm are left out of both.
     """
     arms = [np.asarray(a) for a in (above_correct_N, above_samples_N, below_correct_N, below_samples_N)]
     both = (arms[1] > 0) & (arms[3] > 0)
@@ -115,8 +115,8 @@ def mean_difference(
 def grouped_difference(differences_NG: ArrayLike) -> Mean:
     """The gap from G >= 2 independent groups per problem, each with its own contexts.
 
-    The spread between a problem's groups holds what one group cannot show: a lucky group lifts both the
-    student's share and its teacher's context. Squared conditional error: (1/N^2) sum_i var_g(d_ig) / G.
+    The spread between a problem's groups shows what one group cannot: a lucky group raises both the
+    student's accuracy and the worth of its teacher's context. Squared conditional error: (1/N^2) sum_i var_g(d_ig) / G.
     """
     table = np.asarray(differences_NG, dtype=np.float64)
     num_problems, num_groups = table.shape

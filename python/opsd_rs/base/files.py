@@ -52,10 +52,10 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def append(file: int, line: bytes) -> None:
-    """Append a whole line to an open file that nobody else writes, or none of it.
+    """Append a whole line to an open file that no other process writes, or none of it.
 
-    One write takes it all, but for signals and disks that fill up: then it continues, and cuts off what it wrote where
-    it cannot. OSError.
+    One write usually takes all of it. After a signal or on a disk that fills up it continues; if it cannot, it removes
+    what it wrote and raises OSError.
     """
     size = os.fstat(file).st_size
     view = memoryview(line)
@@ -76,7 +76,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def cut_lines(path: Path, num_steps: int) -> None:
-    """Keep only the lines of steps before ``num_steps``: what lies past a checkpoint is done again."""
+    """Keep only the lines of steps before ``num_steps``: what comes after a checkpoint is done again."""
     write_lines(path, [line for line in read_lines(path) if line["step"] < num_steps])
 
 

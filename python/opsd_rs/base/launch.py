@@ -59,7 +59,7 @@ def openmp_environment(environ: Mapping[str, str], prefix: Path, cores: int) -> 
 
 
 def restart_on_cpu() -> None:
-    """Start this very command again with the CPU's environment, unless that is done or not needed."""
+    """Start this command again with the CPU's environment, unless that is done or not needed."""
     if os.environ.pop(GUARD, None) is not None or has_cuda(os.environ):
         return
     added = cpu_environment(os.environ, Path(sys.prefix), whole_cores())

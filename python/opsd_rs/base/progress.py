@@ -36,7 +36,7 @@ class Clock:
             self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
 
     def take(self) -> dict[str, float]:
-        """The sums so far, rounded to milliseconds; they start again from nothing."""
+        """The sums so far, rounded to milliseconds; they start again at zero."""
         seconds, self._seconds = self._seconds, {}
         return {name: round(value, 3) for name, value in seconds.items()}
 
@@ -66,7 +66,7 @@ class Ticker:
         self._before = 0
 
     def start(self, done: int, total: int) -> None:
-        """The clock starts; what is ``done`` already says nothing about the pace."""
+        """Start the clock; what is ``done`` already does not count for the pace."""
         self._start, self._before = time.monotonic(), done
         if done:
             self._write(done, total, self._start)

@@ -1,7 +1,7 @@
 """Which share of a step a rank does: rank and world size, shares that interleave, and gathers that undo them.
 
 Every rank samples and grades its own share and then holds all results, so that groups, contexts and mini-batches
-are the same everywhere, whatever the number of GPUs.
+are the same on every rank, whatever the number of GPUs.
 """
 
 from __future__ import annotations

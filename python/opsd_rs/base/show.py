@@ -61,7 +61,7 @@ def print_result(value: Any, form: str) -> None:
     rows = to_rows(value)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[_cell(row.get(name)) for name in columns] for row in rows]
-    if not sys.stdout.isatty():  # a file or a pipe has no width to fold at
+    if not sys.stdout.isatty():  # a file or a pipe has no width to wrap at
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         for line in [columns, *cells]:
             print("  ".join(map(str.ljust, line, widths)).rstrip())
@@ -72,7 +72,7 @@ def print_result(value: Any, form: str) -> None:
 
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for line in cells:
-        table.add_row(*map(Text, line))  # as it is: square brackets are no markup here
+        table.add_row(*map(Text, line))  # as it is: square brackets are not markup here
     Console(highlight=False).print(table)
 
 

@@ -1,10 +1,10 @@
-"""``opsd-rs``: the commands, joined under one group.
+"""``opsd-rs``: the commands, in one group.
 
-In: words of a shell. Out: tables for people or JSON for programs on stdout, progress and errors on stderr,
+In: command-line arguments. Out: tables for people or JSON for programs on stdout, progress and errors on stderr,
 and an exit code: 0 done, 1 our own fault, 2 bad input, 3 stopped with a checkpoint, 130 interrupted.
 
 Other packages are imported inside the commands, so that ``--help`` loads click alone and ``grade`` and ``law`` never
-load torch. Commands join packages and hold no logic of theirs.
+load torch. Commands call packages and hold no logic of their own.
 """
 
 from __future__ import annotations

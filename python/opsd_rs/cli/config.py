@@ -14,13 +14,13 @@ from opsd_rs.cli.options import show
 
 @click.group()
 def config() -> None:
-    """The configuration: show what files and arguments come to, list the keys."""
+    """The configuration: show the result of files and arguments, list the keys."""
 
 
 @config.command("show")
 @click.argument("words", nargs=-1, metavar="[CONFIG]... [KEY=VALUE]...")
 @click.option("--format", "form", type=click.Choice(["toml", "json"]), default="toml", show_default=True)
-@click.option("--why", metavar="KEY", help="Only this key: its value and who set it.")
+@click.option("--why", metavar="KEY", help="Only this key: its value and what set it.")
 def config_show(words: Sequence[str], form: str, why: str | None) -> None:
     """The resolved tree, each key with the file and line that set it."""
     from opsd_rs.config import explain_key, resolve, resolved_json, split_arguments, to_toml

@@ -1,4 +1,4 @@
-"""``opsd-rs context``: list, show, preview, lint, diff. A corridor like ``cli``, of which it is a part."""
+"""``opsd-rs context``: list, show, preview, lint and diff contexts."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def context_list(form: str) -> None:
 @click.option("--problem", "problem_id", metavar="ID", help="Which problem; default: the first.")
 @click.option("--prompt", type=click.Choice(["plain", "sdpo"]), default="plain", show_default=True)
 def context_show(name: str, path: str, problem_id: str | None, prompt: Literal["plain", "sdpo"]) -> None:
-    """What the teacher reads of a problem under the context NAME, stand-ins in the slots it would fill."""
+    """What the teacher reads of a problem under the context NAME, with placeholders in the slots."""
     from opsd_rs.context import Context, render_message
 
     config = Context.load(name).config
@@ -95,8 +95,8 @@ def context_show(name: str, path: str, problem_id: str | None, prompt: Literal["
 def context_preview(name: str, form: str, **case: Any) -> None:
     """What student and teacher read of one problem and rollout, with tokens by section and what was cut.
 
-    Needs a tokenizer only. Without --run or files, stand-ins take the places of texts: a rollout that failed, beside
-    one that passed.
+    Needs a tokenizer only. Without --run or files, placeholders stand for the texts: a rollout that failed, and one
+    that passed.
     """
     from opsd_rs.base import print_result
 
@@ -119,7 +119,7 @@ def context_preview(name: str, form: str, **case: Any) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME_OR_FILE]...")
 @format_option
 def context_lint(names: tuple[str, ...], form: str) -> None:
-    """What is wrong with contexts, or seldom meant; all built-in ones by default. A fault exits with 2."""
+    """What is wrong with contexts, or rarely intended; all built-in ones by default. A fault exits with 2."""
     from opsd_rs.base import print_result
     from opsd_rs.config import config_names
     from opsd_rs.context import lint_context
@@ -154,7 +154,7 @@ def context_diff(left: str, right: str, form: str, **case: Any) -> None:
 
 
 def _problem(path: str, problem_id: str | None) -> tuple[Problem, list[Problem]]:
-    """The problem that was asked for, and all of its file."""
+    """The requested problem, and all of its file."""
     from opsd_rs.problems import load
 
     every = load(path)

@@ -21,10 +21,10 @@ _EXTRA_OF = {
 
 
 class ErrorGroup(click.Group):
-    """A group that speaks of errors in one line and knows whether a shell started it."""
+    """A group that reports errors in one line and knows whether a shell started it."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
-        """As click's; ``ctx.obj`` tells commands whether this process is theirs to restart."""
+        """As click's; ``ctx.obj`` tells commands whether they may restart this process."""
         extra.setdefault("obj", {"from_shell": args is None})
         return super().main(args, *rest, **extra)
 
@@ -44,9 +44,9 @@ class ErrorGroup(click.Group):
             if package not in _EXTRA_OF:
                 raise
             extra = _EXTRA_OF[package]
-            mend = f"pip install 'opsd-rs[{extra}]'"
+            fix = f"pip install 'opsd-rs[{extra}]'"
             click.echo(
-                f"error: {package} is not installed; this command needs the extra {extra}: {mend}", err=True
+                f"error: {package} is not installed; this command needs the extra {extra}: {fix}", err=True
             )
             ctx.exit(2)
 

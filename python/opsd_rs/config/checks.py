@@ -1,4 +1,4 @@
-"""Rules that hold between keys of the configuration, asked before any model is loaded.
+"""Rules that hold between keys of the configuration, checked before any model is loaded.
 
 In: a ``Config`` whose single values are already valid. Out: faults (the run must not start) and warnings
 (it may). Each names the key to change, so that the loader can add the file and line that set it.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Finding(NamedTuple):
-    """One broken rule: the dotted key to change, and why with the mend.
+    """One broken rule: the dotted key to change, the reason and the fix.
 
     >>> Finding("optim.betas", "must lie in [0, 1)").key
     'optim.betas'
@@ -30,12 +30,12 @@ class Finding(NamedTuple):
 
 
 def faults(config: Config) -> list[Finding]:
-    """What makes this configuration impossible to run, all of it."""
+    """Everything that makes this configuration impossible to run."""
     return [*_batches(config), *_loss(config), *_lengths(config), *_problems(config), *_grader(config)]
 
 
 def warnings(config: Config) -> list[Finding]:
-    """What is allowed but seldom meant."""
+    """What is allowed but rarely intended."""
     return list(_unlikely(config))
 
 

@@ -24,14 +24,14 @@ class NotesConfig(Section):
     """What the text is called in statuses. ``experience`` goes into a memory, and a row reads what was written
     about other problems; every other kind is read by the rows it was written for."""
     slot: Literal["notes", "solution", "feedback"] = "notes"
-    """Which slot shows it: its own, or in the place (and under the heading) of a solution or of feedback."""
+    """Which slot shows it: its own, or that of a solution or of feedback (with that heading)."""
     scope: Literal["per_problem", "per_rollout"] = "per_problem"
     """One text for all rollouts of a problem, or one for each."""
     solution: Literal["peer", "reference"] = "peer"
     """What fills the slot solution of ``prompt``: a rollout that passed (per rollout: another one), or the
     problem's own solution."""
     generator: Literal["current", "initial", "file"] = "current"
-    """Who writes: the sampler's present weights, the weights the run began with, or nobody: texts by problem
+    """Who writes: the sampler's present weights, the weights the run began with, or no model: texts by problem
     are read from ``file``."""
     file: str = ""
     """JSON lines with problem_id, text and, where each rollout of ``scope`` has its own, sample."""

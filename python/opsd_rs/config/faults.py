@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in words: the key, who set it, the file and line, and the nearest valid name."""
+"""What is wrong with a configuration, in words: the key, the file and line that set it, the nearest valid name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ConfigFaults(BadInput):
 
 
 def describe_fault(tree: Tree, fault: Any) -> str:
-    """One line for one pydantic fault: where it was set, which key, what is wrong, the likely mend."""
+    """One line for one pydantic fault: where it was set, which key, what is wrong, the likely fix."""
     path = key_path(fault["loc"])
     dotted = dotted_key(path)
     origin = origin_of(tree, path)

@@ -1,4 +1,4 @@
-"""From files and arguments to one ``Config``: find, merge, check, and say who set what.
+"""From files and arguments to one ``Config``: find, merge, check, and report what set each key.
 
 In: sources (built-in names or .toml paths) and overrides (``key.path=value``), merged left to right,
 overrides last. Out: the frozen tree, or every fault at once, each with the file and line or the argument

@@ -1,4 +1,4 @@
-"""The configuration as text for people: resolved TOML with origins, who set one key, the list of all keys.
+"""The configuration as text for people: resolved TOML with origins, what set one key, the list of all keys.
 
 In: a ``Resolved`` tree, or the tree's own definition. Out: text. The meaning of each key is written once: it is the
 description of its field, or else the string below it in ``config/tree.py`` or ``config/context.py``, read here from the
@@ -47,7 +47,7 @@ def values(tree: Config) -> dict[str, Any]:
 
 
 def to_toml(resolved: Resolved) -> str:
-    """The resolved tree as TOML that loads to the same tree; comments say who set what."""
+    """The resolved tree as TOML that loads to the same tree; comments say what set each key."""
     parts: list[str] = []
     table = ""
     for dotted, value in values(resolved.config).items():

@@ -1,9 +1,9 @@
-"""Where each key of a TOML text was set: ``tomllib`` keeps no lines, and an error without one costs a search.
+"""Where each key of a TOML text was set: ``tomllib`` keeps no lines, and an error message needs one.
 
 In: a text that ``tomllib`` has accepted. Out: dotted path -> line number, from 1. A small scanner: it reads
 headers and keys and skips values. Keys inside an inline table have the line of the key that holds the table.
 
-What it does not do: judge the text (that is ``tomllib``'s part) or count the elements of arrays.
+What it does not do: validate the text (``tomllib`` does) or count the elements of arrays.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Assembler:
     :param max_context_tokens: bound of every teacher prompt (``teacher.max_context_tokens``)
     :param control_mask: ``one`` keeps rows without context in the loss
     :param pool: problems of the training split, for examples and other problems' solutions
-    :param section_tokens: bounds of single sections, in the place of the context's own (``context.section_tokens``)
+    :param section_tokens: bounds of single sections, instead of the context's own (``context.section_tokens``)
     :raises BadInput: a tokenizer, chat template or context that cannot be used
     """
 

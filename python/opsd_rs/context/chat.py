@@ -1,7 +1,7 @@
 """A model's chat template, rendered once and compiled: what it writes around one user message, and how turns end.
 
 In: a model directory (or hub name). Out: a ``ChatTemplate`` whose Rust half encodes any message to the ids that
-``apply_chat_template`` gives. transformers is loaded here, when the first template is asked for, and only here.
+``apply_chat_template`` gives. transformers is loaded only here, with the first template.
 What it does not do: run the Jinja per row (a few probes show that the template treats the message as a block).
 """
 
@@ -23,9 +23,9 @@ PROBES = (
     f"{SENTINEL} {{braces}} <b>&amp;</b> \"quotes\" 'and' \\back\\slashes\n\n\ttabs\r\n<think>a</think> 漢字 🙂",
     f"<tool_response>{SENTINEL}</tool_response>",
 )
-"""Messages that a template with opinions about content would change."""
+"""Messages that a template might change, if it looks at content."""
 LLAMA_DATE = "26 Jul 2024"
-"""Llama's templates print today's date unless told one; a run resumed tomorrow must see the same prompts. This is
+"""Llama's templates print today's date unless given one; a run resumed tomorrow must see the same prompts. This is
 the date their older templates fall back to."""
 
 Render = Callable[..., str]
@@ -50,11 +50,11 @@ class ChatTemplate:
     pad_id: int
     encoder: _core.Chat
     tokenizer: Any
-    """The transformers tokenizer: the slow twin, and the one that decodes."""
+    """The transformers tokenizer: the slow reference, and the one that decodes."""
     enable_thinking: bool
 
     def slow_encode(self, message: str) -> tuple[int, ...]:
-        """Ids of the chat by ``apply_chat_template``; the plain twin of ``encoder.encode``."""
+        """Ids of the chat by ``apply_chat_template``; the plain reference for ``encoder.encode``."""
         encoded = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": message}],
             add_generation_prompt=True,
@@ -66,7 +66,7 @@ class ChatTemplate:
         return tuple(encoded["input_ids"])
 
     def text_of(self, ids: Sequence[int]) -> str:
-        """Text of prompt ids, special tokens spelled out."""
+        """Text of prompt ids, special tokens written out."""
         text: str = self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
         return text
 

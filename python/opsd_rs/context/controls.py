@@ -1,7 +1,7 @@
 """Controls for solutions in context: another problem's, or the right one with its code damaged.
 
 In: solutions as text. Out: solutions that a fair control would show. Choices that look random are ranks by hash, so
-that a problem gets the same stranger and a text the same damage in every step and on every machine.
+that a problem gets the same other problem, and a text the same damage, in every step and on every machine.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _SWAPS = {
     "<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==", "+": "-", "-": "+", "*": "+", "//": "*",
     "%": "//", "and": "or", "or": "and", "min": "max", "max": "min", "True": "False", "False": "True",
 }  # fmt: skip
-"""What a token of a program becomes: as small as a slip, and mostly wrong."""
+"""What a token of a program becomes: a small change, and mostly wrong."""
 
 
-def stranger(problem_id: str, solutions: Mapping[str, str]) -> str | None:
+def other_solution(problem_id: str, solutions: Mapping[str, str]) -> str | None:
     """The solution of another problem, the same one each time while it is there; None where there is no other.
 
-    >>> stranger("a", {"a": "mine", "b": "theirs"}), stranger("a", {"a": "mine"})
+    >>> other_solution("a", {"a": "mine", "b": "theirs"}), other_solution("a", {"a": "mine"})
     ('theirs', None)
     """
     names = [name for name in solutions if name != problem_id]

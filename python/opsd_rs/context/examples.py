@@ -1,4 +1,4 @@
-"""Solved problems of the training split as examples: the same for everybody, or those most like the problem.
+"""Solved problems of the training split as examples: the same for every problem, or those most like the problem.
 
 In: the training problems that have a solution. Out: the text of a few of them. Likeness is Okapi BM25 over the words
 of the statements (Robertson and Zaragoza 2009, k1 = 1.5, b = 0.75), by bm25s, which needs numpy alone and is loaded
@@ -39,7 +39,7 @@ class Bm25:
             self._index.index(corpus, show_progress=False)
 
     def scores(self, text: str) -> list[float]:
-        """The score of each text for the query ``text``; zeros where there is no word to go by."""
+        """The score of each text for the query ``text``; zeros where no word matches."""
         query = words(text)
         if self._index is None or not query:
             return [0.0] * self._num

@@ -1,6 +1,6 @@
-"""What is wrong with a context, or seldom meant: faults stop a run, warnings do not.
+"""What is wrong with a context, or rarely intended: faults stop a run, warnings do not.
 
-In: a name or a file. Out: findings that name the key. No tokenizer, no model, no problem is loaded.
+In: a name or a file. Out: findings that name the key. No tokenizer, model or problem is loaded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from opsd_rs.context.templates import compile_context, filled_slots
 from opsd_rs.errors import BadInput
 
 _SPECIAL = re.compile(r"<\|[^|>\s]+\|>|\[/?INST\]|</?think>|<｜[^｜]+｜>")
-"""Spellings of turn markers in the models' families; in a message they are text, not markers."""
+"""Turn markers of the models' families; in a message they are text, not markers."""
 
 
 class Finding(NamedTuple):
@@ -63,7 +63,7 @@ def _words(context: ContextConfig) -> Iterator[tuple[str, str]]:
     filled = filled_slots(context)
     written = slots(context.template)
     for name in SECTIONS:
-        # SDPO's own templates keep both slots whatever its flags fill: no news there.
+        # SDPO's own templates keep both slots whatever its flags fill: not worth a finding.
         idle = name in written - filled - {"solution", "feedback"}
         if idle and (filled or context.static):
             yield "context.template", f"no rule fills {{{name}}}: it is always empty"

@@ -1,7 +1,7 @@
 """What student and teacher read of one problem, section by section: the text, its tokens, and what was cut.
 
 In: an assembler (a tokenizer, no weights) and a case: a graded rollout with its group, read from files or from a run's
-``rollouts/``. Out: a ``Preview``. What a model would have to write is taken from the case, or a stand-in stands there.
+``rollouts/``. Out: a ``Preview``. What a model would have to write is taken from the case, or is a placeholder.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Case:
     grades: Sequence[Grade]
     sample: int
     notes: Mapping[int, str] = field(default_factory=dict)
-    """What the model wrote, by sample (0 where one text serves the problem); stand-ins where absent."""
+    """What the model wrote, by sample (0 where one text serves the problem); placeholders where absent."""
     memory: Memory = field(default_factory=Memory)
-    """Experience as it stood when the rollout was read; a stand-in where empty."""
+    """Experience as it was when the rollout was read; a placeholder where empty."""
 
 
 class SectionCount(NamedTuple):
@@ -54,7 +54,7 @@ class SectionCount(NamedTuple):
 
 @dataclass(frozen=True)
 class Preview:
-    """Both readers' prompts and what is in them."""
+    """The prompts of student and teacher, and what is in them."""
 
     context: str
     context_sha256: str
@@ -129,7 +129,7 @@ def made_up_case(
     passed: bool = False,
     peer: bool = True,
 ) -> Case:
-    """A group of two: this rollout, and (``peer``) another one that passed; stand-ins where no text is given."""
+    """A group of two: this rollout, and (``peer``) another one that passed; placeholders where no text is given."""
     mine = Rollout(problem.problem_id, 0, (), (), (), attempt or STAND_INS["attempt"], False, 0)
     told = "" if passed else feedback or STAND_INS["feedback"]
     grades = [Grade(problem.problem_id, 0, passed, "accepted" if passed else "wrong_answer", (), told)]

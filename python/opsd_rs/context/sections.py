@@ -1,8 +1,8 @@
-"""Who is shown what: from a graded rollout and its group to the text of each section (arXiv 2605.30070, Table 3, with
-SDPO's rules where it is silent).
+"""Which row reads what: from a graded rollout and its group to the text of each section (arXiv 2605.30070, Table 3,
+with SDPO's rules where it is silent).
 
-In: one context, a step's graded groups, the notes that were written. Out: a ``Filled`` per rollout. No token is made
-here; a function of the user's may stand in for the rules.
+In: one context, a step's graded groups, the notes that were written. Out: a ``Filled`` per rollout. Nothing is
+tokenised here; a function of the user's may replace the rules.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from opsd_rs.config import SECTIONS, ContextConfig
-from opsd_rs.context.controls import corrupted, stranger
+from opsd_rs.context.controls import corrupted, other_solution
 from opsd_rs.context.examples import Examples
 from opsd_rs.context.notes.notes import Group, Note, Notes, first_success, shown
 from opsd_rs.context.text import as_answer
@@ -125,7 +125,7 @@ class Rules:
         if text is None:
             return None
         if context.solution_from == "other_problem":
-            text = stranger(name, self._references if context.solution == "reference" else answers)
+            text = other_solution(name, self._references if context.solution == "reference" else answers)
             return ("other_problem", text) if text is not None else None
         if context.solution_corrupt:
             return "corrupted", corrupted(text)
@@ -138,12 +138,12 @@ class Rules:
             return None
         if notes is None:
             raise OpsdError(
-                f'context "{self.context.name}" needs {settings.kind}: ask note_requests, then notes_from'
+                f'context "{self.context.name}" needs {settings.kind}: call note_requests, then notes_from'
             )
         rollout, passed = view.rollout, bool(view.grade.passed)
         from_peers = "{solution}" in settings.prompt and settings.solution == "peer"
         if settings.kind != "experience" and from_peers:
-            # What was drawn from this row's own success, and from no other, would be no news to it.
+            # A text drawn from this row's own success alone would tell it nothing new.
             if passed and self.context.on_own_success == "bare":
                 return None
             if first_success(list(view.group), other_than=rollout.sample) is None:

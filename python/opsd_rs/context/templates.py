@@ -1,7 +1,7 @@
 """A context's templates: what its rules fill, checked and compiled, and the message as text.
 
-In: the keys of ``[context]``. Out: Rust's compiled templates, or the teacher's message with stand-ins in its slots.
-What it does not do: it knows no tokenizer and cuts nothing.
+In: the keys of ``[context]``. Out: Rust's compiled templates, or the teacher's message with placeholders in its slots.
+What it does not do: tokenise or cut.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STAND_INS = {
 
 
 def section_bounds(context: ContextConfig, bounds: Mapping[str, int]) -> dict[str, int]:
-    """Tokens that single sections may take: the context's, and ``bounds`` in their place.
+    """Tokens that single sections may take: the context's, where ``bounds`` does not override them.
 
     :raises BadInput: ``bounds`` name no section, or too few tokens for what stands where a text was cut
     """
@@ -49,7 +49,7 @@ def render_message(
 ) -> str:
     """The teacher's user message for ``problem``: no chat template, no tokenizer, nothing cut.
 
-    Without ``texts`` (by section), stand-ins show where the context's sections go.
+    Without ``texts`` (by section), placeholders show where the context's sections go.
     """
     if texts is None:
         texts = {name: STAND_INS[name] for name in SECTIONS if name in filled_slots(context)}

@@ -27,7 +27,7 @@ SDPO_SIGNATURE = "\n\nYour solution should have the following signature: ```pyth
 _THINK = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _TELLING_CHARACTERS = 12
-"""A line of code shorter than this (``return x``) may well stand in a note by chance."""
+"""A line of code shorter than this (``return x``) may be in a note by chance."""
 
 
 def statement(problem: Problem, style: PromptStyle) -> str:
@@ -72,7 +72,7 @@ def as_answer(code: str) -> str:
 
 
 def half_pair(error: UnicodeEncodeError, texts: Iterable[tuple[str, Sequence[str | None]]]) -> BadInput:
-    """What to say of a text that is none: half a surrogate pair, which JSON can spell and no tokenizer reads.
+    """The message for a text with half a surrogate pair, which JSON can hold and no tokenizer reads.
 
     :param texts: problem ids with the texts among which the faulty one is
     """

@@ -1,8 +1,8 @@
 """What this machine can do with opsd-rs, and what stands in the way.
 
 In: nothing. Out: one table of findings, each with a state (``ok``, ``absent``, ``warning``, ``fault``) and
-the mend. Packages are asked by their metadata: nothing heavy is imported, so the command works in a broken
-environment. The sandbox is asked by running a program in it.
+the fix. Packages are found by their metadata: nothing heavy is imported, so the command works in a broken
+environment. The sandbox is tested by running a program in it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Finding(NamedTuple):
 
 
 def examine() -> list[Finding]:
-    """All findings, in the order a reader wants them."""
+    """All findings, in reading order."""
     return [*_machine(), *_packages(), *_vllm(), *_sandbox(), *_compilers()]
 
 
@@ -85,9 +85,9 @@ def _packages() -> Iterator[Finding]:
         if not missing:
             yield Finding(f"extra {extra}", "ok", found)
             continue
-        mend = "pip install opsd-rs" if extra == "base" else f"pip install 'opsd-rs[{extra}]'"
+        fix = "pip install opsd-rs" if extra == "base" else f"pip install 'opsd-rs[{extra}]'"
         state: State = "fault" if extra == "base" else "absent"
-        yield Finding(f"extra {extra}", state, f"without {', '.join(missing)}: {mend}")
+        yield Finding(f"extra {extra}", state, f"without {', '.join(missing)}: {fix}")
 
 
 def _vllm() -> Iterator[Finding]:
@@ -123,7 +123,7 @@ def _sandbox() -> Iterator[Finding]:
 
 
 def _one_program() -> Finding:
-    """The answer that counts: a program, run and judged in the sandbox."""
+    """The decisive check: a program is run and judged in the sandbox."""
     from opsd_rs.grading import Grader
     from opsd_rs.records import Case, Problem, Solution
 

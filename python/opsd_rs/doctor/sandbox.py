@@ -1,7 +1,7 @@
 """Which levels of isolation hold on this machine, and for each that does not: why, and what to change where.
 
-In: the sandbox's own trial of every level (small hostile programs, ``rust/sandbox``). Out: rows for ``doctor``. The
-mend depends on who says no: a container's system-call profile, a distribution's policy, the kernel.
+In: the sandbox's own test of every level (small hostile programs, ``rust/sandbox``). Out: rows for ``doctor``. The
+fix depends on what refuses: a container's system-call profile, a distribution's policy, the kernel.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ FILES = {
     "most": "/proc/sys/user/max_user_namespaces",
     "lsm": "/sys/kernel/security/lsm",
 }
-"""What the mend is read from; a file that is not there says nothing."""
+"""What the fix depends on; an absent file says nothing."""
 
 
 def read_machine(environment: Mapping[str, str], root: Path = Path("/")) -> dict[str, str]:
-    """The facts that choose a mend: the files above, and ``place``: gvisor, kubernetes, docker, podman or empty."""
+    """The facts that decide the fix: the files above, and ``place``: gvisor, kubernetes, docker, podman or empty."""
     facts = {}
     for name, path in FILES.items():
         try:
@@ -66,10 +66,10 @@ def levels(rungs: Iterable[tuple[str, bool, str, str]], facts: Mapping[str, str]
             best = best or name
             continue
         state = "absent" if best or name in ("S3", "S2j", "S1") else "fault"
-        yield f"level {name}", state, f"{detail}. {mend(detail, facts)}"
+        yield f"level {name}", state, f"{detail}. {fix_for(detail, facts)}"
 
 
-def mend(cause: str, facts: Mapping[str, str]) -> str:
+def fix_for(cause: str, facts: Mapping[str, str]) -> str:
     """What to change, in one sentence. ``facts``: those of the machine, and ``held``: the levels that hold."""
     place = facts.get("place", "")
     if "no Landlock" in cause:
@@ -84,13 +84,13 @@ def mend(cause: str, facts: Mapping[str, str]) -> str:
 
 
 def _spared(facts: Mapping[str, str]) -> str:
-    """Which level does without."""
+    """Which level does not need it."""
     held = facts.get("held", "").split()
     return f"; {'S2' if 'S2' in held else held[0]} does not need it" if held else ""
 
 
 def _lower(facts: Mapping[str, str]) -> str:
-    """Which level can be had as things are."""
+    """Which level can be used as it is."""
     held = facts.get("held", "").split()
     return f', or accept a lower level: Grader(require="{held[0]}"), --require {held[0]}' if held else ""
 

@@ -247,7 +247,7 @@ def _limits(families: Mapping[str, Any]) -> tuple[tuple[float, float], tuple[flo
 
 
 def _widened(values: Sequence[float], above: float = 0.08) -> tuple[float, float]:
-    """``above``: room on top for the inset."""
+    """``above``: space on top for the inset."""
     span = max(values) - min(values) or 1.0
     return min(values) - 0.08 * span, max(values) + above * span
 

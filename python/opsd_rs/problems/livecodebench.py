@@ -1,9 +1,9 @@
 """LiveCodeBench's own files: one record of ``code_generation_lite`` in, one problem out; and their download.
 
 Private tests come as JSON, or as base64 of zlib of a pickle of one JSON text. Unpickling data from the
-network runs whatever it holds, so the pickle is read by hand: one string, or it is refused. Fields and releases
+network runs any code in it, so the pickle is read by hand: one string, or it is refused. Fields and releases
 are those of the dataset's card; the order of tests (public, then private) is that of its official grader.
-What this room does not do: the prompt's wording, which the configuration chooses, and grading.
+What this module does not do: word the prompt (the configuration chooses that), or grade.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def fetch_lcb(
     *,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
-    """Download a release's files from the hub; a download that broke off goes on where it stopped.
+    """Download a release's files from the hub; an interrupted download continues where it stopped.
 
     :param release: as in :func:`expand_release`
     :param out: folder for the files; default: ``data/livecodebench`` in the user's cache
@@ -251,7 +251,7 @@ def fetch_lcb(
         try:
             hf_hub_download(REPOSITORY, file, repo_type="dataset", local_dir=folder, endpoint=address)
         except (OSError, errors.HTTPError) as error:
-            # The library hides some refusals behind "check your connection"; their answer is the cause.
+            # The library reports some refusals as "check your connection"; the server's answer is the cause.
             answered = next(
                 (e for e in (error, error.__cause__) if isinstance(e, errors.HfHubHTTPError)), None
             )
@@ -296,7 +296,7 @@ def _listed(key: str, value: Any, *, public: bool) -> list[Case]:
 
 
 def _sound(key: str, text: str) -> str:
-    """Half a surrogate pair is no text: it could not be written to the program's stdin."""
+    """Half a surrogate pair is not text: it could not be written to the program's stdin."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -1,7 +1,7 @@
 """Our own problem format: one JSON object per line, its keys those of ``records.Problem``.
 
 Types are strict, unknown keys are errors, missing optional keys take the record's defaults. Errors name the
-key and the mend; the caller puts file and line before them.
+key and the fix; the caller adds file and line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from opsd_rs.records import Case, Problem
 def parse(line: bytes) -> Problem:
     """One line of our jsonl as a problem.
 
-    :raises BadInput: names the key, the reason and the mend; the caller knows file and line
+    :raises BadInput: names the key, the reason and the fix; the caller knows file and line
 
     >>> parse(b'{"problem_id": "add", "prompt": "Add.", "tests": [{"input": "1 2", "output": "3"}]}').kind
     'stdin'
@@ -88,7 +88,7 @@ def _parser() -> Any:
 
 
 def _fault(fault: Any) -> str:
-    """One of pydantic's errors as key, reason and mend."""
+    """One of pydantic's errors as key, reason and fix."""
     place = list(fault["loc"][1:])
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
     if fault["type"] == "missing":
@@ -100,7 +100,7 @@ def _fault(fault: Any) -> str:
             f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
         )
     if fault["type"] == "json_invalid":
-        # One character of ours stands before the line.
+        # We put one character before the line.
         said = re.sub(r" at line 1 column (\d+)", lambda m: f" at column {int(m[1]) - 1}", str(fault["msg"]))
         return f"{said}: one JSON object per line is expected"
     if not key:

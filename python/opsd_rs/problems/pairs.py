@@ -2,7 +2,7 @@
 
 One record in, one problem out. APPS and TACO keep the lists in ``input_output``, SDPO in ``tests``, tables made for
 verl in ``reward_model.ground_truth``; each as JSON in a string or as an object. Limits that APPS and TACO state were
-set for compiled languages and are left aside; SDPO's ``time_limit`` is its grader's and is kept.
+set for compiled languages and are ignored; SDPO's ``time_limit`` is its grader's and is kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def is_record(first: Mapping[str, Any]) -> bool:
 
 
 def pairs_head(record: Mapping[str, Any], number: int) -> Problem:
-    """All but the tests. ``number``: the record's place in the file, its name where it bears none.
+    """All but the tests. ``number``: the record's place in the file, its name where it has none.
 
     :raises BadInput: names the key
     """

@@ -1,7 +1,7 @@
 """A problem file as a row of records: lines of JSON, items of one JSON array, rows of a parquet table.
 
 The first bytes decide which. In: a path. Out: records with the place each stands at, read one after the other, and
-a way to read one again, so that nobody has to hold gigabytes of tests. What the keys mean is not known here.
+a way to read one again, so that gigabytes of tests need not stay in memory. This module does not know the keys.
 """
 
 from __future__ import annotations

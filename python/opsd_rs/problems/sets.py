@@ -2,7 +2,7 @@
 
 In: ``primer`` (built in), our own jsonl or LiveCodeBench's. Out: frozen problems. Every choice that looks random
 is a rank by hash of (purpose, seed, problem), so that it depends on neither the process nor its history: a
-resumed run draws what the first one would have drawn. The exception is the ``sdpo`` split, which repeats the
+resumed run draws what an uninterrupted one would have drawn. The exception is the ``sdpo`` split, which repeats the
 published one to the index.
 """
 
@@ -169,7 +169,7 @@ def _with(problem: Problem, tests: Sequence[Case]) -> Problem:
 
 
 def _rank(*parts: str | int) -> bytes:
-    """A place that looks random and never changes; JSON keeps the parts apart."""
+    """A rank that looks random and never changes; JSON separates the parts."""
     return blake2b(json.dumps(parts).encode(), digest_size=16).digest()
 
 

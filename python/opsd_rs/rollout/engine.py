@@ -1,8 +1,8 @@
 """The sampler's interface: prompt ids in, completion ids with their log-probabilities out.
 
-Two engines implement it and are never swapped for one another: vLLM in a process of its own (``rollout.vllm``) and a
-plain sampling loop over a Hugging Face model, its slow twin (``rollout.hf``). Both see requests in a fixed order with a
-seed each, so that a resumed run samples what the first one did.
+Two engines implement it and neither replaces the other silently: vLLM in a process of its own (``rollout.vllm``) and a
+plain sampling loop over a Hugging Face model, the slow reference (``rollout.hf``). Both see requests in a fixed order
+with a seed each, so that a resumed run samples what the first one did.
 """
 
 from __future__ import annotations
@@ -116,12 +116,12 @@ def request_seed(run_seed: int, purpose: str, step: int, problem_id: str, sample
 
 
 def check_prompts(requests: Sequence[Request], max_model_len: int) -> None:
-    """Raise BadInput naming the keys where a prompt is empty or leaves no room for a completion."""
+    """Raise BadInput naming the keys where a prompt is empty or leaves no token for a completion."""
     for index, request in enumerate(requests):
         num_tokens = len(request.prompt_ids)
         if not 0 < num_tokens < max_model_len:
             raise BadInput(
                 f"prompt {index} of {len(requests)} has {num_tokens} tokens, the sampler takes 1 to "
                 f"{max_model_len - 1}: lower teacher.max_context_tokens, or raise rollout.max_prompt_tokens if the "
-                "model has room"
+                "model allows it"
             )

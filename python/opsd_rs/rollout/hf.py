@@ -1,4 +1,4 @@
-"""The plain engine: a sampling loop over a Hugging Face model, the slow twin of vLLM.
+"""The plain engine: a sampling loop over a Hugging Face model, the slow reference for vLLM.
 
 Letters: B rows of a batch, S prompt positions (left-padded), V vocabulary.
 """
@@ -107,7 +107,7 @@ class HFEngine:
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
-            # Every row draws at every position, dead ones too, so no row's stream depends on another's end.
+            # Every row draws at every position, finished ones too, so no row's stream depends on where another ends.
             ids_B, logprobs_B = next_tokens(logits_BV, sampling, generators)
             for row, (token, logprob) in enumerate(zip(ids_B.tolist(), logprobs_B.tolist(), strict=True)):
                 if row not in alive:

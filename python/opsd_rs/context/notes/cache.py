@@ -1,4 +1,4 @@
-"""What the model wrote for its teacher, kept by content: the same prompt to the same weights is asked once a run.
+"""What the model wrote for its teacher, kept by content: a run samples the same prompt under the same weights once.
 
 In: keys made of everything that decides a text. Out: the texts that were written before. One file of JSON lines per
 context and step, so that a run's notes can be read beside its rollouts, and one for the memory of experience.
@@ -40,7 +40,7 @@ class NoteCache:
         return found
 
     def remember(self, context: str, step: int, texts: Mapping[str, str]) -> None:
-        """Keep a step's experience, in the place of what an interrupted run had kept of it and of later steps."""
+        """Keep a step's experience, replacing what an interrupted run had kept of it and of later steps."""
         path = self._memory(context)
         kept = [line for line in read_lines(path) if line["step"] < step]
         new = [{"step": step, "problem_id": name, "text": text} for name, text in texts.items()]
@@ -54,7 +54,7 @@ class NoteCache:
 
 
 def note_key(**parts: Any) -> str:
-    """The content hash of a text that is wanted: prompt ids, decoding, seed, and which weights write it.
+    """The content hash of a requested text: prompt ids, decoding, seed, and which weights write it.
 
     >>> note_key(prompt_ids=(1, 2), weights="m@0") == note_key(weights="m@0", prompt_ids=(1, 2))
     True

@@ -2,7 +2,7 @@
 
 In: texts by problem, as they may be shown. Out: what each problem's rows read: the newest texts about other problems,
 joined, or, where the model merges its experience (``notes.merge_prompt``), one text into which it works the new ones.
-What it does not do: it samples nothing; a ``Merge`` says what the model would be asked.
+What it does not do: it samples nothing; a ``Merge`` holds what to ask the model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WHOLE = ""
 
 @dataclass
 class Memory:
-    """Experience so far, oldest first; a new text about a problem takes the place of the old one."""
+    """Experience so far, oldest first; a new text about a problem replaces the old one."""
 
     items: dict[str, str] = field(default_factory=dict)
 
@@ -35,12 +35,12 @@ class Memory:
         return "\n\n".join(found[-num:])
 
     def merge(self, text: str) -> None:
-        """Let ``text`` take the place of everything remembered."""
+        """Replace everything remembered by ``text``."""
         self.items = {WHOLE: text} if text else {}
 
 
 class Merge(NamedTuple):
-    """A merge that is wanted of the model."""
+    """A merge that the model is asked for."""
 
     problem_id: str
     """Whose rows read the outcome; ``WHOLE``: it is what later steps find in memory."""
@@ -70,7 +70,7 @@ def merges(memory: Memory) -> list[Merge]:
 
 
 def merged_for(problem_id: str, memory: Memory, merged: Mapping[str, str]) -> str:
-    """What the rows of a problem read: its merge, or everybody's if it has no text of its own.
+    """What the rows of a problem read: its merge, or the common one if it has no text of its own.
 
     Where no merge was wanted, or nothing was left of it, the texts stand joined: nothing learned is lost.
 

@@ -4,7 +4,7 @@ In: graded groups and a context's ``notes``. Out: one request per text, and of t
 row reads. A text is written only where every slot of its prompt can be filled; so the prompt itself says whether hints
 need a success, or a reflection a failure. Experience goes through a ``Memory`` and is read beside *other* problems.
 
-What it does not do: it samples nothing; who does hands the texts in, in the order of the requests.
+What it does not do: sample. The caller samples and passes the texts in, in the order of the requests.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MERGE_SLOTS = ("experience", "notes")
 
 
 class NoteRequest(NamedTuple):
-    """One text wanted of the model."""
+    """One text to ask the model for."""
 
     problem_id: str
     sample: int
@@ -67,11 +67,11 @@ class Notes:
     """What the rows of a problem read of experience; None while it waits to be merged."""
 
     def of(self, problem_id: str, sample: int) -> Note | None:
-        """What the row reads, whoever may read it."""
+        """What the row reads."""
         if self.settings.kind != "experience":
             return self.by_row.get((problem_id, 0 if self.settings.scope == "per_problem" else sample))
         if self.read is None:
-            raise OpsdError("this experience waits to be merged: ask merge_requests, then merged_from")
+            raise OpsdError("this experience waits to be merged: call merge_requests, then merged_from")
         return self.read.get(problem_id)
 
     @property

@@ -1,8 +1,8 @@
-"""The sampler by vLLM, seen from the trainer: starts the process that holds it, talks to it, watches it.
+"""The sampler by vLLM, from the trainer's side: start the process that holds it, talk to it, watch it.
 
 In: requests (prompt ids and a seed each) and weights; out: completions. The process runs ``rollout.vllm.server``;
 requests and answers cross a Unix socket pair, weights cross shared memory (``rollout.weights.parcel``). Every wait
-polls the process: a dead one raises ``Stopped`` within a fraction of a second, a silent one after
+polls the process: a dead one raises ``Stopped`` within a fraction of a second, one that sends nothing after
 ``SILENCE_SECONDS``. The engine's own output goes to a log file, whose last lines the error quotes.
 
 What it does not do: several GPUs per engine, sleeping between steps, sampling while training.
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SERVER = (sys.executable, "-m", "opsd_rs.rollout.vllm.server")
 """The command of the process that holds the engine."""
 SILENCE_SECONDS = {"start": 3600.0, "generate": 900.0, "load": 1800.0, "score": 900.0}
-"""Longest time without a word from a living engine; a running generation reports every half second."""
+"""Longest time without a message from a running engine; a running generation reports every half second."""
 CLOSE_SECONDS = 5.0
 
 
@@ -164,7 +164,7 @@ class VllmEngine:
                 self._doing = "close"
                 self._channel.send(("close", {}))
                 self._process.wait(CLOSE_SECONDS)
-            # A process that does not go by itself is ended below.
+            # A process that does not exit by itself is killed below.
         self._finalizer()
         if self._temporary_log and not self._broken:
             self._log_path.unlink(missing_ok=True)
@@ -179,10 +179,10 @@ class VllmEngine:
     ) -> Any:
         if self._broken:
             raise Stopped(
-                "the vLLM engine has failed before; start it anew by resuming from the last checkpoint"
+                "the vLLM engine has failed before; start it again by resuming from the last checkpoint"
             )
         self._doing, self._heard = name, time.monotonic()
-        self._broken = True  # until the answer is here: an interrupted exchange cannot be taken up again
+        self._broken = True  # until the answer is here: an interrupted exchange cannot be resumed
         try:
             self._channel.send((name, arguments), fds)
             while True:
@@ -239,7 +239,7 @@ class VllmEngine:
             )
         if kind in ("ImportError", "ModuleNotFoundError"):
             return BadInput(
-                f'rollout.engine = "vllm", but vLLM cannot be loaded: {line}; mend its installation (torchvision, '
+                f'rollout.engine = "vllm", but vLLM cannot be loaded: {line}; repair its installation (torchvision, '
                 f'torchaudio and torchcodec must match torch or be absent) or set rollout.engine = "hf"; '
                 f"its log: {self._log_path}"
             )
@@ -254,7 +254,7 @@ class VllmEngine:
 
 
 def _end(process: subprocess.Popen[bytes], sock: socket.socket, owner_pid: int) -> None:
-    """Hang up, then kill what is left of the engine's own session; nothing in a fork of the trainer."""
+    """Close the socket, then kill what is left of the engine's own session; nothing in a fork of the trainer."""
     sock.close()
     if os.getpid() != owner_pid:
         return

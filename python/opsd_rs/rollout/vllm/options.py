@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "GROUP_", "ROLE_", "LOCAL_", "MASTER_", "TORCHELASTIC_", "CROSS_")
-"""Prefixes of what a distributed launcher set for the trainer; the engine is a world of its own."""
+"""Prefixes of what a distributed launcher set for the trainer; the engine has a process group of its own."""
 
 
 def llm_options(

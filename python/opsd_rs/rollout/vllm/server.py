@@ -2,7 +2,7 @@
 
 It is started by ``opsd_rs.rollout.vllm.client`` with one end of a Unix socket pair as FD, and answers one request at a
 time. vLLM runs inside this very process (``VLLM_ENABLE_V1_MULTIPROCESSING=0``), so there is exactly one process to
-watch. It ends with its trainer, however that ends: the kernel kills it when the thread that started it exits
+watch. It ends when its trainer ends, for whatever reason: the kernel kills it when the thread that started it exits
 (PR_SET_PDEATHSIG, prctl(2); WATCH=thread leaves that out, for trainers that start it from a passing thread), and a
 watching thread kills it when the socket hangs up or the parent has changed.
 
@@ -156,7 +156,7 @@ class Server:
                 seed=seed,
                 logprobs=0,  # the sampled token's own
                 stop_token_ids=list(sampling["stop_ids"]),
-                ignore_eos=True,  # the caller's stop ids are the whole truth
+                ignore_eos=True,  # only the caller's stop ids count
                 detokenize=False,
             )
             for _, seed in requests
@@ -182,7 +182,7 @@ class Server:
 
     def load(self, fds: list[int], version: int) -> dict[str, Any]:
         """Take a parcel of weights; report what the trainer needs to prove that they arrived."""
-        self.score(self.probe_ids, 1)  # now it is cached: a cache that outlives the load shows itself below
+        self.score(self.probe_ids, 1)  # now it is cached: a cache that survives the load is detected below
         received = self.llm.collective_rpc("opsd_load", args=(fds,))[0]
         reset = self.reset_cache()
         stale_head = self.llm.collective_rpc("opsd_stale_head", args=(version,))[0]
@@ -195,7 +195,7 @@ class Server:
         }
 
     def reset_cache(self) -> bool:
-        """Forget all keys and values of older weights; False where vLLM refuses (requests still run)."""
+        """Drop all keys and values of older weights; False where vLLM refuses (requests still run)."""
         return bool(self.llm.reset_prefix_cache())
 
 

@@ -1,4 +1,4 @@
-"""What vLLM's worker does with a parcel of weights: load it in place, pack the head anew, prove both.
+"""What vLLM's worker does with a parcel of weights: load it in place, pack the head again, prove both.
 
 Letters: V vocabulary, C probed columns.
 """
@@ -25,7 +25,7 @@ class WorkerExtension:
     reload_weights: Any
 
     def opsd_load(self, fds: list[int]) -> dict[str, int]:
-        """Load a parcel in place, pack the head anew; return the fingerprints of what was read."""
+        """Load a parcel in place, pack the head again; return the fingerprints of what was read."""
         received: dict[str, int] = {}
 
         def stream() -> Iterator[tuple[str, torch.Tensor]]:

@@ -2,15 +2,15 @@
 
 In: ``(name, tensor)`` pairs under Hugging Face names. They travel as safetensors in anonymous shared memory
 (memfd_create(2)): no path, no port, nothing left behind when either side is killed. In the sampler's process
-``WorkerExtension`` loads them into vLLM in place. Two traps are silent there, so each has a mend and a proof:
+``WorkerExtension`` loads them into vLLM in place. Two errors are silent there, so each has a fix and a proof:
 
 - vLLM's CPU build keeps a packed copy of the output head. With tied embeddings a reload leaves that copy old
-  (log-probabilities off by 0.4-1.3). Mend: pack it again. Proof: multiply the packed head by unit vectors, which
+  (log-probabilities off by 0.4-1.3). Fix: pack it again. Proof: multiply the packed head by unit vectors, which
   must give back columns of the weight to the bit, however small the update was.
-- Keys and values in the prefix cache outlive the weights that made them. Mend: reset the cache. Proof: a probe
+- Keys and values in the prefix cache outlive the weights that made them. Fix: reset the cache. Proof: a probe
   prompt longer than two cache blocks is cached before the load and must not hit the cache after it.
 
-Two further checks ask for no knowledge of the engine: fingerprints of each tensor's bits, taken on both sides, and
+Two further checks need no knowledge of the engine: fingerprints of each tensor's bits, taken on both sides, and
 ``verify_against``, which compares the sampler's log-probabilities on the probe with the trainer's own forward.
 
 Letters: V vocabulary, K probed tokens.
@@ -71,7 +71,7 @@ class Parcel:
             rest = rest[os.write(fd, rest) :]
 
     def close(self) -> None:
-        """Give the memory back (the reader's own handles keep it until they too are closed)."""
+        """Free the memory (the reader's own handles keep it until they too are closed)."""
         while self.fds:
             os.close(self.fds.pop())
 

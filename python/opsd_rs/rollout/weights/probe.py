@@ -27,7 +27,7 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25}
 
 Measured with SmolLM2-135M, vLLM on CPU, 4 sets of weights, 13 prompts each of 200-320 tokens: at most 0.11 in bf16
 (against bf16, autocast and fp32 forwards; single tokens reach 0.30) and 3e-5 in fp32. A stale head or cache moves
-single tokens by 0.4-1.3 where weights moved by a tenth of their spread; smaller moves are for the exact proofs.
+single tokens by 0.4-1.3 where weights moved by a tenth of their spread; the exact proofs find smaller moves.
 """
 
 
