@@ -9,15 +9,8 @@ if TYPE_CHECKING:
     from opsd_rs.base.batch import Batch, Bools, flat_ids
     from opsd_rs.base.cores import usable_cores
     from opsd_rs.base.disk import MIB, writing
-    from opsd_rs.base.estimators import (
-        Mean,
-        mean_accuracy,
-        mean_difference,
-        pass_at_k,
-        t_interval,
-        t_quantile,
-    )
-    from opsd_rs.base.estimators import t_two_sided, tally_passed
+    from opsd_rs.base.estimators import Mean, mean_accuracy, mean_difference, pass_at_k, t_interval
+    from opsd_rs.base.estimators import t_quantile, t_two_sided, tally_passed
     from opsd_rs.base.files import append, append_line, cut_lines, read_lines, write_lines, write_whole
     from opsd_rs.base.launch import has_cuda, openmp_environment, restart_on_cpu
     from opsd_rs.base.lru import MOST_TEST_CHARS, SizedLru, num_test_chars
