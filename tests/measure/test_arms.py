@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from opsd_rs.base import Batch
 from opsd_rs.config import ContextConfig, load_context
 from opsd_rs.measure import GapRow, measure_gaps
 from opsd_rs.records import Case, Grade, Problem, Rollout, SampleRequest, TeacherContext
@@ -53,14 +54,17 @@ class Contexts:
         self, rollouts: Sequence[Rollout], grades: Sequence[Grade], problems: Any, notes: Any = None
     ) -> list[TeacherContext]:
         assert problems is TRAIN
+        helped = [not grade.passed for grade in grades]
+        batch = Batch.of(
+            [(1, 9, 9) if read else (1,) for read in helped], [() for _ in helped], has_context=helped
+        )
         return [
-            TeacherContext(r.problem_id, r.sample, (1,), "bare", has_context=False)
-            if g.passed
-            else TeacherContext(
-                r.problem_id, r.sample, (1, 9, 9), "feedback", True, ("cut:feedback", "leak:notes")
+            TeacherContext(
+                r.problem_id, r.sample, "feedback" if read else "bare", read,
+                ("cut:feedback", "leak:notes") if read else (), batch, row,
             )
-            for r, g in zip(rollouts, grades, strict=True)
-        ]
+            for row, (r, read) in enumerate(zip(rollouts, helped, strict=True))
+        ]  # fmt: skip
 
 
 def measure(
