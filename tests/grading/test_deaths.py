@@ -241,7 +241,8 @@ def test_what_a_killed_supervisor_had_found_stands_and_the_rest_is_run_once() ->
 CALLER = """
 import json, sys
 from pathlib import Path
-from test_grading_deaths import Grader, busy
+sys.path.append("../support")
+from test_deaths import Grader, busy
 book = Path(sys.argv[1])
 done = {json.loads(line)[0] for line in book.read_text().splitlines()} if book.exists() else set()
 left = [number for number in range(12) if number not in done]
@@ -259,7 +260,7 @@ def test_a_killed_caller_goes_on_where_it_was(tmp_path: Path) -> None:
             [sys.executable, "-c", CALLER, str(book)],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parents[1] / "support",
+            cwd=Path(__file__).parent,
         )
         assert caller.stdout is not None
         with caller.stdout, Watcher(int(caller.stdout.readline())) as watcher:

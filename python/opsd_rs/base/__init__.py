@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from opsd_rs.base.batch import Batch, Bools, flat_ids
     from opsd_rs.base.cores import usable_cores
     from opsd_rs.base.disk import MIB, writing
-    from opsd_rs.base.estimators import Mean, mean_accuracy, mean_difference, pass_at_k
-    from opsd_rs.base.estimators import t_interval, t_quantile, t_two_sided, tally_passed
+    from opsd_rs.base.estimators import Mean, mean_accuracy, mean_difference, pass_at_k, t_interval
+    from opsd_rs.base.estimators import t_quantile, t_two_sided, tally_passed
     from opsd_rs.base.files import append, append_line, cut_lines, read_lines, write_lines, write_whole
     from opsd_rs.base.launch import has_cuda, openmp_environment, restart_on_cpu
     from opsd_rs.base.lru import MOST_TEST_CHARS, SizedLru, num_test_chars
@@ -29,11 +29,12 @@ __all__ = [
     "t_two_sided", "tally_passed", "usable_cores", "write_lines", "write_table", "write_whole", "writing",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "estimators": ["Mean", "mean_accuracy", "mean_difference", "pass_at_k", "t_interval", "t_quantile",
-        "t_two_sided", "tally_passed"], "show": ["print_result"],
-    "files": ["append", "append_line", "cut_lines", "read_lines", "write_lines", "write_whole"], "suggest": ["near"],
-    "tables": ["add_rows", "read_records", "read_table", "write_table"], "batch": ["Batch", "Bools", "flat_ids"],
-    "plugins": ["REGISTERED", "import_attribute", "resolve_plugin"], "disk": ["MIB", "writing"], "ranks": ["Ranks"],
-    "launch": ["has_cuda", "openmp_environment", "restart_on_cpu"], "cores": ["usable_cores"],
+    "batch": ["Batch", "Bools", "flat_ids"], "cores": ["usable_cores"], "disk": ["MIB", "writing"],
+    "estimators": ["Mean", "mean_accuracy", "mean_difference", "pass_at_k", "t_interval", "t_quantile", "t_two_sided",
+        "tally_passed"],
+    "files": ["append", "append_line", "cut_lines", "read_lines", "write_lines", "write_whole"], "ranks": ["Ranks"],
+    "launch": ["has_cuda", "openmp_environment", "restart_on_cpu"], "show": ["print_result"], "suggest": ["near"],
     "lru": ["MOST_TEST_CHARS", "SizedLru", "num_test_chars"], "progress": ["Clock", "Progress", "Ticker", "every"],
+    "plugins": ["REGISTERED", "import_attribute", "resolve_plugin"],
+    "tables": ["add_rows", "read_records", "read_table", "write_table"],
 })  # fmt: skip

@@ -163,7 +163,7 @@ def test_lost_actors_and_supervisors_are_replaced(cluster: Any) -> None:
 
 def test_nothing_outlives_a_killed_driver(cluster: Any) -> None:
     script = (
-        "import sys\nfrom opsd_rs.grading.cluster.grader import RayGrader\nfrom test_grading_ray import busy\n"
+        "import sys\nsys.path.append('../../support')\nfrom test_ray import RayGrader, busy\n"
         "grader = RayGrader(sys.argv[1]).__enter__()\nprint('up', flush=True)\n"
         "list(grader.stream(busy(n) for n in range(10_000)))\n"
     )
@@ -171,7 +171,7 @@ def test_nothing_outlives_a_killed_driver(cluster: Any) -> None:
         [sys.executable, "-c", script, cluster.address],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2] / "support",
+        cwd=Path(__file__).parent,
     )
     assert driver.stdout is not None
     with driver.stdout:
