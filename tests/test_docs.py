@@ -113,6 +113,7 @@ def test_a_recipe_works_as_printed(title: str, tmp_path: Path) -> None:
     assert ran
 
 
+@pytest.mark.samples_model
 @pytest.mark.slow
 def test_the_recipes_train(tmp_path: Path) -> None:
     """One run with the environment, the objective and the logger of the recipes, on a tiny model."""
