@@ -16,7 +16,7 @@ import pytest
 import tiny_models
 import torch
 from engines import pair
-from opsd_rs.base import Batch, Bools, Ranks, read_lines
+from opsd_rs.base import Batch, Bools, Ranks, read_lines, read_table
 from opsd_rs.config import Section, load_config
 from opsd_rs.loss import MicroBatch, Objective, ObjectiveLoss, RolloutBatch, make_objective
 from opsd_rs.policy import Student, Teacher
@@ -161,4 +161,6 @@ def test_the_loop_runs_with_it(tmp_path: Path) -> None:
         assert line["kl"] is None
         assert line["cross_entropy"] > 1.0
         assert line["updates"] == 2
+    (row,) = read_table(tmp_path / "run" / "runs.parquet")
+    assert row["recipe_id"] == "test_objectives:CrossEntropy-ema0.05"  # [loss] was not read
     assert '"label_smoothing": 0.0' in (tmp_path / "run" / "config.json").read_text()

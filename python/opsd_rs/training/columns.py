@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsd_rs import __version__
-from opsd_rs.config import ContextConfig
+from opsd_rs.config import Config, ContextConfig
 from opsd_rs.model import num_parameters
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def configuration_columns(session: Session, context: ContextConfig) -> dict[str,
         "preamble": f"{context.preamble_id or 'unnamed'}:{context.preamble_sha256}"
         if context.preamble
         else None,
-        "recipe_id": f"{config.loss.kind}-top{config.loss.topk}-{config.teacher.kind}{config.teacher.rate}",
+        "recipe_id": recipe_id(config),
         "horizon_steps": config.train.num_steps,
         "lr": config.optim.lr,
         "ema": config.teacher.rate,
@@ -53,3 +53,14 @@ def configuration_columns(session: Session, context: ContextConfig) -> dict[str,
         "gap_baseline_shared": config.gap.baseline == "paper",
         "code_version": __version__,
     }
+
+
+def recipe_id(config: Config) -> str:
+    """What is minimised, and how the teacher follows.
+
+    >>> recipe_id(Config())
+    'reverse_kl-top20-ema0.01'
+    """
+    objective = config.objective.name
+    loss = f"{config.loss.kind}-top{config.loss.topk}" if objective == "opsd" else objective
+    return f"{loss}-{config.teacher.kind}{config.teacher.rate}"
