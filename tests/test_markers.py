@@ -30,6 +30,7 @@ ONLY_FILES = {
     "test_batch.py": TOKENIZES,
     "test_context_commands.py": TOKENIZES,
     "test_ids.py": TOKENIZES,
+    "test_long_prompts.py": TOKENIZES,
     "test_model.py": FOLDER,
     "test_hf.py": NEVER_STARTS,
 }

@@ -18,7 +18,7 @@ from opsd_rs.base import read_lines, read_table
 from opsd_rs.cli import main
 from opsd_rs.law.rows import DOMAIN
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("left_ranks")]
+pytestmark = [pytest.mark.slow, pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
 
 CONTEXTS = ("feedback", "peer_solution_feedback", "own_solution_feedback")
 SHARED = (

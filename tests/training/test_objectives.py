@@ -23,7 +23,7 @@ from opsd_rs.policy import Student, Teacher
 from opsd_rs.records import Grade
 from opsd_rs.training.update import distill
 
-pytestmark = pytest.mark.usefixtures("left_ranks")
+pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
 
 NAME = f"{__file__}:CrossEntropy"
 SMALL = ["smoke", "model.dtype=float32", "optim.lr=1e-3", "optim.eps=1e-2", "train.micro_batch_rows=2"]
