@@ -43,7 +43,7 @@ def perturb(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def perturbed_cache(model_dir: Path, cache: Path) -> Path:
     """A cache (``OPSD_RS_CACHE``) that holds a perturbed copy of a fetched model; the copy's folder."""
-    from opsd_rs import model
+    from opsd_rs.model import cache as model_cache
     from safetensors.torch import load_file, save_file
 
     copy = cache / "models" / model_dir.name
@@ -52,7 +52,7 @@ def perturbed_cache(model_dir: Path, cache: Path) -> Path:
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((copy / "config.json").read_bytes())
     (copy / "config.json").write_text(json.dumps(config | {"dtype": "float32"}))
-    manifest = json.loads((copy / model.MANIFEST).read_bytes())
+    manifest = json.loads((copy / model_cache.MANIFEST).read_bytes())
     manifest["files"] = {name: (copy / name).stat().st_size for name in manifest["files"]}
-    (copy / model.MANIFEST).write_text(json.dumps(manifest))
+    (copy / model_cache.MANIFEST).write_text(json.dumps(manifest))
     return copy
