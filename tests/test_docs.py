@@ -38,6 +38,23 @@ def test_links_lead_somewhere(page: str) -> None:
             assert anchor in anchors(target), f"{page}: {link}"
 
 
+def test_pages_that_the_sources_name_exist() -> None:
+    sources = [
+        file
+        for folder in ("python", "rust", "benches", "examples", "tools", "tests")
+        for suffix in ("py", "rs", "toml")
+        for file in (ROOT / folder).rglob(f"*.{suffix}")
+        if "target" not in file.parts
+    ]
+    named = {
+        (str(file.relative_to(ROOT)), page)
+        for file in sources
+        for page in re.findall(r"\bdocs/[\w/-]+\.md\b", file.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 10
+    assert {(file, page) for file, page in named if not (ROOT / page).is_file()} == set()
+
+
 def anchors(page: Path) -> set[str]:
     """What a link may name after ``#``: headings in lower case, words joined by dashes."""
     heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
