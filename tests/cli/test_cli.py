@@ -194,7 +194,7 @@ def test_grade_writes_results_and_shows_the_counts(tmp_path: Path) -> None:
     assert again.exit_code == 2
     assert (
         again.stderr
-        == f"error: {out} exists; choose another name, remove it, or add --resume to go on with it\n"
+        == f"error: {out} exists; choose another name, remove it, or add --resume to continue it\n"
     )
 
 

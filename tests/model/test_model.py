@@ -173,7 +173,7 @@ def test_facts_of_a_folder_that_is_no_language_model(tmp_path: Path) -> None:
         facts(str(tmp_path))
 
 
-def test_the_room_and_resolve_load_no_torch(tmp_path: Path) -> None:
+def test_facts_and_resolve_load_no_torch(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama", "vocab_size": 7}')
     program = (
         "import sys; from opsd_rs import model; model.facts(model.resolve(sys.argv[1]));"

@@ -8,11 +8,11 @@ from opsd_rs._lazy import lazy_exports
 
 if TYPE_CHECKING:
     # isort: off
-    from opsd_rs.model.cache import fetch, resolve
+    from opsd_rs.model.cache import facts, fetch, resolve
     from opsd_rs.model.size import num_parameters
 
-__all__ = ["fetch", "num_parameters", "resolve"]
+__all__ = ["facts", "fetch", "num_parameters", "resolve"]
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "cache": ["fetch", "resolve"],
+    "cache": ["facts", "fetch", "resolve"],
     "size": ["num_parameters"],
 })  # fmt: skip
