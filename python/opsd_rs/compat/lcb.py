@@ -1,7 +1,7 @@
 """``codegen_metrics`` of LiveCodeBench's runner, by the same arguments and with the same answers.
 
 In: samples as ``{"input_output": JSON text of inputs, outputs, fn_name}``, programs per sample. Out: the metrics, the
-result lists, the metadata as JSON texts. Where the official function differs, ``docs/appendix/grader-profiles.md`` says why.
+result lists, the metadata as JSON texts. ``docs/appendix/grader-profiles.md`` says where and why the official differs.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ class GraderSettings:
     )
     """``strict``: a judge's. ``lcb-2025-05`` and ``lcb-2025-01``: those of LiveCodeBench's runner of that date, its
     surprises included; tests run in their order up to the first failure, whatever ``stop`` says, and a test's limit is
-    ``cpu_seconds`` or the problem's own, as wall time rounded up to whole seconds. See docs/appendix/grader-profiles.md."""
+    ``cpu_seconds`` or the problem's own, as wall time rounded up to whole seconds.
+    See docs/appendix/grader-profiles.md."""
     also: Annotated[
         Profile | None, "Judge by a second profile too, and report where the verdicts disagree."
     ] = None
