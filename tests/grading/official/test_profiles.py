@@ -375,15 +375,15 @@ def test_a_second_profile() -> None:
         ({"also": "strict"}, "also = 'strict': is the profile itself"),
         (
             {"profile": "lcb-2025-05", "isolation": "test"},
-            'isolation = "test": profile lcb-2025-05 runs all tests',
+            "isolation = 'test': profile lcb-2025-05 runs all tests",
         ),
         (
             {"also": "lcb-2025-01", "isolation": "test"},
-            'isolation = "test": profile lcb-2025-01 runs all tests',
+            "isolation = 'test': profile lcb-2025-01 runs all tests",
         ),
         (
             {"profile": "lcb-2025-05", "idle_seconds": 1.0},
-            "idle_seconds: profile lcb-2025-05 has no such limit",
+            "idle_seconds = 1.0: profile lcb-2025-05 has no such limit",
         ),
     ],
 )
