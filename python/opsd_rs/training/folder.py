@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from opsd_rs.base import every, read_table, write_table, write_whole
-from opsd_rs.config import Config
+from opsd_rs.config import Config, resolved_json
 from opsd_rs.errors import BadInput, DiskFull
 from opsd_rs.policy import Student, Teacher
 from opsd_rs.training import checkpoint, run_json
@@ -56,8 +56,6 @@ def begin(session: Session, student: Student, teacher: Teacher, loggers: Sequenc
 
 def prepare_run_folder(config: Config, resume: Path | None) -> Path:
     """Make the run folder, or check that it holds the run to resume."""
-    from opsd_rs.config import resolved_json
-
     run_dir = resume or Path(config.run.dir)
     path = run_dir / "config.json"
     if os.environ.get("RANK", "0") != "0":

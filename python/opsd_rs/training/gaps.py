@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from opsd_rs.base import write_table
-from opsd_rs.config import Config, ContextConfig
+from opsd_rs.config import Config, ContextConfig, load_context
 from opsd_rs.measure import GapRow, eval_accuracy, measure_gaps
 from opsd_rs.training import lines, tables
 from opsd_rs.training.columns import configuration_columns
@@ -55,8 +55,6 @@ def measure_gap(session: Session, contexts: Sequence[ContextConfig]) -> list[dic
 
 def measure_from_config(config: Config) -> list[dict[str, Any]]:
     """``opsd-rs gap``: the contexts of ``gap.contexts`` (or the run's own), rows of ``gap.parquet``."""
-    from opsd_rs.config import load_context
-
     contexts = [load_context(name) for name in config.gap.contexts] or [config.context]
     run_dir = Path(config.run.dir)
     run_dir.mkdir(parents=True, exist_ok=True)

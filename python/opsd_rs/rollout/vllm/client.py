@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opsd_rs.errors import BadInput, OpsdError, Stopped
+from opsd_rs.rollout.engine import Completion, Request, Sampling, check_prompts
 from opsd_rs.rollout.vllm.options import engine_environment, llm_options
 from opsd_rs.rollout.vllm.server import Channel
 from opsd_rs.rollout.weights.parcel import checkpoint_names, pack, verify_fingerprints, verify_names
@@ -35,7 +36,6 @@ from opsd_rs.rollout.weights.probe import PROBE_TOP, ProbeScore, probe_prompt
 
 if TYPE_CHECKING:
     from opsd_rs.config import RolloutConfig
-    from opsd_rs.rollout.engine import Completion, Request, Sampling
 
 SERVER = (sys.executable, "-m", "opsd_rs.rollout.vllm.server")
 """The command of the process that holds the engine."""
@@ -112,8 +112,6 @@ class VllmEngine:
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Completion]:
         """See ``Engine.generate``."""
-        from opsd_rs.rollout.engine import Completion, check_prompts
-
         check_prompts(requests, self.max_model_len)
         rows = self._call(
             "generate",
