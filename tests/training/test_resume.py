@@ -166,7 +166,7 @@ def test_sigterm_and_a_dead_sampler_stop_with_a_checkpoint(tmp_path: Path, model
 
     process = start(run_dir, "--resume", str(run_dir))
     wait_for_phase(process, run_dir, 1, "rollout")
-    (sampler,) = [pid for pid in descendants(process.pid) if b"vllm_server" in command(pid)]
+    (sampler,) = [pid for pid in descendants(process.pid) if b"rollout.vllm.server" in command(pid)]
     os.kill(sampler, signal.SIGKILL)
     assert process.wait(120) == 3, log.read_text()[-2000:]
     last = log.read_text().strip().splitlines()[-1]
