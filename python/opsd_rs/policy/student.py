@@ -22,7 +22,7 @@ from opsd_rs.base import MIB, Batch, writing
 from opsd_rs.config import Config
 from opsd_rs.errors import BadInput, DiskFull
 from opsd_rs.policy.inputs import model_inputs
-from opsd_rs.policy.lm import CompletionLogits, load_model
+from opsd_rs.policy.lm import CompletionLogits, checkpoint_activations, load_model
 from opsd_rs.policy.zero import deepspeed_settings
 
 
@@ -51,7 +51,7 @@ class Student:
         lm = load_model(model_dir, config.model.dtype)
         del zero3
         if config.model.gradient_checkpointing:
-            lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+            checkpoint_activations(lm, model_dir)
         module = CompletionLogits(lm)
         if self.stage != 3:
             module.to(device)
