@@ -215,7 +215,7 @@ def test_there_and_back_the_sampler_follows(
     for version, (seed, scale) in enumerate([(0, 0.05), (1, 0.1), (2, 1e-5), (3, 0.0)], start=1):
         engine.load(moved(policy, base, seed, scale).named_parameters(), version)
         difference = verify_against(
-            engine.check(engine.probe_ids), next_logprobs(policy, engine.probe_ids), 1e-3, step=version
+            engine.check(engine.probe_ids), next_logprobs(policy, engine.probe_ids), 1e-3
         )
         assert difference < TOLERANCE["float32"]
         assert engine.version == version
@@ -307,9 +307,7 @@ def test_each_family_samples_and_follows(family: Family, tmp_path: Path) -> None
         verify_against(held.check(held.probe_ids), next_logprobs(policy, held.probe_ids), 1e-4)
         for version in (1, 2):
             held.load(moved(policy, base, version, 0.5).named_parameters(), version)
-            verify_against(
-                held.check(held.probe_ids), next_logprobs(policy, held.probe_ids), 1e-4, step=version
-            )
+            verify_against(held.check(held.probe_ids), next_logprobs(policy, held.probe_ids), 1e-4)
         prompt = held.probe_ids[:150]
         (done,) = held.generate([Request(prompt, 1)], Sampling(1.0, 1.0, 8, ()))
         ids = torch.tensor([prompt + done.completion_ids])
