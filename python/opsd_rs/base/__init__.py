@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from opsd_rs.base.batch import Batch, Bools, flat_ids
     from opsd_rs.base.console import diverted, keep_output
     from opsd_rs.base.cores import usable_cores
-    from opsd_rs.base.disk import MIB, writing
     from opsd_rs.base.estimators import Mean, mean_accuracy, mean_difference, pass_at_k, t_interval
     from opsd_rs.base.estimators import t_quantile, t_two_sided, tally_passed
-    from opsd_rs.base.files import append, append_line, cut_lines, read_lines, write_lines, write_whole
+    from opsd_rs.base.files import MIB, append, append_line, cut_lines, read_lines, write_lines, write_whole
+    from opsd_rs.base.files import writing
     from opsd_rs.base.launch import has_cuda, openmp_environment, restart_on_cpu
     from opsd_rs.base.lru import MOST_TEST_CHARS, SizedLru, num_test_chars
     from opsd_rs.base.paths import expand, own_name, without_wildcards
@@ -31,9 +31,9 @@ __all__ = [
     "resolve_plugin", "restart_on_cpu", "stop_signals", "t_interval", "t_quantile", "t_two_sided", "tally_passed",
     "usable_cores", "without_wildcards", "write_lines", "write_table", "write_whole", "writing"]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "batch": "Batch Bools flat_ids", "console": "diverted keep_output", "cores": "usable_cores", "disk": "MIB writing",
+    "batch": "Batch Bools flat_ids", "console": "diverted keep_output", "cores": "usable_cores",
     "estimators": "Mean mean_accuracy mean_difference pass_at_k t_interval t_quantile t_two_sided tally_passed",
-    "files": "append append_line cut_lines read_lines write_lines write_whole",
+    "files": "MIB append append_line cut_lines read_lines write_lines write_whole writing",
     "launch": "has_cuda openmp_environment restart_on_cpu", "lru": "MOST_TEST_CHARS SizedLru num_test_chars",
     "paths": "expand own_name without_wildcards", "plugins": "REGISTERED import_attribute resolve_plugin",
     "progress": "Clock Progress Ticker every", "ranks": "Ranks", "show": "print_result",

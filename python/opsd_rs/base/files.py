@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base.disk import MIB, writing
+from opsd_rs.base.disk import MIB as MIB
+from opsd_rs.base.disk import writing as writing
 from opsd_rs.errors import BadInput
 
 
