@@ -36,6 +36,5 @@ __getattr__, __dir__ = lazy_exports(__name__, {
     "files": "MIB append append_line cut_lines read_lines write_lines write_whole writing",
     "launch": "has_cuda openmp_environment restart_on_cpu", "lru": "MOST_TEST_CHARS SizedLru num_test_chars",
     "paths": "expand own_name without_wildcards", "plugins": "REGISTERED import_attribute resolve_plugin",
-    "progress": "Clock Progress Ticker every", "ranks": "Ranks", "show": "print_result",
-    "signals": "StopNow StopSignals stop_signals",
-    "tables": "add_rows read_records read_table write_table"})  # fmt: skip
+    "ranks": "Ranks", "show": "print_result", "signals": "StopNow StopSignals stop_signals",
+    "progress": "Clock Progress Ticker every", "tables": "add_rows read_records read_table write_table"})  # fmt: skip
