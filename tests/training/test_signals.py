@@ -87,13 +87,13 @@ def said(folder: Path) -> list[str]:
     [
         ("gap rollout", signal.SIGINT, "gap.n=64"),
         ("eval rollout", signal.SIGTERM, "eval.n=64"),
-        ("rollout", signal.SIGHUP, "rollout.max_tokens=800"),
+        ("rollout", signal.SIGHUP, "train.prompts_per_step=8"),
     ],
 )
 def test_a_signal_ends_a_long_phase_with_a_checkpoint(
     model: Path, tmp_path: Path, phase: str, number: signal.Signals, word: str
 ) -> None:
-    process = start(tmp_path, model, "rollout.max_tokens=100", "rollout.n=2", "gap.n=4", word)
+    process = start(tmp_path, model, "rollout.max_tokens=60", "rollout.n=2", "gap.n=4", word)
     wait_for(process, tmp_path, phase)
     process.send_signal(number)
     assert process.wait(60) == 3, said(tmp_path)

@@ -41,6 +41,9 @@ def make_engine(
             max_num_seqs=rollout.max_num_seqs,
         )
     from opsd_rs.rollout.vllm.client import VllmEngine
+    from opsd_rs.rollout.weights.names import check_names
+
+    check_names(Path(model_dir))
 
     return VllmEngine(
         Path(model_dir),

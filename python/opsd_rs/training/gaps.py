@@ -15,7 +15,7 @@ from opsd_rs.training import lines, tables
 from opsd_rs.training.columns import configuration_columns
 from opsd_rs.training.lock import locked
 from opsd_rs.training.notes import write_notes
-from opsd_rs.training.session import Session, open_session
+from opsd_rs.training.session import Session, dated, open_session
 
 
 def measure_gap(session: Session, contexts: Sequence[ContextConfig]) -> list[dict[str, Any]]:
@@ -58,6 +58,7 @@ def measure_gap(session: Session, contexts: Sequence[ContextConfig]) -> list[dic
 
 def measure_from_config(config: Config) -> list[dict[str, Any]]:
     """``opsd-rs gap``: the contexts of ``gap.contexts`` (or the run's own), rows of ``gap.parquet``."""
+    config = dated(config)
     contexts = [load_context(name) for name in config.gap.contexts] or [config.context]
     run_dir = Path(config.run.dir)
     with (

@@ -19,7 +19,7 @@ from opsd_rs.training.folder import begin, run_folder, save_if_due
 from opsd_rs.training.gaps import measure_gap
 from opsd_rs.training.loggers.base import open_loggers
 from opsd_rs.training.record import finish, record_step
-from opsd_rs.training.session import open_session
+from opsd_rs.training.session import dated, open_session
 from opsd_rs.training.stopping import between_updates, stop_if, stops
 from opsd_rs.training.sync import sync
 from opsd_rs.training.update import distill, pack_rollouts
@@ -34,6 +34,7 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
 
     :param resume: the folder of a run, whose configuration ``config`` is but for keys that a resumed run may change
     """
+    config = dated(config) if resume is None else config
     objective = make_objective(config)
     with (
         stop_signals() as stop,

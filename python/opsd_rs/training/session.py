@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from opsd_rs.config import Config, ContextConfig
 from opsd_rs.context import Assembler
 from opsd_rs.environments import Environment, make_environment
 from opsd_rs.errors import BadInput
-from opsd_rs.model import resolve
+from opsd_rs.model import check_model_files, local_folder, resolve
 from opsd_rs.policy import device_of_rank, join_ranks, leave_ranks
 from opsd_rs.problems import ProblemSet, draw
 from opsd_rs.records import Grade, Problem, Rollout, SampleRequest, Solution, TeacherContext
@@ -141,7 +142,8 @@ def open_session(config: Config, run_dir: Path, stop: StopSignals | None = None)
     """Open everything that ``config`` names; ``run_dir`` must exist."""
     stop = stop or StopSignals()
     device = device_of_rank()
-    model_dir = resolve(config.model.path)
+    model_dir = local_folder(resolve(config.model.path))
+    check_model_files(Path(model_dir))
     environment = make_environment(config)
     problem_set = environment.problems()
     assembler = _assembler(config, environment, model_dir, config.context, problem_set.train)
@@ -160,6 +162,10 @@ def open_session(config: Config, run_dir: Path, stop: StopSignals | None = None)
         )
         stack.callback(engine.close)
         progress = Progress(run_dir, clock, speak=ranks.first, stop=stop)
+        if assembler.chat.prints_date:
+            progress.say(
+                f"the chat template prints today's date: {assembler.chat.date} for this run (model.chat_date)"
+            )
         for note in problem_set.notes:
             progress.say(note)
         yield Session(
@@ -177,6 +183,14 @@ def open_session(config: Config, run_dir: Path, stop: StopSignals | None = None)
             assembler=assembler,
             sampler=Sampler(engine, assembler.decode, run_seed=config.seed, ranks=ranks),
         )
+
+
+def dated(config: Config) -> Config:
+    """``config`` with today's date for chat templates, where it names none; what a run then keeps for its resumes."""
+    if config.model.chat_date is not None:
+        return config
+    model = config.model.model_copy(update={"chat_date": datetime.now(UTC).date().isoformat()})
+    return config.model_copy(update={"model": model})
 
 
 def long_prompts(problem_set: ProblemSet, assembler: Assembler, max_prompt_tokens: int) -> dict[str, int]:
@@ -224,6 +238,7 @@ def _assembler(
         model_dir,
         context,
         enable_thinking=config.model.enable_thinking,
+        chat_date=config.model.chat_date,
         max_context_tokens=config.teacher.max_context_tokens,
         prompt_style=environment.message,
         control_mask=config.control.mask,

@@ -13,7 +13,7 @@ from opsd_rs.measure import EvalRow, eval_rows, eval_table
 from opsd_rs.policy import Student, Teacher, make_teacher
 from opsd_rs.records import SampleRequest
 from opsd_rs.training import checkpoint, lines, tables
-from opsd_rs.training.session import Session, open_session
+from opsd_rs.training.session import Session, dated, open_session
 from opsd_rs.training.sync import sync
 
 
@@ -28,6 +28,7 @@ def evaluate_from_config(
     :raises BadInput: the run has no whole checkpoint, or no exported weights
     """
     restores = run_dir is not None and not exported
+    config = dated(config) if run_dir is None else config
     if run_dir is not None:
         _check_readable(run_dir, exported)
         if exported:
