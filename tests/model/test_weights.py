@@ -52,8 +52,14 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda d: (d / "tokenizer.json").write_bytes(POINTER),
         r"tokenizer.json is a Git LFS pointer",
     ),
-    "cut": (lambda d: cut(d / "model.safetensors", 100_000), r"model.safetensors is cut: 100000 of \d+ bytes"),
-    "cut in the header": (lambda d: cut(d / "model.safetensors", 90), r"model.safetensors \(90 bytes\) is cut"),
+    "cut": (
+        lambda d: cut(d / "model.safetensors", 100_000),
+        r"model.safetensors is cut: 100000 of \d+ bytes",
+    ),
+    "cut in the header": (
+        lambda d: cut(d / "model.safetensors", 90),
+        r"model.safetensors \(90 bytes\) is cut",
+    ),
     "empty": (lambda d: cut(d / "model.safetensors", 0), r"model.safetensors \(0 bytes\) is cut"),
     "not the format": (
         lambda d: (d / "model.safetensors").write_bytes(b"<html>not found</html>" * 100),

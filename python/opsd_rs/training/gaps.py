@@ -15,7 +15,8 @@ from opsd_rs.training import lines, tables
 from opsd_rs.training.columns import configuration_columns
 from opsd_rs.training.lock import locked
 from opsd_rs.training.notes import write_notes
-from opsd_rs.training.session import Session, dated, open_session
+from opsd_rs.training.prepare import dated
+from opsd_rs.training.session import Session, open_session
 
 
 def measure_gap(session: Session, contexts: Sequence[ContextConfig]) -> list[dict[str, Any]]:

@@ -18,8 +18,9 @@ from opsd_rs.policy import Student, make_teacher
 from opsd_rs.training.folder import begin, run_folder, save_if_due
 from opsd_rs.training.gaps import measure_gap
 from opsd_rs.training.loggers.base import open_loggers
+from opsd_rs.training.prepare import dated
 from opsd_rs.training.record import finish, record_step
-from opsd_rs.training.session import dated, open_session
+from opsd_rs.training.session import open_session
 from opsd_rs.training.stopping import between_updates, stop_if, stops
 from opsd_rs.training.sync import sync
 from opsd_rs.training.update import distill, pack_rollouts

@@ -13,7 +13,8 @@ from opsd_rs.measure import EvalRow, eval_rows, eval_table
 from opsd_rs.policy import Student, Teacher, make_teacher
 from opsd_rs.records import SampleRequest
 from opsd_rs.training import checkpoint, lines, tables
-from opsd_rs.training.session import Session, dated, open_session
+from opsd_rs.training.prepare import dated
+from opsd_rs.training.session import Session, open_session
 from opsd_rs.training.sync import sync
 
 
