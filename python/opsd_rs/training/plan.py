@@ -56,7 +56,7 @@ def plan_run(config: Config, resume: Path | None = None) -> Plan:
     check("plugins", lambda: _plugins(config))
     check("run folder", lambda: _folder(config, resume))
     prepared = prepare(config)
-    check("model files", lambda: f"{prepared.model_dir}: whole")
+    check("model files", lambda: f"{config.model.path}: whole")
     check(
         "tokenizer and chat template", lambda: f"compiled, answers end at {list(prepared.assembler.eos_ids)}"
     )
@@ -161,6 +161,7 @@ def _memory(config: Config, prepared: Prepared) -> tuple[list[dict[str, Any]], l
             )
     elif found.engine_share:
         notes.append(
-            f"vLLM takes {found.engine_share:.0%} of each GPU beside it (rollout.gpu_memory_utilization)"
+            f"beside it vLLM holds the weights and {config.rollout.kv_cache_gib} GiB of KV cache here, or"
+            f" {found.engine_share:.0%} of a GPU's memory on a machine with one"
         )
     return [{**row, "GiB": round(row["GiB"], 3)} for row in rows], notes  # type: ignore[call-overload]
