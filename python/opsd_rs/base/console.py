@@ -33,9 +33,9 @@ class _Diversion:
 
     def keep(self, path: Path) -> None:
         self._flush()
-        with path.open("ab") as log:
-            log.write(self._written())
-            log.flush()
+        with path.open("ab", buffering=0) as log:
+            with contextlib.suppress(OSError):  # a full disk
+                log.write(self._written())
             self._point_to(log.fileno())
         self.kept = path
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from opsd_rs.base import StopNow, every, keep_output, read_lines, read_table, write_table, write_whole
+from opsd_rs.base import StopNow, every, read_lines, read_table, write_table, write_whole
 from opsd_rs.config import Config, resolved_json
 from opsd_rs.errors import BadInput, DiskFull, Stopped
 from opsd_rs.policy import Student, Teacher
@@ -46,7 +46,6 @@ def run_folder(config: Config, resume: Path | None) -> Iterator[Path]:
                 f"run.dir = {run_dir} holds a run already: resume it with `opsd-rs train --resume {run_dir}`,"
                 " or name another run.dir"
             )
-        keep_output(run_dir / "log")
         yield run_dir
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import StopNow, keep_output, stop_signals, write_table
+from opsd_rs.base import StopNow, stop_signals, write_table
 from opsd_rs.config import Config, ContextConfig, load_context
 from opsd_rs.errors import Stopped
 from opsd_rs.measure import GapRow, eval_accuracy, measure_gaps
@@ -68,7 +68,6 @@ def measure_from_config(config: Config) -> list[dict[str, Any]]:
         _hint(run_dir),
         open_session(config, run_dir, stop) as session,
     ):
-        keep_output(run_dir / "log")
         stop.deferred = True
         rows = measure_gap(session, contexts)
         wanted = {context.name for context in contexts}

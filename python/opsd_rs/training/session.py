@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from opsd_rs.base import Clock, Progress, Ranks, StopSignals
+from opsd_rs.base import Clock, Progress, Ranks, StopSignals, keep_output
 from opsd_rs.config import Config, ContextConfig
 from opsd_rs.context import Assembler
 from opsd_rs.environments import Environment
@@ -142,6 +142,7 @@ def open_session(config: Config, run_dir: Path, stop: StopSignals | None = None)
     check_launcher(os.environ)
     device = device_of_rank()
     prepared = prepare(config)
+    keep_output(run_dir / "log")
     clock = Clock()
     with ExitStack() as stack:
         ranks = Ranks(*join_ranks(device))
