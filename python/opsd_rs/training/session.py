@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -39,8 +39,6 @@ class Session:
     device: torch.device
     ranks: Ranks
     clock: Clock
-    stop: StopSignals
-    """Where a signal asks for the end; the phases ask it."""
     progress: Progress
     environment: Environment
     problem_set: ProblemSet
@@ -48,6 +46,8 @@ class Session:
     """Problems that are not in ``problem_set`` because their prompt is too long, with its tokens."""
     assembler: Assembler
     sampler: Sampler
+    stop: StopSignals = field(default_factory=StopSignals)
+    """Where a signal asks for the end; the phases ask it."""
 
     @property
     def train_problems(self) -> list[Problem]:
