@@ -143,7 +143,9 @@ def test_another_seed_samples_other_answers(base: Run, model: Path, tmp_path: Pa
 
 def test_a_control_that_is_masked_does_not_train(base: Run, model: Path, tmp_path: Path) -> None:
     masked = run(
-        tmp_path / "r", model, {"control.mask": "zero", "train.num_steps": "1", "train.mini_batch_prompts": "1"}
+        tmp_path / "r",
+        model,
+        {"control.mask": "zero", "train.num_steps": "1", "train.mini_batch_prompts": "1"},
     )
     assert masked.metrics()[0]["updates"] == 0
     assert base.metrics()[0]["trained_tokens"] > 0
@@ -165,7 +167,12 @@ def test_the_decoding_of_training(model: Path, tmp_path: Path) -> None:
 
 
 def test_the_contexts_of_the_gap(model: Path, tmp_path: Path) -> None:
-    words = {**BASE, "model.path": str(model), "run.dir": str(tmp_path / "g"), "gap.contexts": "none,feedback"}
+    words = {
+        **BASE,
+        "model.path": str(model),
+        "run.dir": str(tmp_path / "g"),
+        "gap.contexts": "none,feedback",
+    }
     rows = measure_from_config(load_config([], [f"{key}={value}" for key, value in words.items()]))
     assert [row["context"] for row in rows] == ["none", "feedback"]
     assert json.dumps(rows, default=str)
