@@ -11,7 +11,7 @@ import pytest
 import tiny_models
 from opsd_rs.base import read_lines, read_table
 from opsd_rs.config import load_config
-from opsd_rs.training import measure_from_config, train
+from opsd_rs.training import Session, measure_from_config, open_session, train
 from safetensors import safe_open
 
 pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
@@ -176,3 +176,17 @@ def test_the_contexts_of_the_gap(model: Path, tmp_path: Path) -> None:
     rows = measure_from_config(load_config([], [f"{key}={value}" for key, value in words.items()]))
     assert [row["context"] for row in rows] == ["none", "feedback"]
     assert json.dumps(rows, default=str)
+
+
+def test_the_decoding_and_the_problems_of_validation(model: Path, tmp_path: Path) -> None:
+    def session(*words: str) -> Session:
+        settings = [f"{key}={value}" for key, value in {**BASE, "model.path": str(model)}.items()]
+        with open_session(load_config([], [*settings, "problems.held_out=0.5", *words]), tmp_path) as found:
+            return found
+
+    greedy = session("eval.temperature=0.0", "eval.top_p=0.5", "eval.problems=held_out")
+    assert (greedy.eval_sampling().temperature, greedy.eval_sampling().top_p) == (0.0, 0.5)
+    plain = session("eval.temperature=0.9", "eval.top_p=1.0")
+    assert (plain.eval_sampling().temperature, plain.eval_sampling().top_p) == (0.9, 1.0)
+    assert greedy.validation_ids == [p.problem_id for p in greedy.problem_set.held_out]
+    assert plain.validation_ids == [p.problem_id for p in plain.problem_set.full]
