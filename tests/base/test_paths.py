@@ -1,4 +1,4 @@
-"""One reading of paths at every door: the command line, configurations, functions."""
+"""One reading of paths at every interface: the command line, configurations, functions."""
 
 from __future__ import annotations
 

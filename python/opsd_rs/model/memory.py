@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from opsd_rs.model.size import num_parameters
+
 if TYPE_CHECKING:
     from opsd_rs.config import Config
 
@@ -48,10 +50,13 @@ class Shape:
     vocab: int
 
     @classmethod
-    def of(cls, config: Any, num_parameters: int) -> Shape:
-        """From a transformers configuration of a text model."""
+    def of(cls, model_dir: str) -> Shape:
+        """Of the text model in ``model_dir``; loads no weights."""
+        from transformers import AutoConfig
+
+        config: Any = AutoConfig.from_pretrained(model_dir).get_text_config()
         return cls(
-            num_parameters=num_parameters,
+            num_parameters=num_parameters(model_dir),
             num_layers=int(config.num_hidden_layers),
             hidden=int(config.hidden_size),
             inner=int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size),

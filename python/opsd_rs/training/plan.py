@@ -18,7 +18,7 @@ from opsd_rs.base import resolve_plugin
 from opsd_rs.config import Config
 from opsd_rs.errors import BadInput
 from opsd_rs.loss import make_objective
-from opsd_rs.model import Shape, num_parameters, training_memory
+from opsd_rs.model import Shape, training_memory
 from opsd_rs.policy import check_launcher
 from opsd_rs.rollout import check_engine
 from opsd_rs.training.folder import run_folder
@@ -120,10 +120,7 @@ def _lengths(prepared: Prepared) -> Iterator[dict[str, Any]]:
 
 def _memory(config: Config, prepared: Prepared) -> tuple[list[dict[str, Any]], list[str]]:
     """The table, and what it rests on."""
-    from transformers import AutoConfig
-
-    text = AutoConfig.from_pretrained(prepared.model_dir).get_text_config()
-    shape = Shape.of(text, num_parameters(prepared.model_dir))
+    shape = Shape.of(prepared.model_dir)
     num_gpus = max(1, int(os.environ.get("WORLD_SIZE") or 1))
     kept = [n for name, n in prepared.prompt_tokens.items() if name not in prepared.left_out]
     found = training_memory(
