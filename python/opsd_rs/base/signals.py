@@ -72,10 +72,12 @@ class StopSignals:
 
 @contextmanager
 def stop_signals() -> Iterator[StopSignals]:
-    """The requests to stop that come while the block runs."""
+    """The requests to stop that come while the block runs; one that ends it at once leaves it as Stopped."""
     signals = StopSignals()
     signals.install()
     try:
         yield signals
+    except StopNow as now:
+        raise Stopped(f"stopped at once by {now}") from None
     finally:
         signals.restore()

@@ -32,7 +32,8 @@ def run_folder(config: Config, resume: Path | None) -> Iterator[Path]:
     if resume is not None and not is_run(resume):
         raise BadInput(f"{resume} is no run folder: it has no config.json of a run")
     if os.environ.get("RANK", "0") != "0":
-        yield run_dir  # the first rank makes, locks and checks it
+        with _resume_hint_added(run_dir):
+            yield run_dir  # the first rank makes, locks and checks it
         return
     with locked(run_dir), _resume_hint_added(run_dir):
         if resume is not None:

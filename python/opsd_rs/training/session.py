@@ -142,11 +142,11 @@ def open_session(config: Config, run_dir: Path, stop: StopSignals | None = None)
     check_launcher(os.environ)
     device = device_of_rank()
     prepared = prepare(config)
-    keep_output(run_dir / "log")
     clock = Clock()
     with ExitStack() as stack:
         ranks = Ranks(*join_ranks(device))
         stack.callback(leave_ranks)
+        keep_output(run_dir / "log")  # the first rank has made the folder by now
         stack.enter_context(prepared.environment)
         engine = make_engine(
             config,
