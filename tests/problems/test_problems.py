@@ -209,7 +209,7 @@ def test_a_filter_that_cannot_match_is_an_error(mixed: Path, filters: dict[str, 
 
 def test_from_config(mixed: Path) -> None:
     config = ProblemsConfig(path=str(mixed), held_out=0.4, split="hash")
-    found = from_config(config, seed=0)
+    found = from_config(config)
     assert [problem.problem_id for problem in found.train] == [problem.problem_id for problem in found.full]
     everything = {problem.problem_id for problem in [*found.full, *found.held_out]}
     assert everything == set("abcde")
@@ -242,7 +242,7 @@ def test_the_built_in_set() -> None:
     assert len([problem for problem in primer if problem.kind == "stdin"]) >= 40
     assert all(len(problem.tests) >= 6 and problem.solution for problem in primer)
     assert any(test.public for test in primer[0].tests)
-    found = from_config(ProblemsConfig(path="primer", kind="function", held_out=0.2), seed=0)
+    found = from_config(ProblemsConfig(path="primer", kind="function", held_out=0.2))
     assert all(
         len(part.tests) < len(whole.tests) for part, whole in zip(found.train, found.full, strict=True)
     )

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from opsd_rs.base.batch import Batch, Bools, flat_ids
     from opsd_rs.base.cores import usable_cores
     from opsd_rs.base.disk import MIB, writing
-    from opsd_rs.base.estimators import Mean, mean_accuracy, mean_difference, pass_at_k, t_interval
-    from opsd_rs.base.estimators import t_quantile, t_two_sided, tally_passed
+    from opsd_rs.base.estimators import Mean, grouped_difference, mean_accuracy, mean_difference, pass_at_k
+    from opsd_rs.base.estimators import t_interval, t_quantile, t_two_sided, tally_passed
     from opsd_rs.base.files import append, append_line, cut_lines, read_lines, write_lines, write_whole
     from opsd_rs.base.launch import has_cuda, openmp_environment, restart_on_cpu
     from opsd_rs.base.lru import MOST_TEST_CHARS, SizedLru, num_test_chars
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MIB", "MOST_TEST_CHARS", "REGISTERED", "Batch", "Bools", "Clock", "Mean", "Progress", "Ranks", "SizedLru",
-    "Ticker", "add_rows", "append", "append_line", "cut_lines", "every", "flat_ids", "has_cuda", "import_attribute",
-    "mean_accuracy", "mean_difference", "near", "num_test_chars", "openmp_environment", "pass_at_k", "print_result",
-    "read_lines", "read_records", "read_table", "resolve_plugin", "restart_on_cpu", "t_interval", "t_quantile",
-    "t_two_sided", "tally_passed", "usable_cores", "write_lines", "write_table", "write_whole", "writing",
+    "Ticker", "add_rows", "append", "append_line", "cut_lines", "every", "flat_ids", "grouped_difference", "has_cuda",
+    "import_attribute", "mean_accuracy", "mean_difference", "near", "num_test_chars", "openmp_environment", "pass_at_k",
+    "print_result", "read_lines", "read_records", "read_table", "resolve_plugin", "restart_on_cpu", "t_interval",
+    "t_quantile", "t_two_sided", "tally_passed", "usable_cores", "write_lines", "write_table", "write_whole", "writing",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
     "batch": ["Batch", "Bools", "flat_ids"], "cores": ["usable_cores"], "disk": ["MIB", "writing"],
-    "estimators": ["Mean", "mean_accuracy", "mean_difference", "pass_at_k", "t_interval", "t_quantile", "t_two_sided",
-        "tally_passed"],
+    "estimators": ["Mean", "grouped_difference", "mean_accuracy", "mean_difference", "pass_at_k", "t_interval",
+        "t_quantile", "t_two_sided", "tally_passed"],
     "files": ["append", "append_line", "cut_lines", "read_lines", "write_lines", "write_whole"], "ranks": ["Ranks"],
     "launch": ["has_cuda", "openmp_environment", "restart_on_cpu"], "show": ["print_result"], "suggest": ["near"],
     "lru": ["MOST_TEST_CHARS", "SizedLru", "num_test_chars"], "progress": ["Clock", "Progress", "Ticker", "every"],

@@ -25,7 +25,7 @@ class CodeEnvironment:
         self.dataset_id = Path(config.problems.path).stem
 
     def problems(self) -> ProblemSet:
-        return from_config(self._config.problems, self._config.seed)
+        return from_config(self._config.problems)
 
     def message(self, problem: Problem) -> str:
         return statement(problem, self._config.problems.prompt)

@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     # isort: off
     from opsd_rs.model.cache import facts, fetch, resolve
     from opsd_rs.model.size import num_parameters
+    from opsd_rs.model.weights import weights_id
 
-__all__ = ["facts", "fetch", "num_parameters", "resolve"]
+__all__ = ["facts", "fetch", "num_parameters", "resolve", "weights_id"]
 __getattr__, __dir__ = lazy_exports(__name__, {
     "cache": ["facts", "fetch", "resolve"],
     "size": ["num_parameters"],
+    "weights": ["weights_id"],
 })  # fmt: skip

@@ -2,63 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import write_table
-from opsd_rs.config import Config, ContextConfig, load_context
-from opsd_rs.measure import GapRow, eval_accuracy, measure_gaps
-from opsd_rs.training import lines, tables
+from opsd_rs.base import add_rows, write_whole
+from opsd_rs.config import Config, ContextConfig, load_context, resolved_json
+from opsd_rs.measure import GapRow, Identity, Sample, eval_accuracy, measure_gaps
+from opsd_rs.training import lines, measured, tables
 from opsd_rs.training.columns import configuration_columns
+from opsd_rs.training.identity import eval_identity, gap_identity
 from opsd_rs.training.notes import write_notes
-from opsd_rs.training.session import Session, open_session
+from opsd_rs.training.samples import keep_samples, without_context
+from opsd_rs.training.session import Opened, Session, open_session
+
+
+def check_tables(opened: Opened, contexts: Sequence[ContextConfig]) -> None:
+    """Refuse what ``gap.from`` and ``eval.from`` hold of another measurement, before anything starts.
+
+    :raises BadInput: naming the fields that differ
+    """
+    config, run_dir = opened.config, opened.run_dir
+    own = measured.read_gap_rows(run_dir / "gap.parquet")
+    for context in contexts if config.gap.from_ is not None else ():
+        identity = gap_identity(opened, context)
+        if measured.matching(own, context.name, identity) is None:
+            measured.gap_row_from(Path(str(config.gap.from_)), context.name, identity)
+    if config.eval.from_ is not None and not tables.at(tables.read_eval_rows(run_dir), 0, "student"):
+        measured.baseline_from(Path(config.eval.from_), eval_identity(opened))
+
+
+def check_start(resume: Path | None, opened: Opened) -> None:
+    """``check_tables`` of a run that starts; one that is resumed has its tables."""
+    if resume is None:
+        check_tables(opened, [opened.config.context])
 
 
 def measure_gap(session: Session, contexts: Sequence[ContextConfig]) -> list[dict[str, Any]]:
     """Each context's gap, from ``gap.from`` or measured; every row is on disk before the next is begun."""
-    path = session.run_dir / "gap.parquet"
-    config = session.config
-    if config.gap.from_ is not None and not path.exists() and session.ranks.first:
-        write_table(path, tables.gap_rows_from(Path(config.gap.from_), [c.name for c in contexts]))
-    session.ranks.barrier()
-    rows = tables.read_gap_rows(path)
-    missing = [c for c in contexts if c.name not in {row["context"] for row in rows}]
+    path, config = session.run_dir / "gap.parquet", session.config
+    identities = {context.name: gap_identity(session, context) for context in contexts}
+    by_name = {context.name: context for context in contexts}
+    acc_val0 = eval_accuracy(tables.eval_rows_of(_baseline(session))).value
+
+    def add(row: GapRow) -> None:
+        if session.ranks.first:
+            columns = configuration_columns(session, by_name[row.context])
+            add_rows(path, [measured.gap_row(row, columns, identities[row.context], acc_val0)])
+        session.progress.say(lines.gap_line(row))
+
+    known = measured.read_gap_rows(path)
+    missing = [name for name in by_name if measured.matching(known, name, identities[name]) is None]
+    session.ranks.barrier()  # all have read before the first rank writes
+    if config.gap.from_ is not None:
+        if session.ranks.first:
+            add_rows(path, [_copied(session, by_name[name], identities[name], acc_val0) for name in missing])
+        missing = []
+    for name in missing:
+        if said := measured.stale(known, name, identities[name]):
+            session.progress.say(said)
     if missing:
-        train_problems = {problem.problem_id: problem for problem in session.train_problems}
-        acc_val0 = eval_accuracy(tables.known_baseline(session.run_dir, config.eval.from_)).value
-        by_name = {context.name: context for context in missing}
+        _measure(session, {name: by_name[name] for name in missing}, identities, add)
+    session.ranks.barrier()
+    rows = measured.read_gap_rows(path)
+    found = (measured.matching(rows, name, identity) for name, identity in identities.items())
+    return [dict(row) for row in found if row is not None]
 
-        def report(row: GapRow) -> None:
-            if session.ranks.first:
-                columns = configuration_columns(session, by_name[row.context])
-                write_table(path, [*tables.read_gap_rows(path), tables.gap_row(row, columns, acc_val0)])
-            session.progress.say(lines.gap_line(row))
 
-        measure_gaps(
-            {name: session.assembler_of(context) for name, context in by_name.items()},
-            train_problems,
-            session.full_problems,
-            n=config.gap.n,
-            baseline=config.gap.baseline,
-            draw=lambda requests, purpose: session.sample(
-                requests, session.train_sampling(), purpose=purpose, step=0, phase="gap rollout"
-            ),
-            grade=lambda rollouts, problems: session.grade(rollouts, problems, step=0, phase="gap grade"),
-            write=lambda assembler, rollouts, grades, problems: write_notes(
-                session, assembler, rollouts, grades, problems, step=0, remember=False
-            ),
-            report=report,
-        )
-    return tables.read_gap_rows(path)
+def _measure(
+    session: Session,
+    contexts: dict[str, ContextConfig],
+    identities: dict[str, Identity],
+    add: Callable[[GapRow], None],
+) -> None:
+    config = session.config
+
+    def keep(samples: Sequence[Sample]) -> None:
+        name = samples[0].context or next(iter(contexts))
+        identity = identities[name]
+        keep_samples(session, samples, identity if samples[0].context else without_context(identity))
+
+    measure_gaps(
+        {name: session.assembler_of(context) for name, context in contexts.items()},
+        {problem.problem_id: problem for problem in session.train_problems},
+        session.full_problems,
+        n=config.num_gap_groups * config.rollout.n,
+        group_size=config.rollout.n,
+        baseline=config.gap.baseline,
+        draw=lambda requests, purpose: session.sample(
+            requests, session.train_sampling(), purpose=purpose, step=0, phase="gap rollout"
+        ),
+        grade=lambda rollouts, problems: session.grade(rollouts, problems, step=0, phase="gap grade"),
+        write=lambda assembler, rollouts, grades, problems, group: write_notes(
+            session, assembler, rollouts, grades, problems, step=0, remember=False, group=group
+        ),
+        report=add,
+        keep=keep,
+    )
+
+
+def _baseline(session: Session) -> list[dict[str, Any]]:
+    """The student's validation before training, where this folder or ``eval.from`` holds it."""
+    identity, other = eval_identity(session), session.config.eval.from_
+    own = measured.known_baseline(session.run_dir, identity)
+    return own or ([] if other is None else measured.baseline_from(Path(other), identity))
+
+
+def _copied(
+    session: Session, context: ContextConfig, identity: Identity, acc_val0: float | None
+) -> dict[str, Any]:
+    """The row of ``gap.from``, under this run's own settings for training."""
+    row = measured.gap_row_from(Path(str(session.config.gap.from_)), context.name, identity)
+    columns = configuration_columns(session, context)
+    return {**row, **columns, **{name: row[name] for name in measured.GAP_COLUMNS}, "acc_val0": acc_val0}
 
 
 def measure_from_config(config: Config) -> list[dict[str, Any]]:
-    """``opsd-rs gap``: the contexts of ``gap.contexts`` (or the run's own), rows of ``gap.parquet``."""
+    """``opsd-rs gap``: the contexts of ``gap.contexts`` (or the run's own), rows of ``gap.parquet``.
+
+    Leaves its configuration in ``gap.json``; the folder stays free for a run.
+    """
     contexts = [load_context(name) for name in config.gap.contexts] or [config.context]
     run_dir = Path(config.run.dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    with open_session(config, run_dir) as session:
-        rows = measure_gap(session, contexts)
-        wanted = {context.name for context in contexts}
-        return [row for row in rows if row["context"] in wanted]
+    with open_session(config, run_dir, check=lambda opened: check_tables(opened, contexts)) as session:
+        if session.ranks.first:
+            write_whole(run_dir / "gap.json", resolved_json(config).encode())
+        return measure_gap(session, contexts)

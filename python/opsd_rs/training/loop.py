@@ -9,6 +9,7 @@ if nothing had happened: the same ``metrics.jsonl`` but for ``seconds``, the sam
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from opsd_rs.config import Config
@@ -16,7 +17,7 @@ from opsd_rs.errors import Stopped
 from opsd_rs.loss import make_objective
 from opsd_rs.policy import Student, make_teacher
 from opsd_rs.training.folder import begin, prepare_run_folder, save_if_due, with_resume_hint
-from opsd_rs.training.gaps import measure_gap
+from opsd_rs.training.gaps import check_start, measure_gap
 from opsd_rs.training.loggers.base import open_loggers
 from opsd_rs.training.record import finish, record_step
 from opsd_rs.training.session import open_session
@@ -35,7 +36,7 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
     objective = make_objective(config)
     run_dir = prepare_run_folder(config, resume)
     with (
-        open_session(config, run_dir) as session,
+        open_session(config, run_dir, check=partial(check_start, resume)) as session,
         open_loggers(session) as loggers,
         deferred_signals() as asked_to_stop,
         with_resume_hint(run_dir),

@@ -16,6 +16,7 @@ import platform
 import secrets
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ import torch
 
 from opsd_rs import __version__
 from opsd_rs.base import write_whole
+from opsd_rs.training.recipe import recipe_id
 
 if TYPE_CHECKING:
     from opsd_rs.training.session import Session
@@ -42,6 +44,28 @@ def run_id(run_dir: Path, seed: int) -> str:
     return found
 
 
+def known_run_id(run_dir: Path) -> str | None:
+    """The run's id; None where the folder holds no run, but a gap alone."""
+    path = run_dir / "run.json"
+    found: str | None = json.loads(path.read_bytes())["run_id"] if path.exists() else None
+    return found
+
+
+def num_recipes(run_dir: Path) -> int:
+    """How many recipes the run was trained by, one after another: more than 1 where its settings changed on the way.
+
+    A start that a later one began before, or at the same step, trained nothing that is left. Starts that do not say
+    their recipe, as those of earlier versions, went on with the one before.
+    """
+    kept: list[dict[str, Any]] = []
+    path = run_dir / "run.json"
+    for segment in json.loads(path.read_bytes())["segments"] if path.exists() else []:
+        kept = [earlier for earlier in kept if earlier["step"] < segment["step"]]
+        kept.append(segment)
+    recipes = [segment["recipe_id"] for segment in kept if "recipe_id" in segment]
+    return 1 + sum(bool(one != other) for one, other in pairwise(recipes))
+
+
 def add_segment(session: Session, step: int) -> None:
     """Record that the run starts, or resumes, at ``step``. The first rank writes."""
     if not session.ranks.first:
@@ -51,6 +75,7 @@ def add_segment(session: Session, step: int) -> None:
     segment = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "step": step,
+        "recipe_id": recipe_id(session.config),
         "ranks": session.ranks.world_size,
         "device": torch.cuda.get_device_name(session.device) if cuda else session.device.type,
         "versions": versions(),

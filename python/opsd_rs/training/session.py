@@ -7,11 +7,12 @@ whatever happens. The methods of ``Session`` are the steps of the loop that cros
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -125,16 +126,33 @@ class Session:
         grades: Sequence[Grade],
         problems: Problems,
         step: int,
+        group: int = 0,
     ) -> list[TeacherContext]:
-        """What the teacher reads before each rollout, in order."""
-        notes = write_notes(self, assembler, rollouts, grades, problems, step)
+        """What the teacher reads before each rollout, in order; ``group`` as ``write_notes`` takes it."""
+        notes = write_notes(self, assembler, rollouts, grades, problems, step, group=group)
         with self.progress.phase("assemble", step):
             return assembler.teacher_contexts(rollouts, grades, problems, notes)
 
 
+class Opened(NamedTuple):
+    """What stands before anything is started: enough to say what will be measured."""
+
+    config: Config
+    run_dir: Path
+    model_dir: str
+    environment: Environment
+    problem_set: ProblemSet
+    assembler: Assembler
+
+
 @contextmanager
-def open_session(config: Config, run_dir: Path) -> Iterator[Session]:
-    """Open everything that ``config`` names; ``run_dir`` must exist."""
+def open_session(
+    config: Config, run_dir: Path, *, check: Callable[[Opened], None] = lambda opened: None
+) -> Iterator[Session]:
+    """Open everything that ``config`` names; ``run_dir`` must exist.
+
+    :param check: called before sampler and environment start, to refuse what does not fit
+    """
     device = device_of_rank()
     model_dir = resolve(config.model.path)
     environment = make_environment(config)
@@ -145,6 +163,7 @@ def open_session(config: Config, run_dir: Path) -> Iterator[Session]:
     if left_out:
         problem_set = without(problem_set, left_out, config)
         assembler = _assembler(config, environment, model_dir, config.context, problem_set.train)
+    check(Opened(config, run_dir, model_dir, environment, problem_set, assembler))
     clock = Clock()
     with ExitStack() as stack:
         ranks = Ranks(*join_ranks(device))
