@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opsd_rs import __version__
 from opsd_rs.config import ContextConfig
 from opsd_rs.model import num_parameters
+from opsd_rs.training.identity import gap_identity
 from opsd_rs.training.recipe import problem_filter, recipe_id, tests_split
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def configuration_columns(session: Session, context: ContextConfig) -> dict[str,
     dataset = session.environment.dataset_id
     own = config.run.config_id if context == config.context else None
     rollout, evaluation = config.rollout, config.eval
+    identity = gap_identity(session, context)
     base_model, recipe = Path(model_dir).name, recipe_id(config)
     model = family if family == base_model else f"{family}/{base_model}"
     return {
@@ -35,6 +37,7 @@ def configuration_columns(session: Session, context: ContextConfig) -> dict[str,
         "family": family,
         "size_b": num_parameters(model_dir) / 1e9,
         "base_model": base_model,
+        "model_sha": identity.weights,
         "context": context.name,
         "context_sha256": context.sha256,
         "preamble": f"{context.preamble_id or 'unnamed'}:{context.preamble_sha256}"
@@ -52,6 +55,7 @@ def configuration_columns(session: Session, context: ContextConfig) -> dict[str,
         "group_size": rollout.n,
         "seed": config.seed,
         "dataset_id": dataset,
+        "problems_sha": identity.problems,
         "problem_filter": problem_filter(config.problems),
         "tests_split": tests_split(config.problems),
         "split": "held_out" if evaluation.problems == "held_out" else "transductive",

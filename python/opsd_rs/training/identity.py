@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, TypedDict
 
@@ -114,26 +115,25 @@ def _chat(assembler: Assembler) -> str:
 
 
 def _problems(opened: Opened, problems: Sequence[Problem], count: int) -> str:
-    digest = _digest(part for problem in problems for part in _facts(problem, opened.environment))
+    message = opened.environment.message
+    digest = _digest(part for problem in problems for part in (message(problem), _facts(problem)))
     return f"{count} problems, {digest}"
 
 
-def _facts(problem: Problem, environment: Environment) -> Iterable[str]:
-    """Everything of a problem that a prompt or a verdict depends on."""
-    yield environment.message(problem)
-    yield json.dumps(
-        [
-            problem.problem_id,
-            problem.starter_code,
-            problem.entry_point,
-            problem.solution,
-            problem.time_limit_seconds,
-            problem.memory_limit_mib,
-            problem.compare,
-        ]
-    )
-    for test in problem.tests:
-        yield json.dumps([test.input, test.output, test.public])
+@lru_cache(maxsize=4096)
+def _facts(problem: Problem) -> str:
+    """A hash of everything of a problem that a prompt or a verdict depends on."""
+    facts = [
+        problem.problem_id,
+        problem.starter_code,
+        problem.entry_point,
+        problem.solution,
+        problem.time_limit_seconds,
+        problem.memory_limit_mib,
+        problem.compare,
+    ]
+    tests = (json.dumps([test.input, test.output, test.public]) for test in problem.tests)
+    return _digest([json.dumps(facts), *tests])
 
 
 def _source(spec: str) -> str:
