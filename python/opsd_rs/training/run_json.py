@@ -3,10 +3,11 @@
     {"run_id": "demo-0-5f1c2a9e",
      "problems": {"read": 161, "dropped": {"difficulty": 12, "max_prompt_tokens": 1}, "train": 120, "held_out": 28,
                   "left_out": {"long-one": 2301}},
-     "segments": [{"started": "2026-01-31T12:00:00+00:00", "step": 0, "ranks": 1, "device": "cpu", "versions": {...}}]}
+     "segments": [{"started": "2026-01-31T12:00:00+00:00", "step": 0, "recipe_id": "reverse_kl-...", "ranks": 1,
+                   "device": "cpu", "versions": {...}}]}
 
-The id is made once, when the folder is; a resumed run keeps it and adds a segment. Folders of versions that wrote no
-such file keep the id that their tables hold: the folder's name and the seed.
+The id is made once, when the folder is; a resumed run keeps it, whatever the folder is called by then, and adds a
+segment. Folders of versions that wrote no such file keep the id that their tables hold.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opsd_rs import __version__
-from opsd_rs.base import write_whole
+from opsd_rs.base import read_table, write_whole
 from opsd_rs.training.recipe import recipe_id
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ def versions() -> dict[str, str]:
 def _read(run_dir: Path, seed: int) -> dict[str, Any]:
     path = run_dir / "run.json"
     if not path.exists():
-        return {"run_id": f"{run_dir.name}-{seed}", "segments": []}
+        # An earlier version named the run by its folder, which may have been renamed since; its table has the name.
+        rows = read_table(run_dir / "runs.parquet")
+        return {"run_id": rows[-1]["run_id"] if rows else f"{run_dir.name}-{seed}", "segments": []}
     record: dict[str, Any] = json.loads(path.read_bytes())
     return record
 
