@@ -76,6 +76,7 @@ def test_a_row_of_something_else_stays_and_the_gap_is_measured(models: list[str]
         expected += 1
         assert len(gaps(run_dir)) == expected, changed
         assert "measured with another" in said, changed
+        assert "gap feedback: student" in said
         assert "that row stays, the gap is measured again" in said
         if expected == 2:  # later lines compare with the row before, which differs in two fields
             assert f"another {field};" in said
@@ -87,7 +88,7 @@ def test_a_row_of_something_else_stays_and_the_gap_is_measured(models: list[str]
 
     for same in (["optim.lr=0.1"], ["train.num_steps=7"], ["control.mask=one"], ["teacher.rate=0.5"],
                  ["eval.n=4"], ["grader.workers=1"], ["train.micro_batch_rows=1"]):  # fmt: skip
-        assert "gap rollout" not in measure(*same)
+        assert "self-teacher" not in measure(*same), "the line of a measured gap"
         assert len(gaps(run_dir)) == expected, same
 
     measure(f"context={mine}")
