@@ -30,7 +30,7 @@ def test_learning_rates_are_no_seeds_of_each_other(tmp_path, suffix) -> None:
     assert [point["num_seeds"] for point in entry["configs"]] == [1] * 12
     assert {point["config_id"] for point in entry["configs"]} >= {"m/0 (lr 1e-06)", "m/0 (lr 0.0001)"}
     assert (
-        "config_id m/0 and 5 more mixes runs that are no seeds of each other, lr 1e-06, 0.0001: fitted as 2"
+        "config_id m/0 and 5 more mix runs that are no seeds of each other, lr 1e-06, 0.0001: fitted as 2"
         " configurations each"
     ) in entry["notes"]
     assert "mixes lr 1e-06, 0.0001" in entry["notes"]

@@ -47,9 +47,8 @@ def _varying(group: Sequence[LawRow]) -> dict[str, list[str]]:
 
 def _mixed(config_ids: Sequence[str], said: str) -> str:
     more = f" and {len(config_ids) - 1} more" if len(config_ids) > 1 else ""
-    return f"config_id {config_ids[0]}{more} mixes runs that are no seeds of each other, {said}" + (
-        " each" if more else ""
-    )
+    verb, each = ("mix", " each") if more else ("mixes", "")
+    return f"config_id {config_ids[0]}{more} {verb} runs that are no seeds of each other, {said}{each}"
 
 
 def _point(config_id: str, group: Sequence[LawRow]) -> dict[str, Any]:

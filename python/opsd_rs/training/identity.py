@@ -117,7 +117,7 @@ def _chat(assembler: Assembler) -> str:
 def _problems(opened: Opened, problems: Sequence[Problem], count: int) -> str:
     message = opened.environment.message
     digest = _digest(part for problem in problems for part in (message(problem), _facts(problem)))
-    return f"{count} problems, {digest}"
+    return f"{count} problem{'s' if count != 1 else ''}, {digest}"
 
 
 @lru_cache(maxsize=4096)
