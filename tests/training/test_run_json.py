@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from opsd_rs.base import write_table
-from opsd_rs.training.run_json import create, known_run_id, num_recipes, run_id
+from opsd_rs.training.resume import num_recipes
+from opsd_rs.training.run_json import create, known_run_id, run_id
 
 
 def test_two_runs_never_share_an_id_and_a_renamed_folder_keeps_its_own(tmp_path: Path) -> None:
@@ -28,22 +29,30 @@ def test_a_folder_of_an_earlier_version_keeps_the_id_of_its_table(tmp_path: Path
     assert run_id(tmp_path, 3) == "old-name-3"
 
 
+LR, STEPS = "optim.lr", "train.num_steps"
+
+
 @pytest.mark.parametrize(
     ("segments", "recipes"),
     [
         ([], 1),
-        ([(0, "a"), (5, "a"), (9, "a")], 1),
-        ([(0, "a"), (5, "b")], 2),
-        ([(0, "a"), (0, "b")], 1),
-        ([(0, "a"), (8, "b"), (5, "a")], 1),
-        ([(0, "a"), (4, "b"), (8, "a")], 3),
-        ([(0, None), (5, "a")], 1),
+        ([(0, {}), (5, {}), (9, {})], 1),
+        ([(0, {}), (5, {LR: [1, 2]})], 2),
+        ([(0, {}), (5, {STEPS: [8, 16]})], 1),
+        ([(0, {}), (0, {LR: [1, 2]})], 1),
+        ([(0, {}), (8, {LR: [1, 2]}), (5, {LR: [2, 1]})], 1),
+        ([(0, {}), (8, {LR: [1, 2]}), (5, {})], 2),
+        ([(0, {}), (4, {LR: [1, 2]}), (8, {LR: [2, 1]})], 3),
+        ([(0, None), (5, None)], 1),
     ],
-    ids=["none", "stopped", "changed", "before-any-step", "taken-back", "to-and-fro", "earlier-version"],
-)
+    ids=[
+        "none", "stopped", "changed", "longer", "before-any-step", "taken-back", "redone", "to-and-fro",
+        "earlier-version",
+    ],
+)  # fmt: skip
 def test_recipes_are_counted_by_what_trained(
-    tmp_path: Path, segments: list[tuple[int, str | None]], recipes: int
+    tmp_path: Path, segments: list[tuple[int, dict[str, list[int]] | None]], recipes: int
 ) -> None:
-    rows = [{"step": step, **({"recipe_id": name} if name else {})} for step, name in segments]
+    rows = [{"step": step} | ({} if changed is None else {"changed": changed}) for step, changed in segments]
     (tmp_path / "run.json").write_text(json.dumps({"run_id": "r", "segments": rows}))
     assert num_recipes(tmp_path) == recipes

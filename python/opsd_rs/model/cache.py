@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import writing
+from opsd_rs.base import expand, writing
 from opsd_rs.errors import BadInput, OpsdError
 
 Progress = Callable[[str], None]
@@ -186,7 +186,7 @@ def resolve(path: str) -> str:
         if done is None:
             raise BadInput(f"model.path: {path} is not fetched yet: run `opsd-rs model fetch {path}`")
         return str(done)
-    directory = Path(path).expanduser()
+    directory = expand(path)
     if directory.is_dir():
         if not (directory / "config.json").is_file():
             raise BadInput(

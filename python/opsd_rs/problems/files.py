@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from opsd_rs.base import expand
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.problems import livecodebench, ours, pairs, raw
 from opsd_rs.records import Case, Problem
@@ -267,7 +268,7 @@ def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[raw.Record]]]:
         file = Path(f"{path}.jsonl")
         yield file, raw.lines(file, resource.read_bytes().splitlines())
         return
-    place = Path(path).expanduser()
+    place = expand(path)
     if place.is_dir():
         found = [place / name for name in livecodebench.RELEASES.values() if (place / name).is_file()]
         found = found or sorted(place.glob("*.parquet"))

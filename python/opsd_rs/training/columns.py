@@ -6,10 +6,10 @@ under which settings (``law.DOMAIN`` among them), with which version of the code
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsd_rs import __version__
+from opsd_rs.base import own_name
 from opsd_rs.config import ContextConfig
 from opsd_rs.model import num_parameters
 from opsd_rs.training.identity import gap_identity
@@ -25,12 +25,12 @@ def configuration_columns(session: Session, context: ContextConfig) -> dict[str,
     ``run.config_id`` names the run's own context; a gap of another context gets the default name.
     """
     config, model_dir = session.config, session.model_dir
-    family = config.run.family or Path(model_dir).name
+    family = config.run.family or own_name(model_dir)
     dataset = session.environment.dataset_id
     own = config.run.config_id if context == config.context else None
     rollout, evaluation = config.rollout, config.eval
     identity = gap_identity(session, context)
-    base_model, recipe = Path(model_dir).name, recipe_id(config)
+    base_model, recipe = own_name(model_dir), recipe_id(config)
     model = family if family == base_model else f"{family}/{base_model}"
     return {
         "config_id": own or f"{model}/{dataset}/{context.name}/{recipe}",

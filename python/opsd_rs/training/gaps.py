@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import add_rows, write_whole
+from opsd_rs.base import StopNow, add_rows, keep_output, stop_signals, write_whole
 from opsd_rs.config import Config, ContextConfig, load_context, resolved_json
+from opsd_rs.errors import Stopped
 from opsd_rs.measure import GapRow, Identity, Sample, eval_accuracy, measure_gaps
 from opsd_rs.training import lines, measured, tables
 from opsd_rs.training.columns import configuration_columns
 from opsd_rs.training.identity import eval_identity, gap_identity
+from opsd_rs.training.lock import locked
 from opsd_rs.training.notes import write_notes
 from opsd_rs.training.samples import keep_samples, without_context
 from opsd_rs.training.session import Opened, Session, open_session
@@ -124,8 +127,27 @@ def measure_from_config(config: Config) -> list[dict[str, Any]]:
     """
     contexts = [load_context(name) for name in config.gap.contexts] or [config.context]
     run_dir = Path(config.run.dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with open_session(config, run_dir, check=lambda opened: check_tables(opened, contexts)) as session:
+    with (
+        stop_signals() as stop,
+        locked(run_dir),
+        _hint(run_dir),
+        open_session(config, run_dir, stop, check=lambda opened: check_tables(opened, contexts)) as session,
+    ):
+        keep_output(run_dir / "log")
+        stop.deferred = True
         if session.ranks.first:
             write_whole(run_dir / "gap.json", resolved_json(config).encode())
         return measure_gap(session, contexts)
+
+
+@contextmanager
+def _hint(run_dir: Path) -> Iterator[None]:
+    """Where the block is stopped, say what is kept."""
+    try:
+        yield
+    except (Stopped, StopNow) as stop:
+        why = f"stopped at once by {stop}" if isinstance(stop, StopNow) else str(stop)
+        kept = (
+            f"the gaps measured so far are in {run_dir / 'gap.parquet'}, the same command measures the others"
+        )
+        raise Stopped(f"{why}: {kept}") from None

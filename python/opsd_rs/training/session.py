@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 
-from opsd_rs.base import Clock, Progress, Ranks
+from opsd_rs.base import Clock, Progress, Ranks, StopSignals
 from opsd_rs.config import Config, ContextConfig
 from opsd_rs.context import Assembler
 from opsd_rs.environments import Environment, make_environment
@@ -41,6 +41,8 @@ class Session:
     device: torch.device
     ranks: Ranks
     clock: Clock
+    stop: StopSignals
+    """Where a signal asks for the end; the phases ask it."""
     progress: Progress
     environment: Environment
     problem_set: ProblemSet
@@ -116,8 +118,10 @@ class Session:
             )
             for r in mine
         ]
-        with self.progress.phase(phase, step) as tick:
-            return self.ranks.gather(self.environment.grade(items, tick))
+        found: list[Grade] = []
+        with self.progress.phase(phase, step) as tick, self.ranks.stop_together():
+            found = self.environment.grade(items, tick)
+        return self.ranks.gather(found)
 
     def contexts(
         self,
@@ -147,12 +151,17 @@ class Opened(NamedTuple):
 
 @contextmanager
 def open_session(
-    config: Config, run_dir: Path, *, check: Callable[[Opened], None] = lambda opened: None
+    config: Config,
+    run_dir: Path,
+    stop: StopSignals | None = None,
+    *,
+    check: Callable[[Opened], None] = lambda opened: None,
 ) -> Iterator[Session]:
     """Open everything that ``config`` names; ``run_dir`` must exist.
 
     :param check: called before sampler and environment start, to refuse what does not fit
     """
+    stop = stop or StopSignals()
     device = device_of_rank()
     model_dir = resolve(config.model.path)
     environment = make_environment(config)
@@ -173,7 +182,7 @@ def open_session(
             config, model_dir, device_index=device.index, log_path=run_dir / f"sampler_{ranks.rank}.log"
         )
         stack.callback(engine.close)
-        progress = Progress(run_dir, clock, speak=ranks.first)
+        progress = Progress(run_dir, clock, speak=ranks.first, stop=stop)
         for note in problem_set.notes:
             progress.say(note)
         yield Session(
@@ -183,6 +192,7 @@ def open_session(
             device=device,
             ranks=ranks,
             clock=clock,
+            stop=stop,
             progress=progress,
             environment=environment,
             problem_set=problem_set,
