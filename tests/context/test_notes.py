@@ -42,8 +42,8 @@ def make_session(model_dir: Path, run_dir: Path, name: str, **notes: Any) -> Ses
     assembler = Assembler(model_dir, context, max_context_tokens=900)
     clock = Clock()
     return Session(
-        config=config, run_dir=run_dir, model_dir=str(model_dir), device=cpu, ranks=Ranks(), clock=clock, stop=StopSignals(),
-        progress=Progress(run_dir, clock, speak=False), environment=None,  # type: ignore[arg-type]
+        config=config, run_dir=run_dir, model_dir=str(model_dir), device=cpu, ranks=Ranks(), clock=clock,
+        stop=StopSignals(), progress=Progress(run_dir, clock, speak=False), environment=None,  # type: ignore[arg-type]
         problem_set=ProblemSet(list(PROBLEMS.values()), list(PROBLEMS.values()), [], len(PROBLEMS), {}), left_out={},
         assembler=assembler, sampler=Sampler(engine, assembler.decode, run_seed=0, ranks=Ranks()),
     )  # fmt: skip

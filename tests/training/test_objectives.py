@@ -144,7 +144,7 @@ def test_the_loop_runs_with_it(tmp_path: Path) -> None:
         "rollout.max_tokens=8",
         "problems.limit=2",
         "eval.n=1",
-        "gap.n=1",
+        "gap.n=2",
     ]
     done = subprocess.run(
         [sys.executable, "-m", "opsd_rs.cli", "train", *words],
