@@ -63,6 +63,8 @@ def test_gap_train_fit_predict(tmp_path: Path) -> None:
         "1 of 6 problems are left out, their prompts are longer than rollout.max_prompt_tokens = 512: endless"
         in said
     )
+    assert "gap_groups" in said
+    assert "identity" not in said, "the table is for people"
     measured = rows_of(gaps / "gap.parquet")
     assert list(measured) == list(CONTEXTS)
     assert {row["acc_val0"] for row in measured.values()} == {None}

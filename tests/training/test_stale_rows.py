@@ -91,6 +91,8 @@ def test_a_row_of_something_else_stays_and_the_gap_is_measured(models: list[str]
         assert "self-teacher" not in measure(*same), "the line of a measured gap"
         assert len(gaps(run_dir)) == expected, same
 
+    twice = [f'gap.contexts=["{mine}", "{mine}"]', f"model.path={models[0]}", f"run.dir={tmp_path}"]
+    assert "two contexts are called mine" in command("gap", *SETTINGS, *twice, code=2)
     measure(f"context={mine}")
     context("Think about every case first.")
     said = measure(f"context={mine}")

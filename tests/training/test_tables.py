@@ -17,13 +17,14 @@ from opsd_rs.training.measured import (
     baseline_from,
     gap_row,
     gap_row_from,
+    is_measured,
     known_baseline,
     matching,
     own_gap,
     read_gap_rows,
     stale,
 )
-from opsd_rs.training.tables import baseline_id, eval_rows_of, run_row
+from opsd_rs.training.tables import baseline_id, eval_rows_of, read_eval_rows, run_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,6 +133,19 @@ def test_a_baseline_comes_from_this_run_or_from_the_one_it_names(tmp_path: Path)
     write_table(run_dir / "eval.parquet", named([row(0, "a", 1)], here))
     assert eval_rows_of(known_baseline(run_dir, here)) == [row(0, "a", 1)]
     assert known_baseline(run_dir, identity(weights="0000")) == [], "a folder's old model"
+
+
+def test_a_folder_s_old_validations_are_not_the_run_s(tmp_path: Path) -> None:
+    here, other = identity(), identity(weights="0000")
+    old = named([row(0, "a", 1)], other)
+    assert not is_measured(old, 0, here)
+    assert is_measured(old, 0, other)
+    assert is_measured(named([row(0, "a", 1)], None), 0, here), "of an earlier version, by this run"
+    write_table(tmp_path / "eval.parquet", [*old, *named([row(0, "a", 3)], here)])
+    assert read_eval_rows(tmp_path) == [row(0, "a", 3)]
+    resumed = [*named([row(0, "a", 2)], None), *named([row(4, "a", 3)], here)]
+    write_table(tmp_path / "eval.parquet", resumed)
+    assert read_eval_rows(tmp_path) == [row(0, "a", 2), row(4, "a", 3)]
 
 
 @pytest.mark.parametrize("field", ["problems", "n", "weights", "decoding", "seed"])

@@ -37,6 +37,13 @@ def train(obj: Mapping[str, Any], words: Sequence[str], resume: Path | None) -> 
         run(config, resume=resume)
 
 
+GAP_TABLE = (
+    "context", "acc_student_gap", "acc_teacher", "gap", "gap_se_cond", "coverage", "k_gap", "gap_groups", "truncated",
+    "nulls", "seconds",
+)  # fmt: skip
+"""What is shown of a row of ``gap.parquet``; ``--format json`` prints all of it."""
+
+
 @click.command()
 @sources
 @format_option
@@ -49,7 +56,7 @@ def gap(obj: Mapping[str, Any], words: Sequence[str], form: str) -> None:
         from opsd_rs.training import measure_from_config
 
         rows = measure_from_config(config)
-    show(rows, form)
+    show(rows if form == "json" else [{name: row[name] for name in GAP_TABLE} for row in rows], form)
 
 
 @click.command("eval")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from opsd_rs.base import StopNow, add_rows, keep_output, stop_signals, write_whole
 from opsd_rs.config import Config, ContextConfig, load_context, resolved_json
-from opsd_rs.errors import Stopped
+from opsd_rs.errors import BadInput, Stopped
 from opsd_rs.measure import GapRow, Identity, Sample, eval_accuracy, measure_gaps
 from opsd_rs.training import lines, measured, tables
 from opsd_rs.training.columns import configuration_columns
@@ -58,7 +59,7 @@ def measure_gap(session: Session, contexts: Sequence[ContextConfig]) -> list[dic
     missing = [name for name in by_name if measured.matching(known, name, identities[name]) is None]
     session.ranks.barrier()  # all have read before the first rank writes
     if config.gap.from_ is not None:
-        if session.ranks.first:
+        if missing and session.ranks.first:
             add_rows(path, [_copied(session, by_name[name], identities[name], acc_val0) for name in missing])
         missing = []
     for name in missing:
@@ -126,6 +127,11 @@ def measure_from_config(config: Config) -> list[dict[str, Any]]:
     Leaves its configuration in ``gap.json``; the folder stays free for a run.
     """
     contexts = [load_context(name) for name in config.gap.contexts] or [config.context]
+    twice = [name for name, count in Counter(context.name for context in contexts).items() if count > 1]
+    if twice:
+        raise BadInput(
+            f"gap.contexts: two contexts are called {', '.join(twice)}: a row is found by its name"
+        )
     run_dir = Path(config.run.dir)
     with (
         stop_signals() as stop,

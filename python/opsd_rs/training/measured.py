@@ -124,6 +124,17 @@ def known_baseline(run_dir: Path, identity: Identity) -> list[dict[str, Any]]:
     ]
 
 
+def of_the_newest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows of the measurement that was written last, and those of earlier versions, which do not say theirs."""
+    named = [row["identity_id"] for row in rows if row.get("identity_id")]
+    return [row for row in rows if row.get("identity_id") in (None, *named[-1:])]
+
+
+def is_measured(rows: Sequence[Mapping[str, Any]], step: int, identity: Identity) -> bool:
+    """Whether a run has validated ``step`` already, as ``identity`` or, by an earlier version, without saying so."""
+    return any(row["step"] == step and row.get("identity_id") in (None, identity.short) for row in rows)
+
+
 UNNAMED = "the row was written by an earlier version and does not say what it was measured with"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from opsd_rs.base import read_lines, read_table
 from opsd_rs.measure import EvalRow, Identity, eval_accuracy, paired_improvement
 from opsd_rs.records import Grade, Rollout, TeacherContext
-from opsd_rs.training.measured import GAP_COLUMNS, own_gap, read_gap_rows
+from opsd_rs.training.measured import GAP_COLUMNS, of_the_newest, own_gap, read_gap_rows
 
 
 def rollout_rows(
@@ -43,8 +43,8 @@ def rollout_rows(
 
 
 def read_eval_rows(run_dir: Path) -> list[EvalRow]:
-    """The validations of a run."""
-    return eval_rows_of(read_table(run_dir / "eval.parquet"))
+    """The validations of a run, without those of other measurements that its folder may hold."""
+    return eval_rows_of(of_the_newest(read_table(run_dir / "eval.parquet")))
 
 
 def eval_rows_of(rows: Sequence[Mapping[str, Any]]) -> list[EvalRow]:

@@ -152,8 +152,8 @@ def validate_if_due(session: Session, student: Student, teacher: Teacher, step: 
     last = step == config.train.num_steps
     if not (step == 0 or last or every(config.eval.every, step)):
         return
-    if any(row["step"] == step for row in read_table(path)):
-        return  # measured before the run was stopped
+    if measured.is_measured(read_table(path), step, eval_identity(session)):
+        return  # before the run was stopped
     if step == 0 and config.eval.from_ is not None:
         if session.ranks.first:
             add_rows(path, measured.baseline_from(Path(config.eval.from_), eval_identity(session)))
