@@ -28,6 +28,9 @@ def test_equal_weights_have_one_name_wherever_they_are(model: Path, tmp_path: Pa
     assert weights_id(str(model)) == weights_id(str(copy)), "who wrote it does not matter"
     (copy / "config.json").write_text(json.dumps(config | {"rope_theta": 7.0}))
     assert weights_id(str(model)) != weights_id(str(copy)), "what it computes does"
+    shutil.copyfile(model / "config.json", copy / "config.json")
+    (copy / "training_args.bin").write_bytes(b"no weights")
+    assert weights_id(str(model)) == weights_id(str(copy))
     other = tiny_models.tiny(tmp_path / "other", "llama", seed=1)
     assert weights_id(str(model)) != weights_id(str(other))
 

@@ -17,7 +17,8 @@ from opsd_rs.base import write_whole
 from opsd_rs.errors import BadInput, DiskFull
 from opsd_rs.model.cache import hub_file, models_dir
 
-WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.bin", "*.pt")
+"""Files that hold weights; the first kind that a folder has is the one that is loaded."""
 VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
 """Keys of a model's ``config.json`` that say nothing about what it computes."""
 
@@ -31,8 +32,8 @@ def weights_id(model: str) -> str:
     folder = Path(model)
     if not folder.is_dir():
         return f"{model}@{hub_file(model, 'config.json').parent.name}"
-    files = sorted({path for pattern in WEIGHTS for path in folder.glob(pattern)})
-    if not files:
+    files = next(filter(None, (sorted(folder.glob(pattern)) for pattern in WEIGHTS)), None)
+    if files is None:
         raise BadInput(f"model.path: {model} holds no weights ({', '.join(WEIGHTS)})")
     config = json.loads((folder / "config.json").read_bytes())
     plain = {key: value for key, value in config.items() if key not in VOLATILE}
