@@ -153,7 +153,7 @@ def test_contexts_are_built_within_groups_of_a_training_step() -> None:
 def test_every_graded_answer_is_handed_out() -> None:
     kept: list[Sample] = []
     row = measure(Lab(lambda text, problem, sample, ids: 9 in ids), n=4, group_size=2, keep=kept.extend)
-    assert [(s.arm, s.tests) for s in kept] == [("A", "train")] * 8 + [("B", "full")] * 8 + [
+    assert [(s.arm, s.tests) for s in kept] == [("A", "train_half")] * 8 + [("B", "full")] * 8 + [
         ("T", "full")
     ] * 8
     last = kept[-1]

@@ -133,7 +133,7 @@ def measure_gaps(
     ]
     built_from = draw(requests, "gap-A")
     grades = grade(built_from, train_problems)
-    keep(student_samples("A", 0, built_from, grades, tests="train", group_size=group_size))
+    keep(student_samples("A", 0, built_from, grades, tests="train_half", group_size=group_size))
     scored = built_from if baseline == "paper" else draw(requests, "gap-B")
     scores = grade(scored, full_problems)
     keep(student_samples("B", 0, scored, scores, tests="full", group_size=group_size))

@@ -13,7 +13,7 @@ from opsd_rs.records import Grade, Rollout, TeacherContext
 Arm = Literal["A", "B", "T", "V0", "V1", "V", "VA", "VT"]
 """Of the gap: A built the contexts, B is the student's term, T the teacher's. Of validation: the student before (V0)
 and after training (V1) and in between (V); VT the self-teacher, whose contexts VA built."""
-Tests = Literal["train", "full"]
+Tests = Literal["train_half", "full"]
 """Which tests judged: those that training may see, or all."""
 
 

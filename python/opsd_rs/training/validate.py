@@ -112,7 +112,9 @@ def _teacher_rows(
     )
     grades = session.grade(built_from, seen, step=step, phase="eval grade")
     keep_samples(
-        session, student_samples("VA", step, built_from, grades, tests="train", group_size=size), identity
+        session,
+        student_samples("VA", step, built_from, grades, tests="train_half", group_size=size),
+        identity,
     )
     contexts = [
         context
