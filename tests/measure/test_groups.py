@@ -33,7 +33,7 @@ class World:
     def draw(
         self, rng: np.random.Generator, num_groups: int
     ) -> tuple[list[list[EvalRow]], list[list[EvalRow]]]:
-        """Student and teacher, per group the rows by problem."""
+        """Both arms, per group the rows by problem."""
         shape = (len(self.p_N), num_groups, self.size)
         a_NGK = rng.random(shape) < self.p_N[:, None, None]
         b_NG = rng.binomial(self.size, self.p_N[:, None], shape[:2])
