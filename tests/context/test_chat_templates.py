@@ -12,7 +12,7 @@ from pathlib import Path
 
 import context_models
 import pytest
-from opsd_rs.context.chat import LLAMA_DATE, chat_template
+from opsd_rs.context.chat import chat_template
 
 OLMO_CLOSE = "<|im_end|>\n<|im_start|>user\nHi {x}!\n<|im_end|>\n<|im_start|>assistant\n"
 GOLDENS = {
@@ -102,7 +102,7 @@ def test_a_chat_is_rendered_as_published(
         add_generation_prompt=True,
         tokenize=False,
         enable_thinking=thinking,
-        date_string=LLAMA_DATE,
+        date_string="26 Jul 2024",
     )
     assert theirs == golden
     assert chat.encoder.render(message) == golden

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import tiny_models
 from opsd_rs.errors import BadInput
-from opsd_rs.model import weights, weights_id
+from opsd_rs.model import hashes, weights_id
 
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OPSD_RS_CACHE", str(tmp_path / "cache"))
-    weights._remembered.cache_clear()
+    hashes._remembered.cache_clear()
     return tiny_models.tiny(tmp_path / "one", "llama")
 
 
@@ -45,14 +45,14 @@ def test_a_file_is_read_again_only_where_size_or_time_changed(model: Path, tmp_p
 
     file.write_bytes(changed)
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    weights._remembered.cache_clear()
+    hashes._remembered.cache_clear()
     assert weights_id(str(model)) == before, "same size and time: not read"
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
-    weights._remembered.cache_clear()
+    hashes._remembered.cache_clear()
     assert weights_id(str(model)) != before, "another time: read again"
 
     kept.write_text("not JSON")
-    weights._remembered.cache_clear()
+    hashes._remembered.cache_clear()
     after = weights_id(str(model))
     file.write_bytes(data)
     assert weights_id(str(model)) == before != after

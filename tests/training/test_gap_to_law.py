@@ -7,6 +7,7 @@ loop, the tables and the law know neither.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,17 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-def command(*words: str) -> str:
-    done = CliRunner().invoke(main, list(words), catch_exceptions=False)
-    assert done.exit_code == 0, done.stderr
-    return done.stderr + done.stdout
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command; what it printed, and what it said to the process's own stderr."""
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(main, list(words), catch_exceptions=False)
+        said = capfd.readouterr().err
+        assert done.exit_code == 0, done.stderr + said
+        return done.stdout if "json" in words else said + done.stdout
+
+    return run
 
 
 def rows_of(path: Path) -> dict[str, dict[str, Any]]:
@@ -53,7 +61,7 @@ def rows_of(path: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.timeout(1200)
-def test_gap_train_fit_predict(tmp_path: Path) -> None:
+def test_gap_train_fit_predict(tmp_path: Path, command: Callable[..., str]) -> None:
     model = tiny_models.tiny(tmp_path / "tiny", "llama")
     settings = [*SETTINGS, f"model.path={model}"]
     gaps, first = tmp_path / "gap", tmp_path / CONTEXTS[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,20 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     ]
 
 
-def command(*words: str, code: int = 0) -> str:
-    done = CliRunner().invoke(main, list(words))
-    assert done.exit_code == code, done.output
-    return done.stderr
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run a command; what it said, to the process's own stderr too."""
+
+    def run(*words: str, code: int = 0) -> str:
+        done = CliRunner().invoke(main, list(words))
+        said = done.stderr + capfd.readouterr().err
+        assert done.exit_code == code, said + done.stdout
+        return said
+
+    return run
 
 
 def gaps(run_dir: Path) -> list[dict[str, Any]]:
@@ -43,7 +54,9 @@ def gaps(run_dir: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.timeout(600)
-def test_a_row_of_something_else_stays_and_the_gap_is_measured(models: list[str], tmp_path: Path) -> None:
+def test_a_row_of_something_else_stays_and_the_gap_is_measured(
+    models: list[str], tmp_path: Path, command: Command
+) -> None:
     run_dir = tmp_path / "gap"
     mine = tmp_path / "mine.toml"
 
@@ -102,7 +115,7 @@ def test_a_row_of_something_else_stays_and_the_gap_is_measured(models: list[str]
 
 
 @pytest.mark.timeout(600)
-def test_other_runs_tables_are_refused_by_field(models: list[str], tmp_path: Path) -> None:
+def test_other_runs_tables_are_refused_by_field(models: list[str], tmp_path: Path, command: Command) -> None:
     first, gap = tmp_path / "first", tmp_path / "first" / "gap.parquet"
     baseline = first / "eval.parquet"
     here = [*SETTINGS, f"model.path={models[0]}"]
@@ -142,7 +155,9 @@ def test_other_runs_tables_are_refused_by_field(models: list[str], tmp_path: Pat
 
 
 @pytest.mark.timeout(600)
-def test_an_old_run_folder_resumes_under_another_name(models: list[str], tmp_path: Path) -> None:
+def test_an_old_run_folder_resumes_under_another_name(
+    models: list[str], tmp_path: Path, command: Command
+) -> None:
     """As an earlier version left it: no split_seed, no identities, no samples, the run named by its folder."""
     run_dir = tmp_path / "old"
     command("train", *SETTINGS, f"model.path={models[0]}", f"run.dir={run_dir}")

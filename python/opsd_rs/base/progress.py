@@ -124,6 +124,7 @@ class Progress:
     @contextmanager
     def phase(self, name: str, step: int) -> Iterator[Callable[[int, int], None]]:
         """Time the block under ``name``; it may call the yielded function with (done, total)."""
+        self._stop.phase = name
         if self._folder is not None:
             record = {"step": step, "phase": name, "pid": os.getpid()}
             write_whole(self._folder / "progress.json", json.dumps(record).encode())
@@ -136,7 +137,6 @@ class Progress:
                 self._stop.check()
             show(done, total)
 
-        self._stop.phase = name
         with self._clock(name):
             yield tick
 

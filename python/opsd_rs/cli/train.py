@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("words", nargs=-1, metavar="[CONFIG...] [KEY=VALUE]...")
 @click.option("--resume", type=path_type, metavar="RUN_DIR", help="Resume this run from its last checkpoint.")
+@click.option("--check", is_flag=True, help="Check everything that can be known before the start, and stop.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Also print the configuration, the problems by length and the memory it takes.",
+)
 @click.pass_obj
-def train(obj: Mapping[str, Any], words: Sequence[str], resume: Path | None) -> None:
+def train(
+    obj: Mapping[str, Any], words: Sequence[str], resume: Path | None, check: bool, dry_run: bool
+) -> None:
     """Measure the gap, then train; or resume a run.
 
     With --resume, KEY=VALUE may change the optimizer's settings, the number of steps, and how often to validate,
@@ -31,10 +39,31 @@ def train(obj: Mapping[str, Any], words: Sequence[str], resume: Path | None) -> 
         raise click.UsageError("give CONFIG..., or --resume RUN_DIR")
     config = _load(words) if resume is None else _of_run(resume, words)
     _prepare(obj)
+    if check or dry_run:
+        _print_plan(config, resume, words if dry_run else None)
+        return
     with _other_output_diverted():
         from opsd_rs.training import train as run
 
         run(config, resume=resume)
+
+
+def _print_plan(config: Config, resume: Path | None, words: Sequence[str] | None) -> None:
+    """``words``: what the configuration came from, to print it too."""
+    with _other_output_diverted():
+        from opsd_rs.training import plan_run
+
+        plan = plan_run(config, resume)
+    if words is not None:
+        from opsd_rs.config import resolve, split_arguments, to_toml
+
+        files, overrides = split_arguments(words)
+        click.echo(to_toml(resolve([str(resume / "config.json")] if resume else files, overrides)))
+    for rows in (plan.checks, plan.lengths, plan.memory):
+        show(rows, "table")
+        click.echo()
+    for note in plan.notes:
+        click.echo(note)
 
 
 GAP_TABLE = (

@@ -46,6 +46,8 @@ class ModelConfig(Section):
     """Compute type of student, teacher and sampler; the optimizer and the EMA are always fp32."""
     enable_thinking: bool = False
     """Handed to the chat template on both the student's and the teacher's side."""
+    chat_date: str | None = None
+    """The day, ISO, for chat templates that print today's; unset: the day on which the run started first."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
 

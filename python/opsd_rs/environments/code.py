@@ -28,6 +28,10 @@ class CodeEnvironment:
     def problems(self) -> ProblemSet:
         return from_config(self._config.problems)
 
+    def identity(self) -> dict[str, Any]:
+        """What verdicts depend on beside problem and answer."""
+        return self._grader.identity()
+
     def message(self, problem: Problem) -> str:
         return statement(problem, self._config.problems.prompt)
 

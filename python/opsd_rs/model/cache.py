@@ -203,6 +203,26 @@ def resolve(path: str) -> str:
     return path
 
 
+def local_folder(path: str) -> str:
+    """What ``resolve`` returned as a folder on this machine: a hub name is downloaded, or found in the hub's cache.
+
+    :raises BadInput: the hub does not give it
+    """
+    if Path(path).is_dir():
+        return path
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise BadInput(f"model.path: {path} is a hub name: pip install 'opsd-rs[train]'") from error
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    try:
+        return str(snapshot_download(path, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadInput(f"model.path: no directory {path!r}, and the hub did not give it: {reason}") from error
+
+
 def facts(path: str) -> Facts:
     """Model type, vocabulary, tied head and context length from ``config.json``, without torch.
 

@@ -1,73 +1,101 @@
-"""Which weights a model folder holds: a hash of its files, remembered by path, size and time.
+"""Whether the files of a model folder can be read, told from their first bytes and sizes, without torch.
 
-Reading sixteen gigabytes takes a minute, and every command asks. So the hash of a file is kept in the cache folder and
-computed again where the file's size or time has changed.
+A folder that people have is not always whole: cloned without Git LFS, cut by a broken download, a shard missing,
+quantised for inference. Each is one line before anything else starts.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-from functools import cache
+import struct
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import write_whole
-from opsd_rs.errors import BadInput, DiskFull
-from opsd_rs.model.cache import hub_file, models_dir
+from opsd_rs.errors import BadInput
 
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.bin", "*.pt")
-"""Files that hold weights; the first kind that a folder has is the one that is loaded."""
-VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
-"""Keys of a model's ``config.json`` that say nothing about what it computes."""
+LFS = b"version https://git-lfs"
+SMALL_BYTES = 1024
+"""A Git LFS pointer is about 130 bytes long."""
+BIN_INDEX = "pytorch_model.bin.index.json"
+INDEX = "model.safetensors.index.json"
 
 
-def weights_id(model: str) -> str:
-    """16 digits that are equal where the weights and the architecture are; a hub name gives ``NAME@COMMIT``.
+def check_model_files(folder: Path) -> None:
+    """Refuse a folder whose weights, tokenizer or configuration cannot be loaded as they are.
 
-    :param model: what ``resolve`` returned
-    :raises BadInput: a folder without weights, or a hub name that is not there
+    :raises BadInput: a Git LFS pointer, a cut or missing file, quantised weights, a model that is no causal LM
     """
-    folder = Path(model)
-    if not folder.is_dir():
-        return f"{model}@{hub_file(model, 'config.json').parent.name}"
-    files = next(filter(None, (sorted(folder.glob(pattern)) for pattern in WEIGHTS)), None)
-    if files is None:
-        raise BadInput(f"model.path: {model} holds no weights ({', '.join(WEIGHTS)})")
-    config = json.loads((folder / "config.json").read_bytes())
-    plain = {key: value for key, value in config.items() if key not in VOLATILE}
-    parts = [json.dumps(plain, sort_keys=True), *(f"{path.name} {_sha256(path)}" for path in files)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.stat().st_size <= SMALL_BYTES and path.read_bytes().startswith(LFS):
+            raise _bad(folder, f"{path.name} is a Git LFS pointer: run `git lfs pull` there")
+    config = _json(folder, folder / "config.json")
+    quantised = config.get("quantization_config") or config.get("text_config", {}).get("quantization_config")
+    if quantised:
+        method = quantised.get("quant_method", "quantised") if isinstance(quantised, dict) else "quantised"
+        raise _bad(folder, f"its weights are quantised ({method}): training needs the full-precision model")
+    kinds = config.get("architectures") or []
+    if kinds and not any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
+        raise _bad(folder, f"{kinds[0]} is no causal language model: name a text-only model")
+    _check_weights(folder)
 
 
-def _sha256(path: Path) -> str:
-    stat = path.stat()
-    return _remembered(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+def _check_weights(folder: Path) -> None:
+    index = folder / INDEX
+    if index.is_file():
+        placed: dict[str, str] = _json(folder, index).get("weight_map", {})
+        for shard in sorted(set(placed.values())):
+            if not (folder / shard).is_file():
+                raise _bad(folder, f"{shard} is missing ({INDEX} names it): download it again")
+            absent = {name for name, place in placed.items() if place == shard} - safetensors_names(
+                folder / shard
+            )
+            if absent:
+                raise _bad(folder, f"{shard} lacks {sorted(absent)[0]}, which {INDEX} places there")
+        return
+    found = sorted(folder.glob("*.safetensors"))
+    for path in found:
+        safetensors_names(path)
+    if found:
+        return
+    if not any(folder.glob("pytorch_model*.bin")):
+        raise _bad(folder, "it has no weights (*.safetensors): download them")
+    if (folder / BIN_INDEX).is_file():
+        placed = _json(folder, folder / BIN_INDEX).get("weight_map", {})
+        for shard in sorted(set(placed.values())):
+            if not (folder / shard).is_file():
+                raise _bad(folder, f"{shard} is missing ({BIN_INDEX} names it): download it again")
 
 
-@cache
-def _remembered(path: str, size: int, time_ns: int) -> str:
-    kept = models_dir().parent / "hashes.json"
-    known: dict[str, Any] = _read(kept)
-    if known.get(path, {}).get("of") == [size, time_ns]:
-        found: str = known[path]["sha256"]
-        return found
-    with Path(path).open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    # Two processes may write at a time: one entry is then computed again, and nothing is wrong.
-    with contextlib.suppress(
-        OSError, DiskFull
-    ):  # a cache folder that cannot be written costs time, not the run
-        write_whole(
-            kept, json.dumps({**_read(kept), path: {"of": [size, time_ns], "sha256": digest}}).encode()
-        )
-    return digest
+def safetensors_names(path: Path) -> frozenset[str]:
+    """The tensors of one file, by its header.
+
+    :raises BadInput: the file is cut, or not of this format
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+        header = file.read(length) if length <= size - 8 else b""
+    try:
+        entries: dict[str, Any] = json.loads(header)
+        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _bad(path.parent, f"{path.name} ({size} bytes) is cut or no safetensors file") from None
+    wanted = 8 + length + max(ends, default=0)
+    if size < wanted:
+        raise _bad(path.parent, f"{path.name} is cut: {size} of {wanted} bytes; download it again")
+    return frozenset(entries) - {"__metadata__"}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _json(folder: Path, path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    except (OSError, ValueError) as error:
+        raise _bad(folder, f"{path.name} cannot be read as JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise _bad(folder, f"{path.name} holds no JSON object")
+    return found
+
+
+def _bad(folder: Path, fault: str) -> BadInput:
+    return BadInput(f"model.path = {folder}: {fault}")

@@ -172,7 +172,8 @@ class Student:
                 with suppress(OSError):  # not every model has one
                     generation = GenerationConfig.from_pretrained(model_dir)
                 if generation is not None:
-                    generation.save_pretrained(folder)
+                    # save_pretrained refuses settings that contradict each other; they are the model's, not ours.
+                    generation.to_json_file(folder / "generation_config.json")
         except DiskFull:
             partial.unlink(missing_ok=True)
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +18,10 @@ from opsd_rs.training.columns import configuration_columns
 from opsd_rs.training.identity import eval_identity, gap_identity
 from opsd_rs.training.lock import locked
 from opsd_rs.training.notes import write_notes
+from opsd_rs.training.prepare import dated
 from opsd_rs.training.samples import keep_samples, without_context
-from opsd_rs.training.session import Opened, Session, open_session
-
-
-def check_tables(opened: Opened, contexts: Sequence[ContextConfig]) -> None:
-    """Refuse what ``gap.from`` and ``eval.from`` hold of another measurement, before anything starts.
-
-    :raises BadInput: naming the fields that differ
-    """
-    config, run_dir = opened.config, opened.run_dir
-    own = measured.read_gap_rows(run_dir / "gap.parquet")
-    for context in contexts if config.gap.from_ is not None else ():
-        identity = gap_identity(opened, context)
-        if measured.matching(own, context.name, identity) is None:
-            measured.gap_row_from(Path(str(config.gap.from_)), context.name, identity)
-    if config.eval.from_ is not None and not tables.at(tables.read_eval_rows(run_dir), 0, "student"):
-        measured.baseline_from(Path(config.eval.from_), eval_identity(opened))
-
-
-def check_start(resume: Path | None, opened: Opened) -> None:
-    """``check_tables`` of a run that starts; one that is resumed has its tables."""
-    if resume is None:
-        check_tables(opened, [opened.config.context])
+from opsd_rs.training.session import Session, open_session
+from opsd_rs.training.start import check_tables
 
 
 def measure_gap(session: Session, contexts: Sequence[ContextConfig]) -> list[dict[str, Any]]:
@@ -126,6 +108,7 @@ def measure_from_config(config: Config) -> list[dict[str, Any]]:
 
     Leaves its configuration in ``gap.json``; the folder stays free for a run.
     """
+    config = dated(config)
     contexts = [load_context(name) for name in config.gap.contexts] or [config.context]
     twice = [name for name, count in Counter(context.name for context in contexts).items() if count > 1]
     if twice:
@@ -137,7 +120,9 @@ def measure_from_config(config: Config) -> list[dict[str, Any]]:
         stop_signals() as stop,
         locked(run_dir),
         _hint(run_dir),
-        open_session(config, run_dir, stop, check=lambda opened: check_tables(opened, contexts)) as session,
+        open_session(
+            config, run_dir, stop, check=partial(check_tables, config, run_dir, contexts)
+        ) as session,
     ):
         keep_output(run_dir / "log")
         stop.deferred = True

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import NamedTuple, Protocol, TypedDict
 
 from opsd_rs.config import Config, ContextConfig
 from opsd_rs.context import Assembler
@@ -28,7 +28,7 @@ NOT_JUDGING = ("workers", "level", "require", "allow_unsandboxed", "memory_budge
 
 
 class Opened(Protocol):
-    """What a measurement is about; a ``Session`` is one."""
+    """What a measurement is about: a ``Session``, or a ``Subject`` where nothing is started yet."""
 
     @property
     def config(self) -> Config: ...
@@ -40,6 +40,16 @@ class Opened(Protocol):
     def problem_set(self) -> ProblemSet: ...
     @property
     def assembler(self) -> Assembler: ...
+
+
+class Subject(NamedTuple):
+    """What stands before a session is opened."""
+
+    config: Config
+    model_dir: str
+    environment: Environment
+    problem_set: ProblemSet
+    assembler: Assembler
 
 
 def gap_identity(opened: Opened, context: ContextConfig) -> Identity:
@@ -108,6 +118,10 @@ def _common(opened: Opened) -> _Common:
 
 def _chat(assembler: Assembler) -> str:
     chat = assembler.chat
+    if (
+        chat.prints_date
+    ):  # a gap that was measured yesterday is the same gap: take the template's text of one day
+        chat = Assembler(chat.path, ContextConfig(), enable_thinking=chat.enable_thinking).chat
     words = json.loads(chat.tokenizer.backend_tokenizer.to_str())
     words = {key: value for key, value in words.items() if key not in ("padding", "truncation")}
     around = [chat.head, chat.tail, chat.trims, chat.eos_ids, chat.enable_thinking]

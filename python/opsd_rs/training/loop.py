@@ -17,10 +17,12 @@ from opsd_rs.config import Config
 from opsd_rs.loss import make_objective
 from opsd_rs.policy import Student, make_teacher
 from opsd_rs.training.folder import begin, run_folder, save_if_due
-from opsd_rs.training.gaps import check_start, measure_gap
+from opsd_rs.training.gaps import measure_gap
 from opsd_rs.training.loggers.base import open_loggers
+from opsd_rs.training.prepare import dated
 from opsd_rs.training.record import finish, record_step
 from opsd_rs.training.session import open_session
+from opsd_rs.training.start import check_start
 from opsd_rs.training.stopping import between_updates, stop_if, stops
 from opsd_rs.training.sync import sync
 from opsd_rs.training.update import distill, pack_rollouts
@@ -35,11 +37,12 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
 
     :param resume: the folder of a run, whose configuration ``config`` is but for keys that a resumed run may change
     """
+    config = dated(config) if resume is None else config
     objective = make_objective(config)
     with (
         stop_signals() as stop,
         run_folder(config, resume) as run_dir,
-        open_session(config, run_dir, stop, check=partial(check_start, resume)) as session,
+        open_session(config, run_dir, stop, check=partial(check_start, config, run_dir, resume)) as session,
         open_loggers(session) as loggers,
     ):
         student = Student(config, session.model_dir, session.device)

@@ -23,6 +23,7 @@ from opsd_rs.policy import Student, Teacher, make_teacher
 from opsd_rs.records import Grade, Rollout, SampleRequest
 from opsd_rs.training import checkpoint, lines, measured
 from opsd_rs.training.identity import eval_identity
+from opsd_rs.training.prepare import dated
 from opsd_rs.training.samples import keep_samples
 from opsd_rs.training.session import Session, open_session
 from opsd_rs.training.sync import sync
@@ -39,6 +40,7 @@ def evaluate_from_config(
     :raises BadInput: the run has no whole checkpoint, or no exported weights
     """
     restores = run_dir is not None and not exported
+    config = dated(config) if run_dir is None else config
     if run_dir is not None:
         _check_readable(run_dir, exported)
         if exported:
