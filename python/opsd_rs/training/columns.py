@@ -25,12 +25,13 @@ def configuration_columns(session: Session, context: ContextConfig) -> dict[str,
     ``run.config_id`` names the run's own context; a gap of another context gets the default name.
     """
     config, model_dir = session.config, session.model_dir
-    family = config.run.family or own_name(model_dir)
+    base_model = own_name(config.model.path)  # the folder of a hub model is called by its commit
+    family = config.run.family or base_model
     dataset = session.environment.dataset_id
     own = config.run.config_id if context == config.context else None
     rollout, evaluation = config.rollout, config.eval
     identity = gap_identity(session, context)
-    base_model, recipe = own_name(model_dir), recipe_id(config)
+    recipe = recipe_id(config)
     model = family if family == base_model else f"{family}/{base_model}"
     return {
         "config_id": own or f"{model}/{dataset}/{context.name}/{recipe}",
