@@ -32,6 +32,7 @@ ONLY_FILES = {
     "test_ids.py": TOKENIZES,
     "test_long_prompts.py": TOKENIZES,
     "test_model.py": FOLDER,
+    "test_weight_hashes.py": FOLDER,
     "test_hf.py": NEVER_STARTS,
 }
 """By test, or by file where one reason holds for all of its tests without the marker."""

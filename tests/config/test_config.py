@@ -148,7 +148,7 @@ def test_words_with_an_equals_sign_are_overrides() -> None:
         ("problems.date_from=2025-02-01", "problems.date_from", "2025-02-01"),
         ("gap.contexts=none,feedback", "gap.contexts", ["none", "feedback"]),
         ("gap.contexts=feedback", "gap.contexts", ["feedback"]),
-        ("gap.from=runs/x/gap.parquet", "gap.from", "runs/x/gap.parquet"),
+        ("run.dir=runs/2025", "run.dir", "runs/2025"),
         ("loss.topk=none", "loss.topk", None),
         ("run.config_id=none", "run.config_id", None),
         ("rollout={n = 5}", "rollout.n", 5),
@@ -282,6 +282,10 @@ def test_missing_paths_suggest_their_neighbours(tmp_path: Path) -> None:
         (["problems.date_from=2025-05-01", "problems.date_to=2025-02-01"], "problems.date_to", "after"),
         (["eval.problems=held_out"], "eval.problems", "problems.held_out"),
         (["optim.betas=[0.9, 1.0]"], "optim.betas", "[0, 1)"),
+        (["rollout.n=8", "gap.n=12"], "gap.n", "not a multiple of rollout.n = 8"),
+        (["rollout.n=8", "gap.n=4"], "gap.n", "take 16"),
+        (["gap.from=nowhere/gap.parquet"], "gap.from", "no such file; `opsd-rs gap` writes one"),
+        (["eval.from=nowhere/eval.parquet"], "eval.from", "no such file; `opsd-rs train` writes one"),
     ],
 )
 def test_rules_between_keys(overrides: list[str], key: str, fix: str) -> None:
@@ -325,11 +329,33 @@ def test_json_and_toml_bring_the_same_tree_back(name: str, tmp_path: Path) -> No
 
 
 def test_json_uses_the_words_of_the_files(tmp_path: Path) -> None:
-    text = resolved_json(load_config([], ["gap.from=x.parquet", CONTROL]))
-    assert json.loads(text)["gap"]["from"] == "x.parquet"
-    wrong = write(tmp_path, "config.json", text.replace('"from": "x', '"form": "x'))
+    table = write(tmp_path, "x.parquet", "")
+    text = resolved_json(load_config([], [f"gap.from={table}", CONTROL]))
+    assert json.loads(text)["gap"]["from"] == table
+    wrong = write(tmp_path, "config.json", text.replace('"from": "', '"form": "'))
     with pytest.raises(BadInput, match=r"config\.json: gap\.form is not a key"):
         load_config([wrong])
+
+
+def test_a_run_folder_of_an_earlier_version_still_loads(tmp_path: Path) -> None:
+    """It began before the rules of today: another gap.n, tables that may be gone, the seed moving the split."""
+    tree = json.loads(resolved_json(load_config(["demo"], ["seed=3"])))
+    del tree["problems"]["split_seed"]
+    tree["gap"] |= {"n": 6, "from": "gone/gap.parquet"}
+    tree["eval"]["from"] = "gone/eval.parquet"
+    path = write(tmp_path, "config.json", json.dumps(tree))
+    config = load_config([path])
+    assert (config.problems.split_seed, config.gap.n, config.num_gap_groups) == (3, 6, 2)
+    (fault,) = faults([path], "gap.from=nowhere.parquet")
+    assert "argument gap.from" in fault
+    assert load_config([write(tmp_path, "new.json", resolved_json(config))]).problems.split_seed == 3
+    assert load_config(["demo"], ["seed=3"]).problems.split_seed == 0
+
+
+def test_the_gap_has_two_groups_unless_told_otherwise() -> None:
+    counts = {n: load_config([], [*n, CONTROL]).num_gap_groups for n in [(), ("gap.n=8",), ("gap.n=32",)]}
+    assert counts == {(): 2, ("gap.n=8",): 1, ("gap.n=32",): 4}
+    assert load_config([], ["rollout.n=3", "gap.n=none", CONTROL]).num_gap_groups == 2
 
 
 def test_why_says_who_set_a_key() -> None:

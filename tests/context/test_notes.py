@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_models
 import torch
-from opsd_rs.base import Clock, Progress, Ranks, read_lines
+from opsd_rs.base import Clock, Progress, Ranks, StopSignals, read_lines
 from opsd_rs.config import Config, load_context
 from opsd_rs.context import Assembler
 from opsd_rs.problems import ProblemSet
@@ -42,7 +43,7 @@ def make_session(model_dir: Path, run_dir: Path, name: str, **notes: Any) -> Ses
     clock = Clock()
     return Session(
         config=config, run_dir=run_dir, model_dir=str(model_dir), device=cpu, ranks=Ranks(), clock=clock,
-        progress=Progress(run_dir, clock, speak=False), environment=None,  # type: ignore[arg-type]
+        stop=StopSignals(), progress=Progress(run_dir, clock, speak=False), environment=None,  # type: ignore[arg-type]
         problem_set=ProblemSet(list(PROBLEMS.values()), list(PROBLEMS.values()), [], len(PROBLEMS), {}), left_out={},
         assembler=assembler, sampler=Sampler(engine, assembler.decode, run_seed=0, ranks=Ranks()),
     )  # fmt: skip
@@ -67,6 +68,24 @@ def test_a_note_is_asked_for_once(model_dir: Path, tmp_path: Path) -> None:
     assert texts(session, 0) == first
     with pytest.raises(AttributeError):
         texts(session, 1)  # other weights may write otherwise
+
+
+def test_each_group_of_the_gap_gets_texts_of_its_own(model_dir: Path, tmp_path: Path) -> None:
+    """Groups are independent draws: one text for two of them would tie their gaps together."""
+    session = make_session(model_dir, tmp_path, "erl", temperature=1.0)
+    by_group = [texts(session, 0, group=group, remember=False) for group in (0, 1)]
+    assert all(by_group[0][row] != by_group[1][row] for row in by_group[0])
+    session.sampler = None  # type: ignore[assignment]  # whoever asks it again fails
+    assert [texts(session, 0, group=group) for group in (0, 1)] == by_group
+
+
+def test_notes_of_other_weights_in_the_same_place_are_not_taken(model_dir: Path, tmp_path: Path) -> None:
+    moving = shutil.copytree(model_dir, tmp_path / "model")
+    texts(make_session(moving, tmp_path, "erl"), 0)
+    tiny_models.tiny(moving, "llama", seed=1)
+    lines = read_lines(tmp_path / "notes" / "erl-000000.jsonl")
+    texts(make_session(moving, tmp_path, "erl"), 0)
+    assert len(read_lines(tmp_path / "notes" / "erl-000000.jsonl")) == 2 * len(lines)
 
 
 def test_the_named_weights_write(model_dir: Path, tmp_path: Path) -> None:

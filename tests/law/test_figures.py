@@ -25,7 +25,11 @@ def test_figure1_is_deterministic_and_labels_synthetic_points(tmp_path) -> None:
     assert "synthetic (SYNTHETIC points)" in text
     assert "Hollow points are SYNTHETIC" in text
     assert "SD over seeds" in text
-    assert "n = 6 from 18 runs" in text
+    assert "synthetic n = 5 from 15 runs, measured n = 6" in " ".join(text.split())
+    assert "the control none" in text
+    whole = figure1(fit_tables(tables, with_none=True), tmp_path / "whole")[0].read_text()
+    assert "n = 6 from 18 runs" in whole
+    assert "the control none" not in whole
     assert "standard error of the one run" in text
     alone = figure1([measured], tmp_path / "alone")[0].read_text()
     assert "SYNTHETIC" not in alone

@@ -17,9 +17,9 @@ from opsd_rs.law import fit_tables, format_predictions, format_table, predict_ta
 
 
 def test_shipped_fixture_is_marked_and_gives_its_known_answer() -> None:
-    fit = fit_tables([synthetic_table()])
+    fit = fit_tables([synthetic_table()], with_none=True)
     entry = only(fit)
-    assert list(fit) == ["families"]
+    assert list(fit) == ["with_none", "families"]
     assert entry["synthetic"] is True
     assert any("SYNTHETIC" in note for note in entry["notes"])
     assert synthetic_table().read_text().startswith("# SYNTHETIC")
@@ -44,7 +44,7 @@ def test_three_formats_and_row_order_give_the_same_fit(tmp_path, suffix) -> None
     records = [record | {"note": "kept by others"} for record in rows()]
     fit = only(fit_tables([write(tmp_path / f"runs{suffix}", records)]))
     again = only(fit_tables([write(tmp_path / f"back{suffix}", records[::-1])]))
-    expected = only(fit_tables([synthetic_table()]))
+    expected = only(fit_tables([synthetic_table()], with_none=True))
     for key in ("slope", "slope_se", "intercept", "intercept_se", "r2", "residual_sd", "loo_r2", "loo_rmse"):
         assert fit[key] == pytest.approx(expected[key], rel=1e-9)
         assert again[key] == pytest.approx(fit[key], rel=1e-9)
@@ -194,7 +194,7 @@ def test_synthetic_and_measured_rows_do_not_share_a_line(tmp_path) -> None:
 
 
 def test_forecasts_of_the_fixture_are_the_known_intervals(tmp_path) -> None:
-    save(fit_tables([synthetic_table()]), tmp_path / "law.json")
+    save(fit_tables([synthetic_table()], with_none=True), tmp_path / "law.json")
     wanted = [
         {"family": "synthetic", "config_id": "a", "gap": 0.08},
         {"family": "synthetic", "config_id": "b", "gap": 0.08, "gap_se": 0.0078},
@@ -291,7 +291,7 @@ def test_a_law_that_cannot_forecast_is_refused(tmp_path) -> None:
 
 
 def test_text_says_the_interval_before_r2() -> None:
-    lines = format_table(fit_tables([synthetic_table()]))
+    lines = format_table(fit_tables([synthetic_table()], with_none=True))
     text = "\n".join(lines)
     assert "improvement = -0.30 pp + 1.492 x gap   slope 95 % CI [1.01, 1.97]" in text
     assert text.index("prediction interval") < text.index("R2 0.949")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from opsd_rs.base import Batch
 from opsd_rs.config import ContextConfig, load_context
-from opsd_rs.measure import GapRow, measure_gaps
+from opsd_rs.measure import GapRow, Sample, measure_gaps
 from opsd_rs.records import Case, Grade, Problem, Rollout, SampleRequest, TeacherContext
 
 TRAIN = {name: Problem(name, name, (Case("1", "1"),)) for name in ("a", "b")}
@@ -68,11 +68,17 @@ class Contexts:
 
 
 def measure(
-    lab: Lab, name: str = "feedback", *, n: int = 4, baseline: str = "split", **options: Any
+    lab: Lab,
+    name: str = "feedback",
+    *,
+    n: int = 4,
+    group_size: int = 4,
+    baseline: str = "split",
+    **options: Any,
 ) -> GapRow:
     contexts = Contexts(load_context(name))
     (row,) = measure_gaps(
-        {name: contexts}, TRAIN, FULL, n=n, baseline=baseline, draw=lab.draw, grade=lab.grade,
+        {name: contexts}, TRAIN, FULL, n=n, group_size=group_size, baseline=baseline, draw=lab.draw, grade=lab.grade,
         write=options.pop("write", lambda *arguments: None), **options,
     )  # fmt: skip
     return row
@@ -103,15 +109,59 @@ def test_the_paper_scores_the_rollouts_that_built_the_contexts() -> None:
     assert (row.acc_student_gap, row.gap) == (0.25, 0.0)
 
 
-def test_errors_are_those_of_independent_arms_paired_by_problem() -> None:
+def test_the_error_of_one_group_is_the_one_clustered_by_problem() -> None:
     def passes(text: str, problem: str, sample: int, ids: tuple[int, ...]) -> bool:
         return sample < {"gap-A": 0, "gap-B": {"a": 1, "b": 2}[problem], "gap-T-feedback": 3}[text]
 
     row = measure(Lab(passes))
-    assert row.gap == pytest.approx((0.5 + 0.25) / 2)
-    sampling = [p * (1 - p) / 3 for p in (0.25, 0.5, 0.75, 0.75)]
-    assert row.gap_se_cond == pytest.approx((sum(sampling) / 4) ** 0.5)
-    assert row.gap_se_super == pytest.approx(0.125)
+    assert (row.gap, row.gap_groups) == (pytest.approx((0.5 + 0.25) / 2), 1)
+    assert row.gap_se_cond == row.gap_se_super == pytest.approx(0.125)
+    assert row.acc_teacher_se == 0.0, "both problems have 3 of 4"
+    assert row.acc_student_gap_se == pytest.approx((sum(p * (1 - p) / 3 for p in (0.25, 0.5)) / 4) ** 0.5)
+
+
+def test_the_error_of_several_groups_is_the_one_between_them() -> None:
+    """Of group 0 the teacher passes 3 of 4, of group 1 all; the student 1 of 4 in either."""
+
+    def passes(text: str, problem: str, sample: int, ids: tuple[int, ...]) -> bool:
+        return sample % 4 < {"gap-A": 0, "gap-B": 1, "gap-T-feedback": 3 + sample // 4}[text]
+
+    row = measure(Lab(passes), n=8)
+    assert (row.gap, row.k_gap, row.gap_groups) == (pytest.approx(0.625), 8, 2)
+    between = ((0.5 - 0.625) ** 2 + (0.75 - 0.625) ** 2) / 1 / 2
+    assert row.gap_se_cond == row.acc_teacher_se == pytest.approx((2 * between / 4) ** 0.5)
+    assert row.gap_se_super == 0.0
+
+
+def test_contexts_are_built_within_groups_of_a_training_step() -> None:
+    """However many samples are drawn, a row's peers are those of its own group, and so are its notes."""
+    seen: list[tuple[int, list[tuple[str, int]]]] = []
+
+    def write(assembler: Any, rollouts: Sequence[Rollout], grades: Any, problems: Any, group: int) -> None:
+        seen.append((group, [(r.problem_id, r.sample) for r in rollouts]))
+
+    lab = Lab(lambda text, problem, sample, ids: sample == 0)
+    measure(lab, n=4, group_size=2, write=write)
+    assert seen == [
+        (0, [("a", 0), ("a", 1), ("b", 0), ("b", 1)]),
+        (1, [("a", 2), ("a", 3), ("b", 2), ("b", 3)]),
+    ]
+    _, asked = lab.draws[-1]
+    assert [(r.problem_id, r.sample) for r in asked] == [(name, k) for name in "ab" for k in range(4)]
+
+
+def test_every_graded_answer_is_handed_out() -> None:
+    kept: list[Sample] = []
+    row = measure(Lab(lambda text, problem, sample, ids: 9 in ids), n=4, group_size=2, keep=kept.extend)
+    assert [(s.arm, s.tests) for s in kept] == [("A", "train_half")] * 8 + [("B", "full")] * 8 + [
+        ("T", "full")
+    ] * 8
+    last = kept[-1]
+    assert (last.problem_id, last.sample, last.parent_sample, last.group) == ("b", 3, 3, 1)
+    assert (last.context, last.status, last.passed, last.truncated) == ("feedback", "feedback", True, True)
+    assert {(s.context, s.status, s.parent_sample) for s in kept[:16]} == {("", None, None)}
+    share = {arm: sum(bool(s.passed) for s in kept if s.arm == arm) / 8 for arm in "BT"}
+    assert (share["B"], share["T"]) == (row.acc_student_gap, row.acc_teacher) == (0.0, 1.0)
 
 
 def test_what_failed_to_grade_is_none_and_never_nan() -> None:
@@ -133,7 +183,7 @@ def test_contexts_share_the_student_s_answers_and_report_as_they_finish() -> Non
     lab = Lab(lambda text, problem, sample, ids: sample == 0)
     names, seen, written = ("feedback", "none"), [], []
     measure_gaps(
-        {name: Contexts(load_context(name)) for name in names}, TRAIN, FULL, n=2, baseline="split",
+        {name: Contexts(load_context(name)) for name in names}, TRAIN, FULL, n=2, group_size=2, baseline="split",
         draw=lab.draw, grade=lab.grade, report=seen.append,
         write=lambda assembler, *rest: written.append(assembler.context.name),
     )  # fmt: skip

@@ -215,7 +215,7 @@ def test_the_published_window_by_date(tmp_path: Path) -> None:
     file = tmp_path / "test6.jsonl"
     file.write_bytes(jsonl([record(f"p{i}", contest_date=day) for i, day in enumerate(days)]))
     config = ProblemsConfig(path=str(file), split="sdpo", date_from="2025-02-01", date_to="2025-05-01")
-    found = from_config(config, seed=3)
+    found = from_config(config)
     assert [problem.problem_id for problem in found.full] == ["p1", "p2"]
     assert (found.num_read, found.dropped) == (4, {"date": 2})
     assert found.notes == (

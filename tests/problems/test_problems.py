@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opsd_rs.config import ProblemsConfig
+from opsd_rs.config import ProblemsConfig, load_config
+from opsd_rs.environments import make_environment
 from opsd_rs.errors import BadInput
 from opsd_rs.problems import describe, from_config, load, read
 from opsd_rs.problems.ours import format_line, parse
@@ -209,13 +210,27 @@ def test_a_filter_that_cannot_match_is_an_error(mixed: Path, filters: dict[str, 
 
 def test_from_config(mixed: Path) -> None:
     config = ProblemsConfig(path=str(mixed), held_out=0.4, split="hash")
-    found = from_config(config, seed=0)
+    found = from_config(config)
     assert [problem.problem_id for problem in found.train] == [problem.problem_id for problem in found.full]
     everything = {problem.problem_id for problem in [*found.full, *found.held_out]}
     assert everything == set("abcde")
     assert found.full
     assert found.held_out
     assert (found.num_read, found.dropped, found.notes) == (5, {}, ())
+
+
+def test_the_split_has_a_seed_of_its_own() -> None:
+    """It moves the tests that training sees and the problems held out; the run's seed is not even asked for."""
+
+    def sides(seed: int) -> tuple[list[str], list[str]]:
+        found = from_config(ProblemsConfig(path="primer", held_out=0.3, split_seed=seed))
+        return [repr(p.tests) for p in found.train], [p.problem_id for p in found.held_out]
+
+    assert sides(0) == sides(0)
+    assert sides(0)[0] != sides(1)[0]
+    assert sides(0)[1] != sides(1)[1]
+    alike = [make_environment(load_config([], ["control.mask=one", f"seed={seed}"])) for seed in (0, 1)]
+    assert alike[0].problems() == alike[1].problems()
 
 
 def test_describe(mixed: Path) -> None:
@@ -242,7 +257,7 @@ def test_the_built_in_set() -> None:
     assert len([problem for problem in primer if problem.kind == "stdin"]) >= 40
     assert all(len(problem.tests) >= 6 and problem.solution for problem in primer)
     assert any(test.public for test in primer[0].tests)
-    found = from_config(ProblemsConfig(path="primer", kind="function", held_out=0.2), seed=0)
+    found = from_config(ProblemsConfig(path="primer", kind="function", held_out=0.2))
     assert all(
         len(part.tests) < len(whole.tests) for part, whole in zip(found.train, found.full, strict=True)
     )

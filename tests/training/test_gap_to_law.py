@@ -7,6 +7,7 @@ loop, the tables and the law know neither.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from opsd_rs.base import read_lines, read_table
 from opsd_rs.cli import main
 from opsd_rs.law.rows import DOMAIN
+from opsd_rs.measure import EvalRow, group_gap
 
 pytestmark = [pytest.mark.slow, pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
 
@@ -41,10 +43,17 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-def command(*words: str) -> str:
-    done = CliRunner().invoke(main, list(words), catch_exceptions=False)
-    assert done.exit_code == 0, done.stderr
-    return done.stderr + done.stdout
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command; what it printed, and what it said to the process's own stderr."""
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(main, list(words), catch_exceptions=False)
+        said = capfd.readouterr().err
+        assert done.exit_code == 0, done.stderr + said
+        return done.stdout if "json" in words else said + done.stdout
+
+    return run
 
 
 def rows_of(path: Path) -> dict[str, dict[str, Any]]:
@@ -52,7 +61,7 @@ def rows_of(path: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.timeout(1200)
-def test_gap_train_fit_predict(tmp_path: Path) -> None:
+def test_gap_train_fit_predict(tmp_path: Path, command: Callable[..., str]) -> None:
     model = tiny_models.tiny(tmp_path / "tiny", "llama")
     settings = [*SETTINGS, f"model.path={model}"]
     gaps, first = tmp_path / "gap", tmp_path / CONTEXTS[0]
@@ -62,10 +71,16 @@ def test_gap_train_fit_predict(tmp_path: Path) -> None:
         "1 of 6 problems are left out, their prompts are longer than rollout.max_prompt_tokens = 512: endless"
         in said
     )
+    assert "gap_groups" in said
+    assert "identity" not in said, "the table is for people"
     measured = rows_of(gaps / "gap.parquet")
     assert list(measured) == list(CONTEXTS)
     assert {row["acc_val0"] for row in measured.values()} == {None}
     assert {row["n_problems_gap"] for row in measured.values()} == {5}
+    assert {(row["k_gap"], row["gap_groups"]) for row in measured.values()} == {(8, 2)}
+    assert json.loads((gaps / "gap.json").read_bytes())["gap"]["contexts"] == list(CONTEXTS)
+    assert not (gaps / "config.json").exists(), "the folder is free for a run"
+    check_samples(gaps, measured)
 
     for context in CONTEXTS:
         run_dir = tmp_path / context
@@ -82,14 +97,54 @@ def test_gap_train_fit_predict(tmp_path: Path) -> None:
     law = tmp_path / "law.json"
     command("law", "fit", *(str(tmp_path / name / "runs.parquet") for name in CONTEXTS), "--out", str(law))
     forecasts = json.loads(command("law", "predict", str(law), str(gaps / "gap.parquet"), "--format", "json"))
-    assert [row["config_id"] for row in forecasts] == [f"tiny/riddles/{name}" for name in CONTEXTS]
+    assert [row["config_id"] for row in forecasts] == [measured[name]["config_id"] for name in CONTEXTS]
+    assert [row["config_id"].split("/")[:3] for row in forecasts] == [
+        ["tiny", "riddles", n] for n in CONTEXTS
+    ]
     (family,) = json.loads(law.read_text())["families"].values()
     assert set(family["domain"]) == set(DOMAIN)
     for row in forecasts:
-        assert row["gap"] == measured[row["config_id"].rpartition("/")[2]]["gap"]
+        assert row["gap"] == measured[row["config_id"].split("/")[2]]["gap"]
         assert (row["forecast"] is None) == (family["slope"] is None)
         allowed = {"few_configs", "slope_undefined", "extrapolation", "ceiling:acc_student_gap"}
         assert set(row["flags"]) <= allowed, "measured as the runs were, so no flag of the domain"
+
+
+def check_samples(run_dir: Path, measured: dict[str, dict[str, Any]]) -> None:
+    """Every gap with its errors comes out of the single answers again, as does what the student's arm says."""
+    samples = read_table(run_dir / "samples.parquet")
+    assert [(arm, sum(row["arm"] == arm for row in samples)) for arm in "ABT"] == [
+        ("A", 40),
+        ("B", 40),
+        ("T", 120),
+    ]
+    assert {row["run_id"] for row in samples} == {None}
+    columns = "identity_id arm step context_kind problem_id sample_idx group_id parent_sample context_status correct"
+    columns += " reward n_tokens truncated seed decoding_id tests_id prompt_sha256 model_sha run_id"
+    assert set(samples[0]) == set(columns.split())
+    for name, row in measured.items():
+        groups = [
+            [eval_rows_of_samples([s for s in samples if s["arm"] == arm and s["group_id"] == group
+                                   and s["context_kind"] in ("", name)]) for group in range(2)]
+            for arm in "BT"
+        ]  # fmt: skip
+        again = group_gap(*groups)
+        assert (again.value, again.se_cond, again.se_super) == pytest.approx(
+            (row["gap"], row["gap_se_cond"], row["gap_se_super"])
+        )
+        teacher = [s for s in samples if s["arm"] == "T" and s["context_kind"] == name]
+        assert {s["identity_id"] for s in teacher} == {row["identity_id"]}
+        assert sum(s["context_status"] != "bare" for s in teacher) / 40 == row["coverage"]
+        assert all(s["parent_sample"] == s["sample_idx"] for s in teacher)
+
+
+def eval_rows_of_samples(samples: list[dict[str, Any]]) -> list[EvalRow]:
+    names = dict.fromkeys(sample["problem_id"] for sample in samples)
+    graded = {name: [s["correct"] for s in samples if s["problem_id"] == name] for name in names}
+    return [
+        EvalRow(0, "", "", name, len(found), sum(found), nulls=0, truncated=0, tokens=0.0)
+        for name, found in graded.items()
+    ]
 
 
 def check_run(run_dir: Path, measured: dict[str, Any]) -> None:
@@ -99,7 +154,7 @@ def check_run(run_dir: Path, measured: dict[str, Any]) -> None:
     assert (row["gap"], row["acc_student_gap"]) == (measured["gap"], measured["acc_student_gap"])
     assert row["size_b"] > 0
     assert row["gpu_hours"] is None, "no GPU here"
-    assert row["opt_updates"] == 4
+    assert (row["opt_updates"], row["segments"]) == (4, 1)
     record = json.loads((run_dir / "run.json").read_bytes())
     assert row["run_id"] == record["run_id"]
     assert record["run_id"].startswith(f"{run_dir.name}-0-")
@@ -110,10 +165,19 @@ def check_run(run_dir: Path, measured: dict[str, Any]) -> None:
     (segment,) = record["segments"]
     assert (segment["step"], segment["ranks"], segment["device"]) == (0, 1, "cpu")
     assert {"opsd_rs", "torch", "transformers"} <= set(segment["versions"])
+    arms = {row["arm"]: row for row in read_table(run_dir / "samples.parquet")}
+    assert set(arms) == {"V1"} if "eval.from" in said_of(run_dir) else {"V0", "V1"}
+    assert arms["V1"]["run_id"] == row["run_id"]
     calls = [json.loads(line) for line in (run_dir / "seen.jsonl").read_text().splitlines()]
     assert calls == [["rewind", 0], ["log", 0], ["log", 1], ["close"]]
     assert [line["step"] for line in read_lines(run_dir / "metrics.jsonl")] == [0, 1]
     assert "Riddle: What is" in decoded(run_dir)
+
+
+def said_of(run_dir: Path) -> str:
+    """The tables that the run took from others."""
+    config = json.loads((run_dir / "config.json").read_bytes())
+    return "eval.from" if config["eval"]["from"] else ""
 
 
 def decoded(run_dir: Path) -> str:

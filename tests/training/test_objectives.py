@@ -144,7 +144,7 @@ def test_the_loop_runs_with_it(tmp_path: Path) -> None:
         "rollout.max_tokens=8",
         "problems.limit=2",
         "eval.n=1",
-        "gap.n=1",
+        "gap.n=2",
     ]
     done = subprocess.run(
         [sys.executable, "-m", "opsd_rs.cli", "train", *words],
@@ -162,5 +162,5 @@ def test_the_loop_runs_with_it(tmp_path: Path) -> None:
         assert line["cross_entropy"] > 1.0
         assert line["updates"] == 2
     (row,) = read_table(tmp_path / "run" / "runs.parquet")
-    assert row["recipe_id"] == "test_objectives:CrossEntropy-ema0.05"  # [loss] was not read
+    assert row["recipe_id"].startswith("test_objectives:CrossEntropy-ema0.05-lr")  # [loss] was not read
     assert '"label_smoothing": 0.0' in (tmp_path / "run" / "config.json").read_text()

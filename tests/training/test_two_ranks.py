@@ -32,7 +32,7 @@ SETTINGS = [
     "context.notes.max_tokens=8",
     "context.notes.merge_tokens=8",
     "eval.n=1",
-    "gap.n=1",
+    "gap.n=2",
 ]
 
 

@@ -116,15 +116,30 @@ def grouped_difference(differences_NG: ArrayLike) -> Mean:
     """The gap from G >= 2 independent groups per problem, each with its own contexts.
 
     The spread between a problem's groups shows what one group cannot: a lucky group raises both the
-    student's accuracy and the worth of its teacher's context. Squared conditional error: (1/N^2) sum_i var_g(d_ig) / G.
+    student's accuracy and the worth of its teacher's context. Squared conditional error:
+    (1/N^2) sum_i var_g(d_ig) / G_i. A group that was not scored is nan: problems without a group are left out, a
+    problem left with one takes the others' mean var_g. ValueError below two groups.
+
+    >>> grouped_difference([[0.5, 0.25], [0.0, 0.25]])
+    Mean(value=0.25, se_cond=0.08838834764831845, se_super=0.125, num_problems=2)
     """
     table = np.asarray(differences_NG, dtype=np.float64)
-    num_problems, num_groups = table.shape
-    if num_groups < 2:
+    if table.shape[1] < 2:
         raise ValueError("a between-group error needs two groups per problem")
-    variance = float((table.var(axis=1, ddof=1) / num_groups).sum()) / num_problems**2
-    by_problem = table.mean(axis=1)
-    return Mean(float(by_problem.mean()), math.sqrt(variance), _clustered(by_problem), num_problems)
+    table = table[~np.isnan(table).all(axis=1)]
+    if not len(table):
+        return Mean(None, None, None, 0)
+    scored = (~np.isnan(table)).sum(axis=1)
+    by_problem = np.nanmean(table, axis=1)
+    squares = np.nansum((table - by_problem[:, None]) ** 2, axis=1)
+    several = scored > 1
+    conditional = None
+    if several.any():
+        spread = np.zeros_like(by_problem)
+        spread[several] = squares[several] / (scored[several] - 1)
+        spread[~several] = spread[several].mean()
+        conditional = math.sqrt(float((spread / scored).sum())) / len(table)
+    return Mean(float(by_problem.mean()), conditional, _clustered(by_problem), len(table))
 
 
 def _scored(correct_N: ArrayLike, samples_N: ArrayLike) -> tuple[Floats, Floats]:

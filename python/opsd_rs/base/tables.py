@@ -40,9 +40,26 @@ def read_table(path: Path) -> list[dict[str, Any]]:
         raise BadInput(f"{path}: no parquet table: {error}") from None
 
 
-def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append rows to a small parquet table by rewriting it whole."""
-    write_table(path, [*read_table(path), *rows])
+def add_rows(path: Path, rows: Sequence[Mapping[str, Any]], *, key: Sequence[str] = ()) -> None:
+    """Append rows to a parquet table by rewriting it whole.
+
+    :param key: columns by which a new row replaces an older one
+    :raises BadInput: a file that is no parquet table
+    """
+    import polars
+
+    new = polars.DataFrame(list(rows), infer_schema_length=None)
+    if path.exists():
+        try:
+            old = polars.read_parquet(io.BytesIO(path.read_bytes()))
+        except polars.exceptions.PolarsError as error:
+            raise BadInput(f"{path}: no parquet table: {error}") from None
+        if key:
+            old = old.join(new.select(key), on=list(key), how="anti", nulls_equal=True)
+        new = polars.concat([old, new], how="diagonal_relaxed")
+    buffer = io.BytesIO()
+    new.write_parquet(buffer)
+    write_whole(path, buffer.getvalue())
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -23,11 +23,16 @@ def law() -> None:
 @format_option
 @click.option("--out", type=path_type, metavar="law.json", help="Write the law here, for `law predict`.")
 @click.option("--figure", type=path_type, metavar="PATH", help="Draw the points and lines here (.svg, .png).")
-def law_fit(tables: Sequence[Path], form: str, out: Path | None, figure: Path | None) -> None:
+@click.option(
+    "--with-none", is_flag=True, help="Fit the control none too, whose gap and gain are 0 by construction."
+)
+def law_fit(
+    tables: Sequence[Path], form: str, out: Path | None, figure: Path | None, with_none: bool
+) -> None:
     """Least squares per family on configuration means; TABLE is parquet, csv or jsonl."""
     from opsd_rs.law import figure1, fit_tables, format_table, save
 
-    fitted = fit_tables(tables)
+    fitted = fit_tables(tables, with_none=with_none)
     if out is not None:
         save(fitted, out)
     if figure is not None:

@@ -66,6 +66,13 @@ def _print_plan(config: Config, resume: Path | None, words: Sequence[str] | None
         click.echo(note)
 
 
+GAP_TABLE = (
+    "context", "acc_student_gap", "acc_teacher", "gap", "gap_se_cond", "coverage", "k_gap", "gap_groups", "truncated",
+    "nulls", "seconds",
+)  # fmt: skip
+"""What is shown of a row of ``gap.parquet``; ``--format json`` prints all of it."""
+
+
 @click.command()
 @sources
 @format_option
@@ -78,7 +85,7 @@ def gap(obj: Mapping[str, Any], words: Sequence[str], form: str) -> None:
         from opsd_rs.training import measure_from_config
 
         rows = measure_from_config(config)
-    show(rows, form)
+    show(rows if form == "json" else [{name: row[name] for name in GAP_TABLE} for row in rows], form)
 
 
 @click.command("eval")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from opsd_rs.config.grader import BadOption
@@ -29,9 +30,15 @@ class Finding(NamedTuple):
     text: str
 
 
+OF_A_START = ("gap.n", "gap.from", "eval.from")
+"""Keys whose rules bind a run that starts. One that has begun may be older than the rule, and no longer needs the
+tables it began with, so their values in a run folder's ``config.json`` are taken as they are."""
+
+
 def faults(config: Config) -> list[Finding]:
     """Everything that makes this configuration impossible to run."""
-    return [*_batches(config), *_loss(config), *_lengths(config), *_problems(config), *_grader(config)]
+    rules = (_batches, _loss, _lengths, _problems, _grader, _gap, _tables)
+    return [finding for rule in rules for finding in rule(config)]
 
 
 def warnings(config: Config) -> list[Finding]:
@@ -118,6 +125,25 @@ def _is_date(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _gap(config: Config) -> Iterator[Finding]:
+    n, group = config.gap.n, config.rollout.n
+    if n is not None and n % group:
+        yield Finding(
+            "gap.n",
+            f"{n} is not a multiple of rollout.n = {group}: the gap is measured on whole groups of rollout.n, whose "
+            f"answers are each other's peers as in training; take {2 * group} (two groups, the default)",
+        )
+
+
+def _tables(config: Config) -> Iterator[Finding]:
+    for key, name, command in (
+        ("gap.from", config.gap.from_, "`opsd-rs gap`"),
+        ("eval.from", config.eval.from_, "`opsd-rs train`"),
+    ):
+        if name is not None and not Path(name).is_file():
+            yield Finding(key, f"{name}: no such file; {command} writes one, or leave {key} out")
 
 
 def _grader(config: Config) -> Iterator[Finding]:

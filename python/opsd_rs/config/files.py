@@ -87,10 +87,12 @@ def resolve(sources: Sequence[str], overrides: Sequence[str] = ()) -> Resolved:
         config = Config.model_validate(_plain(tree))
     except ValidationError as error:
         raise ConfigFaults([describe_fault(tree, fault) for fault in error.errors()]) from None
-    if faults := checks.faults(config):
+    where = dict(origins(tree))
+    of_run = {key for key in checks.OF_A_START if where.get(key, "").endswith(".json")}
+    if faults := [fault for fault in checks.faults(config) if fault.key not in of_run]:
         raise ConfigFaults([located(tree, fault) for fault in faults])
     warnings = tuple(located(tree, finding) for finding in checks.warnings(config))
-    return Resolved(config, dict(origins(tree)), warnings)
+    return Resolved(config, where, warnings)
 
 
 def load_context(name: str, beside: Path | None = None) -> ContextConfig:
@@ -143,7 +145,7 @@ def _read(path: Path) -> Tree:
             table = json.loads(text, object_hook=_unset)
             if not isinstance(table, dict):
                 raise BadInput(f"{label}: not a configuration: an object is expected")
-            return _tree(table, lambda _: label)
+            return _tree(_of_earlier_version(table), lambda _: label)
         table = tomllib.loads(text)
     except json.JSONDecodeError as error:
         raise BadInput(f"{label}: not JSON: {error}") from None
@@ -153,6 +155,15 @@ def _read(path: Path) -> Tree:
         raise BadInput(f"{label}: cannot be read: {error}") from None
     lines = key_lines(text)
     return _tree(table, lambda at: f"{label}:{line_of(lines, at)}")
+
+
+def _of_earlier_version(table: dict[str, Any]) -> dict[str, Any]:
+    """A run's configuration with what earlier versions did where a key of today is absent."""
+    problems = table.get("problems")
+    if isinstance(problems, dict) and isinstance(table.get("seed"), int):
+        # The run's seed used to move the split too; a resumed run keeps its problems and tests.
+        table = {**table, "problems": {"split_seed": table["seed"], **problems}}
+    return table
 
 
 def _unset(table: dict[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,8 @@ class ProblemsConfig(Section):
     """Share of a problem's tests that training sees; validation always runs all of them."""
     held_out: Fraction = 0.0
     """Share of problems, chosen by a hash, that training never sees."""
+    split_seed: NaturalInt = 0
+    """Moves the ``hash`` split and the held-out side. Apart from ``seed``, so that seeds share problems and tests."""
     limit: PositiveInt | None = None
     """Only the first so many problems, in file order after the filters."""
     difficulty: tuple[str, ...] = ()
@@ -150,8 +152,9 @@ class ControlConfig(Section):
 class GapConfig(Section):
     """The gap at step 0, with the training decoding."""
 
-    n: PositiveInt = 8
-    """Samples per problem and arm."""
+    n: PositiveInt | None = None
+    """Samples per problem and arm, a multiple of ``rollout.n``: each ``rollout.n`` of them are a group with its own
+    peers, as in training. Unset: two groups, from which the gap's error is estimated."""
     from_: str | None = Field(default=None, alias="from")
     """A ``gap.parquet`` measured before, taken instead of measuring."""
     contexts: tuple[str, ...] = ()
@@ -296,7 +299,7 @@ class Config(Section):
     """The whole tree."""
 
     seed: NaturalInt = 0
-    """Governs sampling, order, splits and initial noise; two runs that differ in it alone are two seeds."""
+    """Governs sampling, order and initial noise; two runs that differ in it alone are two seeds."""
     run: RunConfig = RunConfig()
     model: ModelConfig = ModelConfig()
     environment: EnvironmentConfig = EnvironmentConfig()
@@ -315,6 +318,17 @@ class Config(Section):
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     grader: GraderConfig = GraderConfig()
     log: LogConfig = LogConfig()
+
+    @property
+    def num_gap_groups(self) -> int:
+        """Groups of ``rollout.n`` samples per problem in the gap: two, or what ``gap.n`` asks for.
+
+        Run folders of earlier versions may hold another ``gap.n`` than a multiple: it is rounded up.
+
+        >>> Config().num_gap_groups
+        2
+        """
+        return 2 if self.gap.n is None else -(-self.gap.n // self.rollout.n)
 
 
 PLUGIN_TABLES: Mapping[str, type[PluginConfig]] = {

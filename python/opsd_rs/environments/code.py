@@ -26,7 +26,7 @@ class CodeEnvironment:
         self.dataset_id = Path(own_name(config.problems.path)).stem
 
     def problems(self) -> ProblemSet:
-        return from_config(self._config.problems, self._config.seed)
+        return from_config(self._config.problems)
 
     def identity(self) -> dict[str, Any]:
         """What verdicts depend on beside problem and answer."""

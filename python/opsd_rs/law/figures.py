@@ -84,7 +84,8 @@ def improvement_against_gap(fit: Mapping[str, Any], out: Path) -> list[Path]:
             if entry["slope"] is not None:
                 _draw_line(panel, entry, xs)
             for point in entry["configs"]:
-                _draw_point(panel, point, looks[point["context"]], hollow=entry["synthetic"])
+                hollow = entry["synthetic"] or not point["fitted"]
+                _draw_point(panel, point, looks[point["context"]], hollow=hollow)
             panel.set_title(f"{name} (SYNTHETIC points)" if entry["synthetic"] else name)
             panel.text(
                 0.03,
@@ -214,6 +215,10 @@ def _caption(families: Mapping[str, Any]) -> str:
         + (" Horizontal bars: ±1 standard error of the gap." if across else ""),
         "Dashed: least squares, band: 95 % of its mean. Dotted: y = x (the student reaches the initial self-teacher).",
     ]
+    if not all(point["fitted"] for entry in families.values() for point in entry["configs"]):
+        lines.append(
+            "Hollow, and left out of the fit: the control none, whose gap and gain are 0 by construction."
+        )
     if synthetic:
         lines.append("Hollow points are SYNTHETIC: invented, not measured.")
     width = 40 + 62 * min(len(families), MAX_COLUMNS)  # characters under the panels
@@ -268,7 +273,12 @@ def _looks(families: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 def _handles(looks: Mapping[str, tuple[str, str]], families: Mapping[str, Any]) -> list[Any]:
     from matplotlib.lines import Line2D
 
-    hollow = all(entry["synthetic"] for entry in families.values())
+    filled = {
+        point["context"]
+        for entry in families.values()
+        for point in entry["configs"]
+        if point["fitted"] and not entry["synthetic"]
+    }
     return [
         Line2D(
             [],
@@ -276,7 +286,7 @@ def _handles(looks: Mapping[str, tuple[str, str]], families: Mapping[str, Any]) 
             linestyle="",
             marker=marker,
             color=colour,
-            markerfacecolor="white" if hollow else colour,
+            markerfacecolor=colour if name in filled else "white",
             label=LABELS.get(name, name),
         )
         for name, (colour, marker) in looks.items()

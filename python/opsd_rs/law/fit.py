@@ -20,8 +20,9 @@ from typing import Any
 
 from opsd_rs.base import t_interval, write_whole
 from opsd_rs.errors import BadInput
+from opsd_rs.law.configurations import CONTROL, configuration_means, shared_domain
 from opsd_rs.law.regression import Line, fit_line, welch_p
-from opsd_rs.law.rows import LawRow, configuration_means, read_rows, shared_domain, unique_rows
+from opsd_rs.law.rows import LawRow, read_rows, unique_rows
 
 LAW_VERSION = 1
 MIN_CONFIGS = 3
@@ -30,40 +31,59 @@ FEW_CONFIGS = 6
 """The paper's own number; below it the interval is wider than the claim."""
 
 
-def fit_tables(paths: Iterable[Path]) -> dict[str, Any]:
-    """Fit every family found in the tables: ``{"families": {name: entry}}``, JSON-able, never nan.
+def fit_tables(paths: Iterable[Path], *, with_none: bool = False) -> dict[str, Any]:
+    """Fit every family found in the tables: ``{"with_none": ..., "families": {name: entry}}``, JSON-able, never nan.
+
+    Left out are runs whose recipe changed on the way, and points of the context ``none``: its gap and its gain are 0 by
+    construction, so it would draw any line through the origin and make any scatter look like a law.
+
+    :param with_none: fit the points of ``none`` too, as the paper's six contexts seem to be
 
     Entry: slope, slope_se, slope_ci95, slope_p, intercept, intercept_se, r2, residual_sd, n (configurations), df,
-    num_runs, loo_r2, loo_q2, loo_rmse, gap_{mean,sxx,min,max}, domain, synthetic, notes, configs (the points),
-    inputs (files and their sha256). BadInput below three configurations.
+    num_runs, loo_r2, loo_q2, loo_rmse, gap_{mean,sxx,min,max}, domain, synthetic, notes, configs (the points, those
+    of ``none`` too, ``fitted`` or not), inputs (files and their sha256). BadInput below three configurations.
     """
     paths = [Path(path) for path in paths]
     rows = unique_rows([(path, row) for path in paths for row in read_rows(path)])
     families: dict[str, list[tuple[Path, LawRow]]] = {}
     for path, row in rows:
         families.setdefault(row.family, []).append((path, row))
-    entries = {name: _fit_family(name, members) for name, members in families.items()}
+    entries = {name: _fit_family(name, members, with_none) for name, members in families.items()}
     _compare(entries)
-    return {"families": entries}
+    return {"with_none": with_none, "families": entries}
 
 
-def _fit_family(name: str, members: Sequence[tuple[Path, LawRow]]) -> dict[str, Any]:
+def _fit_family(name: str, members: Sequence[tuple[Path, LawRow]], with_none: bool) -> dict[str, Any]:
     sources = list(dict.fromkeys(path for path, _ in members))
-    rows = [row for _, row in members]
+    rows = [row for _, row in members if row.segments == 1]
     where = ", ".join(map(str, sources))
-    points = configuration_means(rows)
-    if len(points) < MIN_CONFIGS:
-        raise BadInput(
-            f"{where}: column config_id: family {name} has {len(points)} configuration(s), a line needs "
-            f"{MIN_CONFIGS}; add runs of other contexts (seeds of one configuration count once)"
-        )
     if len({row.synthetic for row in rows}) > 1:
         raise BadInput(f"{where}: column synthetic: family {name} mixes synthetic and measured rows")
-    domain, notes = shared_domain(rows)
+    all_points, notes = configuration_means(rows)
+    for point in all_points:
+        point["fitted"] = with_none or point["context"] != CONTROL
+    points = [point for point in all_points if point["fitted"]]
+    controls = [point for point in all_points if point["context"] == CONTROL]
+    notes = [
+        *_changed([row for _, row in members if row.segments > 1]),
+        *notes,
+        *_controls(controls, with_none),
+    ]
+    if len(points) < MIN_CONFIGS:
+        beside = f" beside {CONTROL}, which is left out of the fit" if len(all_points) > len(points) else ""
+        fix = f", or fit {CONTROL} too with --with-none" if beside else ""
+        raise BadInput(
+            f"{where}: column config_id: family {name} has {len(points)} configuration(s){beside}, a line needs "
+            f"{MIN_CONFIGS}; add runs of other contexts (seeds of one configuration count once){fix}"
+            + "".join(f"; {note}" for note in notes if "recipe changed" in note)
+        )
+    fitted = [row for row in rows if with_none or row.context != CONTROL]
+    domain, unequal = shared_domain(fitted)
+    notes += unequal
     entry: dict[str, Any] = dict.fromkeys(
         ("slope", "slope_se", "slope_ci95", "slope_p", "intercept", "intercept_se", "r2", "residual_sd")
     )
-    entry |= {"n": len(points), "df": len(points) - 2, "num_runs": len(rows)}
+    entry |= {"n": len(points), "df": len(points) - 2, "num_runs": len(fitted)}
     entry |= dict.fromkeys(("loo_r2", "loo_q2", "loo_rmse"))
     gaps, improvements = [p["gap"] for p in points], [p["improvement"] for p in points]
     if max(gaps) == min(gaps):
@@ -90,9 +110,25 @@ def _fit_family(name: str, members: Sequence[tuple[Path, LawRow]]) -> dict[str, 
         "domain": domain,
         "synthetic": synthetic,
         "notes": notes,
-        "configs": points,
+        "configs": all_points,
         "inputs": digests,
     }
+
+
+def _changed(rows: Sequence[LawRow]) -> list[str]:
+    if not rows:
+        return []
+    runs = ", ".join(f"{row.run_id or row.config_id} ({row.segments} recipes)" for row in rows)
+    return [f"left out, their recipe changed on the way: {runs}"]
+
+
+def _controls(points: Sequence[Mapping[str, Any]], with_none: bool) -> list[str]:
+    if not points:
+        return []
+    what = f"its gap and its gain are 0 by construction ({sum(point['num_seeds'] for point in points)} runs)"
+    if with_none:
+        return [f"{CONTROL} is fitted as a point (--with-none), although {what}"]
+    return [f"{CONTROL} is drawn hollow and left out of the fit: {what}; --with-none fits it"]
 
 
 def _line_entry(line: Line) -> dict[str, Any]:

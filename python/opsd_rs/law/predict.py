@@ -9,9 +9,10 @@ from typing import Any
 
 from opsd_rs.base import t_interval
 from opsd_rs.errors import BadInput
+from opsd_rs.law.configurations import gap_se, mean
 from opsd_rs.law.fit import FEW_CONFIGS
 from opsd_rs.law.regression import prediction_se
-from opsd_rs.law.rows import LawRow, gap_se, mean, read_rows
+from opsd_rs.law.rows import LawRow, read_rows
 
 PREDICTS = ("slope", "intercept", "residual_sd", "n", "gap_mean", "gap_sxx", "gap_min", "gap_max")
 """What a family's entry must hold for a forecast."""
@@ -31,10 +32,12 @@ def predict_table(law_json: Path, table: Path) -> list[dict[str, Any]]:
     synthetic.
     """
     families = _load(Path(law_json))
-    groups: dict[tuple[str, str], list[LawRow]] = {}
+    groups: dict[tuple[str, ...], list[LawRow]] = {}
     for row in read_rows(Path(table), improvement=False):
-        groups.setdefault((row.family, row.config_id), []).append(row)
-    return [_predict(families.get(family), group, law_json) for (family, _), group in groups.items()]
+        # A gap.parquet keeps what was measured of other weights or problems: never one mean of both.
+        what = json.dumps(row.settings, sort_keys=True)
+        groups.setdefault((row.family, row.config_id, row.identity, what), []).append(row)
+    return [_predict(families.get(family), group, law_json) for (family, *_), group in groups.items()]
 
 
 def _predict(entry: Mapping[str, Any] | None, group: Sequence[LawRow], law_json: Path) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""The law's table: rows read from parquet, csv or jsonl, checked, then averaged by configuration.
+"""The law's table: rows read from parquet, csv or jsonl, and checked.
 
-In: paths. Out: rows with finite numbers, fractions of 1, or BadInput that names file, row and column; and one
-point per configuration. Columns beyond the needed ones are ignored.
+In: paths. Out: rows with finite numbers, fractions of 1, or BadInput that names file, row and column. Columns beyond
+the needed ones are ignored.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,15 @@ if TYPE_CHECKING:
 DOMAIN = (
     "recipe_id",
     "horizon_steps",
+    "lr",
+    "prompts_per_step",
+    "mini_batch_prompts",
+    "max_tokens",
+    "aggregate",
     "group_size",
     "dataset_id",
+    "problem_filter",
+    "tests_split",
     "split",
     "n_problems",
     "k_gap",
@@ -30,6 +38,20 @@ DOMAIN = (
     "decoding_val",
 )
 """A law holds where these are as in the runs it was fitted on (the group size moves the peer gap itself)."""
+
+APART = (
+    *(name for name in DOMAIN if name not in ("k_gap", "k_val")),
+    "opt_updates",
+    "ema",
+    "base_model",
+    "model_sha",
+    "problems_sha",
+    "context",
+    "context_sha256",
+    "control_mask",
+)
+"""Runs that differ in one of these are no seeds of each other, whatever their ``config_id`` says. How many samples
+measured them is not among these: it changes the error and not the quantity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +77,12 @@ class LawRow:
     run_id: str | None = None
     synthetic: bool = False
     domain: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Those of ``APART`` that are known."""
+    segments: int = 1
+    """Recipes that the run was trained by, one after another."""
+    identity: str = ""
+    """What was measured, but for the seed; rows of one configuration may be about different weights."""
 
     def __post_init__(self) -> None:
         if not self.context:
@@ -92,8 +120,34 @@ def _row(record: Mapping[str, Any], where: str, improvement: bool) -> LawRow:
         context=str(record.get("context") or ""),
         run_id=None if record.get("run_id") in (None, "") else str(record["run_id"]),
         synthetic=str(record.get("synthetic")).strip().lower() in ("true", "1", "yes"),
-        domain={key: _plain(record[key]) for key in DOMAIN if record.get(key) not in (None, "")},
+        domain=_known(record, DOMAIN),
+        settings=_settings(record),
+        segments=int(_number(record, "segments", where) or 1),
+        identity=_but_seed(record.get("identity")),
     )
+
+
+def _but_seed(identity: Any) -> str:
+    """The column ``identity`` of a gap, its seed left out; a table's own column of that name is taken as it is."""
+    try:
+        found = json.loads(identity or "{}")
+    except (TypeError, ValueError):
+        found = identity
+    if isinstance(found, dict):
+        found.pop("seed", None)
+    return json.dumps(found, sort_keys=True)
+
+
+def _known(record: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+    return {name: _plain(record[name]) for name in names if record.get(name) not in (None, "")}
+
+
+def _settings(record: Mapping[str, Any]) -> dict[str, str]:
+    found = _known(record, APART)
+    if "prompts_per_step" in found:
+        # Steps and batches say it better: a seed may skip an update that had nothing to train on.
+        found.pop("opt_updates", None)
+    return found
 
 
 def _name(record: Mapping[str, Any], column: str, where: str) -> str:
@@ -138,9 +192,17 @@ def _optional(record: Mapping[str, Any], column: str, where: str, or_else: str |
     return _number(record, column, where)
 
 
-def _plain(value: Any) -> Any:
-    """csv holds 8 as text: compare by what it says."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def _plain(value: Any) -> str:
+    """csv holds 8 and 0.000001 as text: compare by what it says.
+
+    >>> _plain("1e-6"), _plain(0.000001), _plain("8.0"), _plain(8), _plain("T=1.0")
+    ('1e-06', '1e-06', '8', '8', 'T=1.0')
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return str(int(number)) if number.is_integer() else str(number) if math.isfinite(number) else str(value)
 
 
 def unique_rows(rows: Sequence[tuple[Path, LawRow]]) -> list[tuple[Path, LawRow]]:
@@ -156,69 +218,3 @@ def unique_rows(rows: Sequence[tuple[Path, LawRow]]) -> list[tuple[Path, LawRow]
         elif seen[row.run_id][1] != row:
             raise BadInput(f"{path}: run_id {row.run_id} is also in {seen[row.run_id][0]}, with other values")
     return kept
-
-
-# --- configuration means ----------------------------------------------------------------------------------
-
-
-def configuration_means(rows: Sequence[LawRow]) -> list[dict[str, Any]]:
-    """One point per configuration, in order of first appearance."""
-    groups: dict[str, list[LawRow]] = {}
-    for row in rows:
-        groups.setdefault(row.config_id, []).append(row)
-    points = []
-    for config_id, group in groups.items():
-        improvements = [row.improvement for row in group if row.improvement is not None]
-        points.append(
-            {
-                "config_id": config_id,
-                "context": group[0].context,
-                "num_seeds": len(group),
-                "gap": mean([row.gap for row in group]),
-                "gap_se": gap_se(group),
-                "improvement": mean(improvements),
-                "improvement_sd": _sd(improvements),
-                "improvement_se": _independent_se([row.improvement_se for row in group]),
-                "leverage": None,
-                "residual": None,
-                "loo_forecast": None,
-            }
-        )
-    return points
-
-
-def mean(values: Sequence[float]) -> float:
-    # Equal values keep their bits: a gap measured once for all seeds must not move.
-    return values[0] if min(values) == max(values) else math.fsum(values) / len(values)
-
-
-def _sd(values: Sequence[float]) -> float | None:
-    if len(values) < 2:
-        return None
-    centre = mean(values)
-    return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
-
-
-def gap_se(group: Sequence[LawRow]) -> float | None:
-    """One measurement shared by all seeds keeps its error; separate ones average it down."""
-    if len({row.gap for row in group}) == 1:
-        return max((row.gap_se for row in group if row.gap_se is not None), default=None)
-    return _independent_se([row.gap_se for row in group])
-
-
-def _independent_se(errors: Sequence[float | None]) -> float | None:
-    known = [error for error in errors if error is not None]
-    if len(known) < len(errors):
-        return None
-    return math.sqrt(math.fsum(error**2 for error in known)) / len(known)
-
-
-def shared_domain(rows: Sequence[LawRow]) -> tuple[dict[str, Any], list[str]]:
-    """The settings all rows share; a note where they do not."""
-    values: dict[str, list[Any]] = {}
-    for row in rows:
-        for key, value in row.domain.items():
-            if value not in values.setdefault(key, []):
-                values[key].append(value)
-    notes = [f"mixes {key} {', '.join(found)}" for key, found in values.items() if len(found) > 1]
-    return {key: found[0] for key, found in values.items() if len(found) == 1}, notes

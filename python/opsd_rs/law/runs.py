@@ -26,20 +26,31 @@ RUNS_SCHEMA: dict[str, type] = {
     "family": str,
     "size_b": float,
     "base_model": str,
+    "model_sha": str,
     "context": str,
     "context_sha256": str,
     "preamble": str,
+    "control_mask": str,
     "recipe_id": str,
+    "segments": int,
     "horizon_steps": int,
     "opt_updates": int,
     "lr": float,
+    "prompts_per_step": int,
+    "mini_batch_prompts": int,
+    "max_tokens": int,
+    "aggregate": str,
     "ema": float,
     "group_size": int,
     "seed": int,
     "dataset_id": str,
+    "problems_sha": str,
+    "problem_filter": str,
+    "tests_split": str,
     "split": str,
     "n_problems": int,
     "k_gap": int,
+    "gap_groups": int,
     "k_val": int,
     "decoding_gap": str,
     "decoding_val": str,
@@ -62,7 +73,8 @@ RUNS_SCHEMA: dict[str, type] = {
     "code_version": str,
 }
 """Columns of ``runs.parquet``, one row per configuration and seed; accuracies and gaps are fractions. ``split``
-is transductive (validation shares the problems of training), held_out or ood."""
+is transductive (validation shares the problems of training), held_out or ood; ``tests_split`` says how each problem's
+tests were divided. ``segments`` counts the recipes that the run was trained by, one after another."""
 RUNS_VERSION = "1"
 
 

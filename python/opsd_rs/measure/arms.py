@@ -2,8 +2,10 @@
 
 Arms (independent draws): A, the student, builds the contexts and is graded on the training tests, as in training;
 B, the student again, is the gap's student term; T, the teacher, answers every rollout of A under its context (bare
-where there is none) and, like B, is graded on all tests. Scoring B on fresh samples matters: a lucky A both lifts
-the student and supplies the peer's solution. ``gap.baseline = "paper"`` scores A instead.
+where there is none) and, like B, is graded on all tests. ``gap.baseline = "paper"`` scores A instead of B.
+
+Contexts are built within groups of ``group_size`` rollouts, those of a training step, so that more samples measure
+the same gap more exactly: a peer is found among as many others however many are drawn.
 
 In: functions that sample, grade and assemble. Out: one row per context, for ``gap.parquet``.
 """
@@ -17,6 +19,8 @@ from typing import Any, Protocol
 
 from opsd_rs.config import ContextConfig
 from opsd_rs.measure import validation
+from opsd_rs.measure.groups import by_group, group_accuracy, group_gap, pool
+from opsd_rs.measure.samples import Sample, student_samples, teacher_samples
 from opsd_rs.records import Grade, Problem, Rollout, SampleRequest, TeacherContext
 
 
@@ -39,8 +43,9 @@ class Assembles(Protocol):
 Draw = Callable[[Sequence[SampleRequest], str], list[Rollout]]
 """(requests, purpose) -> rollouts, with the training decoding."""
 GradeAll = Callable[[Sequence[Rollout], Mapping[str, Problem]], list[Grade]]
-Write = Callable[[Any, Sequence[Rollout], Sequence[Grade], Mapping[str, Problem]], Any]
-"""(assembler, rollouts, grades, problems) -> what the model wrote for its teacher, None for contexts without notes."""
+Write = Callable[[Any, Sequence[Rollout], Sequence[Grade], Mapping[str, Problem], int], Any]
+"""(assembler, rollouts, grades, problems, group) -> what the model wrote for its teacher, None for contexts without
+notes."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class GapRow:
     acc_teacher_se: float | None
     gap: float | None
     gap_se_cond: float | None
+    """These problems, other draws: between a problem's groups. Of one group the clustered one."""
     gap_se_super: float | None
     """Clustered by problem, paired."""
     coverage: float
@@ -83,6 +89,8 @@ class GapRow:
     """Wall time of notes, teacher answers and their grading; the student's arms, shared by all contexts, left out."""
     context_sha256: str = ""
     """Which context it was, whatever its name: first 16 digits of the hash of all its keys."""
+    gap_groups: int = 1
+    """Independent groups per problem, each with its own peers."""
 
     def note(self) -> str:
         """A warning about this row; empty when there is none."""
@@ -102,15 +110,20 @@ def measure_gaps(
     full_problems: Mapping[str, Problem],
     *,
     n: int,
+    group_size: int,
     baseline: str,
     draw: Draw,
     grade: GradeAll,
     write: Write,
     report: Callable[[GapRow], None] = lambda row: None,
+    keep: Callable[[Sequence[Sample]], None] = lambda samples: None,
 ) -> list[GapRow]:
     """Measure each context of ``assemblers`` on the same student rollouts.
 
     ``train_problems`` hold the tests that may reach a context, ``full_problems`` those that score.
+
+    :param n: samples per problem and arm, in groups of ``group_size``
+    :param keep: given every graded answer, those of an arm together and before its row
     """
     some = next(iter(assemblers.values()))
     requests = [
@@ -120,38 +133,74 @@ def measure_gaps(
     ]
     built_from = draw(requests, "gap-A")
     grades = grade(built_from, train_problems)
+    keep(student_samples("A", 0, built_from, grades, tests="train_half", group_size=group_size))
     scored = built_from if baseline == "paper" else draw(requests, "gap-B")
-    student = validation.eval_rows(0, "student", "", scored, grade(scored, full_problems))
+    scores = grade(scored, full_problems)
+    keep(student_samples("B", 0, scored, scores, tests="full", group_size=group_size))
+    groups = by_group(built_from, group_size)
+    student = _rows("student", "", scored, scores, groups)
     found = []
     for name, assembler in assemblers.items():
         started = time.monotonic()
-        contexts = assembler.teacher_contexts(
-            built_from, grades, train_problems, write(assembler, built_from, grades, train_problems)
-        )
+        contexts = _contexts(assembler, built_from, grades, train_problems, groups, write)
         answers = draw(
             [SampleRequest(c.problem_id, c.sample, c.prompt_ids) for c in contexts], f"gap-T-{name}"
         )
         graded = grade(answers, full_problems)
         seconds = time.monotonic() - started
-        row = _row(name, n, student, contexts, answers, graded, assembler.context.sha256, seconds)
+        keep(teacher_samples("T", 0, name, answers, graded, contexts, group_size=group_size))
+        teacher = _rows("teacher", name, answers, graded, groups)
+        row = _row(name, n, student, teacher, contexts, graded, assembler.context.sha256, seconds)
         report(row)
         found.append(row)
     return found
 
 
+def _contexts(
+    assembler: Assembles,
+    rollouts: Sequence[Rollout],
+    grades: Sequence[Grade],
+    problems: Mapping[str, Problem],
+    groups: Sequence[Sequence[int]],
+    write: Write,
+) -> list[TeacherContext]:
+    """What the teacher reads before each rollout, in order; every group is assembled alone."""
+    by_place: dict[int, TeacherContext] = {}
+    for group, places in enumerate(groups):
+        members = [rollouts[place] for place in places], [grades[place] for place in places]
+        notes = write(assembler, *members, problems, group)
+        by_place |= zip(places, assembler.teacher_contexts(*members, problems, notes), strict=True)
+    return [by_place[place] for place in range(len(rollouts))]
+
+
+def _rows(
+    arm: str,
+    context: str,
+    rollouts: Sequence[Rollout],
+    grades: Sequence[Grade],
+    groups: Sequence[Sequence[int]],
+) -> list[list[validation.EvalRow]]:
+    return [
+        validation.eval_rows(
+            0, arm, context, [rollouts[place] for place in places], [grades[place] for place in places]
+        )
+        for places in groups
+    ]
+
+
 def _row(
     name: str,
     n: int,
-    student: list[validation.EvalRow],
+    student_groups: list[list[validation.EvalRow]],
+    teacher_groups: list[list[validation.EvalRow]],
     contexts: list[TeacherContext],
-    answers: list[Rollout],
     grades: list[Grade],
     context_sha256: str,
     seconds: float,
 ) -> GapRow:
-    teacher = validation.eval_rows(0, "teacher", name, answers, grades)
-    s, t = validation.eval_accuracy(student), validation.eval_accuracy(teacher)
-    difference = validation.paired_improvement(student, teacher)
+    student, teacher = pool(student_groups), pool(teacher_groups)
+    s, t = validation.eval_accuracy(student), group_accuracy(teacher_groups)
+    difference = group_gap(student_groups, teacher_groups)
     helped = [c.status not in ("bare", "dropped") for c in contexts]
     counted = [g.passed for g, h in zip(grades, helped, strict=True) if h and g.passed is not None]
     return GapRow(
@@ -174,4 +223,5 @@ def _row(
         context_leaks=sum(any(f.startswith("leak:") for f in c.flags) for c in contexts),
         seconds=seconds,
         context_sha256=context_sha256,
+        gap_groups=len(teacher_groups),
     )

@@ -232,7 +232,7 @@ def facts(path: str) -> Facts:
     if Path(path).is_dir():
         file = Path(path) / "config.json"
     else:
-        file = _hub_file(path, "config.json")
+        file = hub_file(path, "config.json")
     try:
         raw = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
@@ -358,7 +358,11 @@ def _write_manifest(name: str, package: Package, built: Path) -> None:
     (built / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-def _hub_file(repo: str, file: str) -> Path:
+def hub_file(repo: str, file: str) -> Path:
+    """A small file of a hub model, in the hub's own cache; downloaded if it is not there.
+
+    :raises BadInput: no such model
+    """
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

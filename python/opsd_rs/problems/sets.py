@@ -101,7 +101,7 @@ def hold_out(problems: Sequence[Problem], fraction: float, seed: int) -> tuple[l
     if 0 < fraction < 1 and not (sides[0] and sides[1]):
         raise BadInput(
             f"problems.held_out: {fraction} of {len(problems)} problems leaves one side empty: "
-            "take another share or seed, or more problems"
+            "take another share or problems.split_seed, or more problems"
         )
     return sides
 
@@ -125,12 +125,11 @@ def draw(problems: Sequence[Problem], step: int, prompts_per_step: int, seed: in
     return shuffled[place * prompts_per_step : (place + 1) * prompts_per_step]
 
 
-def from_config(
-    config: ProblemsConfig, seed: int, *, progress: Callable[[str], None] | None = None
-) -> ProblemSet:
+def from_config(config: ProblemsConfig, *, progress: Callable[[str], None] | None = None) -> ProblemSet:
     """Read, filter, divide and hold out as the configuration says.
 
-    :param seed: the run's; it moves the ``hash`` split and the held-out side, never the ``sdpo`` split
+    ``split_seed`` moves the ``hash`` split and the held-out side, never the ``sdpo`` split.
+
     :raises BadInput: see :func:`load`, :func:`split_all`, :func:`hold_out`
     """
     filters = Filters(
@@ -138,8 +137,8 @@ def from_config(
         config.limit,
     )  # fmt: skip
     problems, num_read, dropped = read(config.path, filters, progress=progress)
-    pairs = split_all(problems, split=config.split, fraction=config.train_tests, seed=seed)
-    apart = {problem.problem_id for problem in hold_out(problems, config.held_out, seed)[1]}
+    pairs = split_all(problems, split=config.split, fraction=config.train_tests, seed=config.split_seed)
+    apart = {problem.problem_id for problem in hold_out(problems, config.held_out, config.split_seed)[1]}
     notes = []
     window = (config.date_from, config.date_to) == livecodebench.PUBLISHED_WINDOW
     if window and config.limit is None and len(problems) != livecodebench.PUBLISHED_COUNT:
@@ -189,7 +188,7 @@ def dump(problems: Sequence[Problem], path: str | Path) -> None:
 def describe(problems: Sequence[Problem] | ProblemSet | ProblemsConfig) -> dict[str, Any]:
     """What there is, as plain values to print: counts by kind, difficulty, platform, release, dates, tests."""
     if isinstance(problems, ProblemsConfig):
-        problems = from_config(problems, seed=0)
+        problems = from_config(problems)
     if isinstance(problems, ProblemSet):
         sides = {"train": len(problems.full), "held_out": len(problems.held_out), "read": problems.num_read}
         extra = {**sides, "dropped": dict(problems.dropped), "notes": list(problems.notes)}

@@ -9,6 +9,7 @@ if nothing had happened: the same ``metrics.jsonl`` but for ``seconds``, the sam
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from opsd_rs.base import stop_signals
@@ -21,6 +22,7 @@ from opsd_rs.training.loggers.base import open_loggers
 from opsd_rs.training.prepare import dated
 from opsd_rs.training.record import finish, record_step
 from opsd_rs.training.session import open_session
+from opsd_rs.training.start import check_start
 from opsd_rs.training.stopping import between_updates, stop_if, stops
 from opsd_rs.training.sync import sync
 from opsd_rs.training.update import distill, pack_rollouts
@@ -40,7 +42,7 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
     with (
         stop_signals() as stop,
         run_folder(config, resume) as run_dir,
-        open_session(config, run_dir, stop) as session,
+        open_session(config, run_dir, stop, check=partial(check_start, config, run_dir, resume)) as session,
         open_loggers(session) as loggers,
     ):
         student = Student(config, session.model_dir, session.device)

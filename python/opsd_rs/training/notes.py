@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from opsd_rs.config import ContextConfig
 from opsd_rs.context import Assembler, Memory, NoteCache, NoteRequest, Notes, note_key
+from opsd_rs.model import weights_id
 from opsd_rs.policy import initial_weights
 from opsd_rs.records import Grade, Problem, Rollout, SampleRequest
 from opsd_rs.rollout import Sampling
@@ -28,10 +29,12 @@ def write_notes(
     step: int,
     *,
     remember: bool = True,
+    group: int = 0,
 ) -> Notes | None:
     """The notes about these rollouts; None where the context has none.
 
     :param remember: experience joins the run's memory, and older experience is read too
+    :param group: of several that are drawn at the same step; each gets texts of its own
     """
     context, cache = assembler.context, NoteCache(session.run_dir)
     if context.notes.kind == "none":
@@ -43,11 +46,11 @@ def write_notes(
     )
     memory = Memory(known)
     requests = assembler.note_requests(rollouts, grades, problems, memory)
-    texts = _texts(session, requests, context, step)
+    texts = _texts(session, requests, context, step, group)
     notes = assembler.notes_from(requests, texts, rollouts, grades, problems, memory)
     if notes is not None and context.notes.merge_prompt:
         merges = assembler.merge_requests(notes)
-        texts = _texts(session, merges, context, step, merging=True)
+        texts = _texts(session, merges, context, step, group, merging=True)
         notes = assembler.merged_from(notes, merges, texts, rollouts, grades, problems)
     if remember and notes is not None and session.ranks.first:
         cache.remember(context.name, step, notes.learned)
@@ -59,6 +62,7 @@ def _texts(
     requests: Sequence[NoteRequest],
     context: ContextConfig,
     step: int,
+    group: int,
     *,
     merging: bool = False,
 ) -> list[str]:
@@ -70,8 +74,8 @@ def _texts(
         note_key(
             prompt_ids=request.prompt_ids,
             decoding=[settings.temperature, max_tokens],
-            seed=[config.seed, request.problem_id, request.sample],
-            weights=[session.model_dir, config.model.dtype, 0 if initial else step],
+            seed=[config.seed, request.problem_id, request.sample, group],
+            weights=[weights_id(session.model_dir), config.model.dtype, 0 if initial else step],
         )
         for request in requests
     ]
@@ -85,7 +89,7 @@ def _texts(
         answers = session.sample(
             [SampleRequest(r.problem_id, r.sample, r.prompt_ids) for r in new.values()],
             Sampling(settings.temperature, 1.0, max_tokens, tuple(session.assembler.eos_ids)),
-            purpose=f"{'merge' if merging else 'notes'}-{context.name}",
+            purpose=f"{'merge' if merging else 'notes'}-{context.name}" + (f"-{group}" if group else ""),
             step=step,
             phase="notes",
         )

@@ -23,6 +23,7 @@ from opsd_rs.policy import check_launcher
 from opsd_rs.rollout import check_engine
 from opsd_rs.training.folder import run_folder
 from opsd_rs.training.prepare import Prepared, dated, prepare
+from opsd_rs.training.start import check_start
 
 GIB = 1 << 30
 
@@ -61,6 +62,7 @@ def plan_run(config: Config, resume: Path | None = None) -> Plan:
         "tokenizer and chat template", lambda: f"compiled, answers end at {list(prepared.assembler.eos_ids)}"
     )
     check("problems", lambda: _problems(prepared))
+    check("gap.from and eval.from", lambda: _tables(config, resume, prepared))
     check("engine", lambda: check_engine(config, prepared.model_dir))
     with prepared.environment:
         check("grader", lambda: _grader(prepared))
@@ -90,6 +92,14 @@ def _problems(prepared: Prepared) -> str:
     return (
         f"{len(found.train)} to train on, {len(found.held_out)} held out, {len(prepared.left_out)} left out"
     )
+
+
+def _tables(config: Config, resume: Path | None, prepared: Prepared) -> str:
+    check_start(config, Path(config.run.dir), resume, prepared)
+    named = [
+        key for key, value in (("gap.from", config.gap.from_), ("eval.from", config.eval.from_)) if value
+    ]
+    return f"{' and '.join(named)}: the same measurement" if named and resume is None else "none is needed"
 
 
 def _grader(prepared: Prepared) -> str:

@@ -11,7 +11,9 @@ from opsd_rs.policy import Student
 from opsd_rs.records import Grade, Rollout, TeacherContext
 from opsd_rs.training import lines, run_json, tables
 from opsd_rs.training.columns import configuration_columns
+from opsd_rs.training.identity import gap_identity
 from opsd_rs.training.loggers.base import Logger
+from opsd_rs.training.resume import num_recipes
 from opsd_rs.training.session import Session
 
 
@@ -68,6 +70,8 @@ def finish(session: Session, student: Student) -> None:
             configuration_columns(session, config.context),
             run_dir,
             run_id=run_json.run_id(run_dir, config.seed),
+            identity=gap_identity(session, config.context),
+            segments=num_recipes(run_dir),
             opt_updates=student.num_optimizer_steps,
             gpu_hours=gpu_hours(
                 run_dir,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,20 @@ def changes(config: Config, run_dir: Path) -> dict[str, tuple[Any, Any]]:
 
 
 def num_recipes(run_dir: Path) -> int:
-    """How many recipes the run has been trained by: 1, and one more for each segment that changed one."""
-    segments = run_json.segments(run_dir)
-    return 1 + sum(any(_among(key, RECIPE) for key in s.get("changed", {})) for s in segments)
+    """How many recipes the run has been trained by, one after another.
+
+    A segment that a later one began before, or at the same step, trained nothing that is left.
+    """
+    settings: dict[str, Any] = {}
+    kept: list[tuple[int, dict[str, Any]]] = []
+    for segment in run_json.segments(run_dir):
+        changed = {k: v for k, v in segment.get("changed", {}).items() if _among(k, RECIPE)}
+        # What was in force before a key's first change holds for all segments before it.
+        kept = [(step, {key: v[0] for key, v in changed.items()} | earlier) for step, earlier in kept]
+        settings = settings | {key: v[1] for key, v in changed.items()}
+        kept = [(step, earlier) for step, earlier in kept if step < segment["step"]]
+        kept.append((segment["step"], settings))
+    return 1 + sum(one != other for (_, one), (_, other) in pairwise(kept))
 
 
 def _among(key: str, names: tuple[str, ...]) -> bool:

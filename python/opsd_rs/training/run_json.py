@@ -9,7 +9,7 @@
 
 The id is made once, when the folder is claimed; a resumed run keeps it and adds a segment, with the keys that were
 changed for it as [before, after]. ``config`` is that of the last segment. Folders of versions that wrote no such file
-keep the id that their tables hold: the folder's name and the seed.
+keep the id that their tables hold, whatever the folder is called by now.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opsd_rs import __version__
-from opsd_rs.base import own_name, write_whole
+from opsd_rs.base import own_name, read_table, write_whole
 
 if TYPE_CHECKING:
     from opsd_rs.training.session import Session
@@ -44,6 +44,11 @@ def run_id(run_dir: Path, seed: int) -> str:
     """The run's id."""
     found: str = _read(run_dir, seed)["run_id"]
     return found
+
+
+def known_run_id(run_dir: Path) -> str | None:
+    """The run's id; None where the folder holds no run, but a gap alone."""
+    return run_id(run_dir, 0) if (run_dir / "run.json").exists() else None
 
 
 def last_config(run_dir: Path) -> dict[str, Any] | None:
@@ -102,7 +107,9 @@ def versions() -> dict[str, str]:
 def _read(run_dir: Path, seed: int) -> dict[str, Any]:
     path = run_dir / "run.json"
     if not path.exists():
-        return {"run_id": f"{own_name(run_dir)}-{seed}", "segments": []}
+        # An earlier version named the run by its folder, which may have been renamed since; its table has the name.
+        rows = read_table(run_dir / "runs.parquet")
+        return {"run_id": rows[-1]["run_id"] if rows else f"{own_name(run_dir)}-{seed}", "segments": []}
     record: dict[str, Any] = json.loads(path.read_bytes())
     return record
 

@@ -7,7 +7,7 @@ whatever happens. The methods of ``Session`` are the steps of the loop that cros
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +24,7 @@ from opsd_rs.problems import ProblemSet, draw
 from opsd_rs.records import Grade, Problem, Rollout, SampleRequest, Solution, TeacherContext
 from opsd_rs.rollout import Sampler, Sampling, make_engine
 from opsd_rs.training.notes import write_notes
-from opsd_rs.training.prepare import make_assembler, prepare
+from opsd_rs.training.prepare import Prepared, make_assembler, prepare
 
 Problems = Mapping[str, Problem]
 
@@ -128,20 +128,31 @@ class Session:
         grades: Sequence[Grade],
         problems: Problems,
         step: int,
+        group: int = 0,
     ) -> list[TeacherContext]:
-        """What the teacher reads before each rollout, in order."""
-        notes = write_notes(self, assembler, rollouts, grades, problems, step)
+        """What the teacher reads before each rollout, in order; ``group`` as ``write_notes`` takes it."""
+        notes = write_notes(self, assembler, rollouts, grades, problems, step, group=group)
         with self.progress.phase("assemble", step):
             return assembler.teacher_contexts(rollouts, grades, problems, notes)
 
 
 @contextmanager
-def open_session(config: Config, run_dir: Path, stop: StopSignals | None = None) -> Iterator[Session]:
-    """Open everything that ``config`` names; ``run_dir`` must exist."""
+def open_session(
+    config: Config,
+    run_dir: Path,
+    stop: StopSignals | None = None,
+    *,
+    check: Callable[[Prepared], None] = lambda prepared: None,
+) -> Iterator[Session]:
+    """Open everything that ``config`` names; ``run_dir`` must exist.
+
+    :param check: called before sampler and environment start, to refuse what does not fit
+    """
     stop = stop or StopSignals()
     check_launcher(os.environ)
     device = device_of_rank()
     prepared = prepare(config)
+    check(prepared)
     clock = Clock()
     with ExitStack() as stack:
         ranks = Ranks(*join_ranks(device))

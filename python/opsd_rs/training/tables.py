@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from opsd_rs.base import read_lines, read_table
-from opsd_rs.errors import BadInput
-from opsd_rs.measure import EvalRow, GapRow, eval_accuracy, paired_improvement
+from opsd_rs.measure import EvalRow, Identity, eval_accuracy, paired_improvement
 from opsd_rs.records import Grade, Rollout, TeacherContext
+from opsd_rs.training.measured import GAP_COLUMNS, of_the_newest, own_gap, read_gap_rows
 
 
 def rollout_rows(
@@ -44,11 +43,12 @@ def rollout_rows(
 
 
 def read_eval_rows(run_dir: Path) -> list[EvalRow]:
-    """The validations of a run."""
-    return _eval_rows(read_table(run_dir / "eval.parquet"))
+    """The validations of a run, without those of other measurements that its folder may hold."""
+    return eval_rows_of(of_the_newest(read_table(run_dir / "eval.parquet")))
 
 
-def _eval_rows(rows: Sequence[Mapping[str, Any]]) -> list[EvalRow]:
+def eval_rows_of(rows: Sequence[Mapping[str, Any]]) -> list[EvalRow]:
+    """Rows of an ``eval.parquet`` as records."""
     names = [field.name for field in fields(EvalRow)]
     return [EvalRow(**{name: row[name] for name in names}) for row in rows]
 
@@ -58,41 +58,31 @@ def at(rows: Sequence[EvalRow], step: int, arm: str) -> list[EvalRow]:
     return [row for row in rows if row.step == step and row.arm == arm]
 
 
-GAP_COLUMNS = (
-    "k_gap", "decoding_gap", "gap_baseline_shared", "acc_student_gap", "acc_teacher", "gap", "gap_se_cond",
-    "gap_se_super", "coverage",
-)  # fmt: skip
-"""What a run's row takes from the row of its gap, which ``gap.from`` may have measured under other settings."""
-
-OLD_GAP_NAMES = {
-    "num_problems": "n_problems_gap",
-    "acc_student": "acc_student_gap",
-    "acc_student_se": "acc_student_gap_se",
-}
-"""Columns of ``gap.parquet`` as earlier versions called them."""
-
-
 def run_row(
     columns: Mapping[str, Any],
     run_dir: Path,
     *,
     run_id: str,
+    identity: Identity,
+    segments: int,
     opt_updates: int,
     gpu_hours: float | None,
 ) -> dict[str, Any]:
     """The run's row of the law's table: gap before, improvement after, and the settings they hold under.
 
     :param columns: ``configuration_columns`` of the run
+    :param identity: of its gap
+    :param segments: recipes that it was trained by, one after another
     """
     rows = read_eval_rows(run_dir)
     before, after = at(rows, 0, "student"), at(rows, columns["horizon_steps"], "student")
     improvement = paired_improvement(before, after)
-    measured = {row["context"]: row for row in read_gap_rows(run_dir / "gap.parquet")}
-    gap = measured.get(columns["context"], {})
+    gap = own_gap(read_gap_rows(run_dir / "gap.parquet"), columns["context"], identity) or {}
     metrics = read_lines(run_dir / "metrics.jsonl")
     return {
         **columns,
         "run_id": run_id,
+        "segments": segments,
         "opt_updates": opt_updates,
         "n_problems": len(before),
         **{name: gap[name] for name in GAP_COLUMNS if gap.get(name) is not None},
@@ -117,50 +107,3 @@ def baseline_id(rows: Sequence[EvalRow]) -> str | None:
         return None
     counted = [[row.problem_id, row.n, row.passed, row.nulls, row.truncated, row.tokens] for row in rows]
     return hashlib.sha256(json.dumps(sorted(counted)).encode()).hexdigest()[:16]
-
-
-def gap_row(row: GapRow, columns: Mapping[str, Any], acc_val0: float | None) -> dict[str, Any]:
-    """A row of ``gap.parquet``: what was measured, and which run's improvement it lets the law forecast.
-
-    :param columns: ``configuration_columns`` of that run
-    :param acc_val0: its validation accuracy before training, where that is known
-    """
-    return {**columns, **asdict(row), "acc_val0": acc_val0}
-
-
-def read_gap_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a ``gap.parquet``, those of earlier versions under today's names and with null for nan."""
-    return [
-        {
-            OLD_GAP_NAMES.get(name, name): None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in row.items()
-        }
-        for row in read_table(path)
-    ]
-
-
-def gap_rows_from(path: Path, wanted: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a gap measured before; BadInput where a context is not in it."""
-    if not path.exists():
-        raise BadInput(
-            f"gap.from = {path}: no such file; measure it with `opsd-rs gap`, or leave gap.from out"
-        )
-    rows = [row for row in read_gap_rows(path) if row.get("context") in wanted]
-    missing = set(wanted) - {row["context"] for row in rows}
-    if missing:
-        raise BadInput(f"gap.from = {path} holds no gap of context {', '.join(sorted(missing))}")
-    return rows
-
-
-def baseline_from(path: Path) -> list[dict[str, Any]]:
-    """Step 0 of another run's validation, taken as this run's baseline."""
-    rows = [row for row in read_table(path) if row["step"] == 0 and row["arm"] == "student"]
-    if not rows:
-        raise BadInput(f"eval.from = {path} holds no student rows of step 0")
-    return rows
-
-
-def known_baseline(run_dir: Path, eval_from: str | None) -> list[EvalRow]:
-    """The student's validation before training, where the run has measured it or takes it from another run."""
-    rows = at(read_eval_rows(run_dir), 0, "student")
-    return rows or (_eval_rows(baseline_from(Path(eval_from))) if eval_from is not None else [])

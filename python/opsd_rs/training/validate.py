@@ -9,11 +9,22 @@ from typing import Any
 from opsd_rs.base import add_rows, every, read_table, stop_signals
 from opsd_rs.config import Config
 from opsd_rs.errors import BadInput
-from opsd_rs.measure import EvalRow, eval_rows, eval_table
+from opsd_rs.measure import (
+    Arm,
+    EvalRow,
+    Identity,
+    by_group,
+    eval_rows,
+    eval_table,
+    student_samples,
+    teacher_samples,
+)
 from opsd_rs.policy import Student, Teacher, make_teacher
-from opsd_rs.records import SampleRequest
-from opsd_rs.training import checkpoint, lines, tables
+from opsd_rs.records import Grade, Rollout, SampleRequest
+from opsd_rs.training import checkpoint, lines, measured
+from opsd_rs.training.identity import eval_identity
 from opsd_rs.training.prepare import dated
+from opsd_rs.training.samples import keep_samples
 from opsd_rs.training.session import Session, open_session
 from opsd_rs.training.sync import sync
 
@@ -67,35 +78,76 @@ def _check_readable(run_dir: Path, exported: bool) -> None:
 def validate(session: Session, student: Student, teacher: Teacher, step: int) -> None:
     """mean@k of the student, and with ``eval.teacher`` of the self-teacher under fresh contexts."""
     config = session.config
+    identity = eval_identity(session)
     problems = [session.full_problems[problem_id] for problem_id in session.validation_ids]
     requests = session.sample_requests(problems, config.eval.n)
-    rows = _answers(session, requests, "student", step, "eval")
+    rollouts, grades = _answers(session, requests, step, "eval")
+    arm: Arm = "V0" if step == 0 else "V1" if step == config.train.num_steps else "V"
+    keep_samples(
+        session, student_samples(arm, step, rollouts, grades, tests="full", group_size=None), identity
+    )
+    rows = eval_rows(step, "student", config.context.name, rollouts, grades)
     if config.eval.teacher:
-        # The teacher reads what it would read in training: contexts from training-decoding rollouts.
-        train_problems = {problem.problem_id: problem for problem in session.train_problems}
-        seen = {**session.full_problems, **train_problems}
-        built_from = session.sample(
-            requests, session.train_sampling(), purpose="eval-A", step=step, phase="eval rollout"
-        )
-        grades = session.grade(built_from, seen, step=step, phase="eval grade")
-        contexts = session.contexts(session.assembler, built_from, grades, seen, step)
-        sync(session, teacher, step)
-        requests = [SampleRequest(c.problem_id, c.sample, c.prompt_ids) for c in contexts]
-        rows += _answers(session, requests, "teacher", step, "eval-T")
-        sync(session, student, step)
+        rows += _teacher_rows(session, student, teacher, step, identity)
     if session.ranks.first:
-        add_rows(session.run_dir / "eval.parquet", eval_table(rows))
+        named = {"identity_id": identity.short, "identity": identity.text()}
+        add_rows(session.run_dir / "eval.parquet", [{**row, **named} for row in eval_table(rows)])
     session.progress.say(lines.eval_line(rows, step, config.eval.n))
 
 
-def _answers(
-    session: Session, requests: list[SampleRequest], arm: str, step: int, purpose: str
+def _teacher_rows(
+    session: Session, student: Student, teacher: Teacher, step: int, identity: Identity
 ) -> list[EvalRow]:
+    """The teacher reads what it would read in training: contexts from groups of ``rollout.n`` rollouts, with the
+    training decoding; the first ``eval.n`` of a problem's rows are asked."""
+    config = session.config
+    size, n, name = config.rollout.n, config.eval.n, config.context.name
+    problems = [session.full_problems[problem_id] for problem_id in session.validation_ids]
+    train_problems = {problem.problem_id: problem for problem in session.train_problems}
+    seen = {**session.full_problems, **train_problems}
+    built_from = session.sample(
+        session.sample_requests(problems, -(-n // size) * size),
+        session.train_sampling(),
+        purpose="eval-A",
+        step=step,
+        phase="eval rollout",
+    )
+    grades = session.grade(built_from, seen, step=step, phase="eval grade")
+    keep_samples(
+        session,
+        student_samples("VA", step, built_from, grades, tests="train_half", group_size=size),
+        identity,
+    )
+    contexts = [
+        context
+        for group, places in enumerate(by_group(built_from, size))
+        for context in session.contexts(
+            session.assembler,
+            [built_from[place] for place in places],
+            [grades[place] for place in places],
+            seen,
+            step,
+            group,
+        )
+        if context.sample < n
+    ]
+    sync(session, teacher, step)
+    requests = [SampleRequest(c.problem_id, c.sample, c.prompt_ids) for c in contexts]
+    rollouts, scores = _answers(session, requests, step, "eval-T")
+    keep_samples(
+        session, teacher_samples("VT", step, name, rollouts, scores, contexts, group_size=size), identity
+    )
+    sync(session, student, step)
+    return eval_rows(step, "teacher", name, rollouts, scores)
+
+
+def _answers(
+    session: Session, requests: list[SampleRequest], step: int, purpose: str
+) -> tuple[list[Rollout], list[Grade]]:
     rollouts = session.sample(
         requests, session.eval_sampling(), purpose=purpose, step=step, phase="eval rollout"
     )
-    grades = session.grade(rollouts, session.full_problems, step=step, phase="eval grade")
-    return eval_rows(step, arm, session.config.context.name, rollouts, grades)
+    return rollouts, session.grade(rollouts, session.full_problems, step=step, phase="eval grade")
 
 
 def validate_if_due(session: Session, student: Student, teacher: Teacher, step: int) -> None:
@@ -104,11 +156,11 @@ def validate_if_due(session: Session, student: Student, teacher: Teacher, step: 
     last = step == config.train.num_steps
     if not (step == 0 or last or every(config.eval.every, step)):
         return
-    if any(row["step"] == step for row in read_table(path)):
-        return  # measured before the run was stopped
+    if measured.is_measured(read_table(path), step, eval_identity(session)):
+        return  # before the run was stopped
     if step == 0 and config.eval.from_ is not None:
         if session.ranks.first:
-            add_rows(path, tables.baseline_from(Path(config.eval.from_)))
+            add_rows(path, measured.baseline_from(Path(config.eval.from_), eval_identity(session)))
     else:
         validate(session, student, teacher, step)
     session.ranks.barrier()

@@ -1,0 +1,114 @@
+"""The name of a recipe: everything by which two runs of one context differ, but their seed.
+
+Runs of one recipe are averaged as seeds, so whatever changes what is trained is in its name: the main settings in
+words, all others, where they are not at their defaults, as a short hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from opsd_rs.config import Config, ProblemsConfig
+
+ELSEWHERE = (
+    # told by columns of their own, or by the words of the name
+    "context.", "control.mask", "eval.n", "eval.problems", "eval.temperature", "eval.top_p", "gap.", "loss.aggregate",
+    "loss.kind", "loss.topk", "model.path", "objective.name", "optim.lr", "problems.", "rollout.max_tokens",
+    "rollout.n", "rollout.temperature", "rollout.top_p", "seed", "teacher.kind", "teacher.rate",
+    "train.mini_batch_prompts", "train.num_steps", "train.prompts_per_step",
+)  # fmt: skip
+"""Beginnings of keys that the hash leaves to others."""
+NO_MATTER = (
+    "deepspeed.", "eval.every", "eval.from", "eval.teacher", "grader.allow_unsandboxed", "grader.level",
+    "grader.memory_budget_mib", "grader.require", "grader.workers", "log.", "model.chat_date",
+    "model.gradient_checkpointing", "rollout.enforce_eager", "rollout.engine", "rollout.gpu_memory_utilization",
+    "rollout.kv_cache_gib", "rollout.max_num_seqs", "run.", "train.checkpoint_every", "train.keep_checkpoints",
+)  # fmt: skip
+"""Beginnings of keys that decide where and how fast a run runs, and what of it is watched."""
+
+
+def recipe_id(config: Config) -> str:
+    """What is minimised, how the teacher follows, how far and how fast, on which problems and tests.
+
+    >>> recipe_id(Config())
+    'reverse_kl-top20-token_mean-ema0.01-lr1e-06-b32-m1-s50-t8192-all-hash0.5'
+    """
+    train, loss = config.train, config.loss
+    objective = config.objective.name
+    words = [
+        *([loss.kind, f"top{loss.topk}", loss.aggregate] if objective == "opsd" else [objective]),
+        f"{config.teacher.kind}{config.teacher.rate}",
+        f"lr{config.optim.lr}",
+        f"b{train.prompts_per_step}",
+        f"m{train.mini_batch_prompts}",
+        f"s{train.num_steps}",
+        f"t{config.rollout.max_tokens}",
+        problem_filter(config.problems),
+        tests_split(config.problems),
+    ]
+    rest = _rest(config)
+    if rest:
+        words.append(hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:6])
+    return "-".join(words)
+
+
+def problem_filter(problems: ProblemsConfig) -> str:
+    """Which problems of the file are kept.
+
+    >>> problem_filter(ProblemsConfig(limit=16, difficulty=("easy", "hard")))
+    'difficulty=easy+hard,limit=16'
+    """
+    wanted = {
+        "kind": problems.kind if problems.kind != "all" else None,
+        "difficulty": "+".join(problems.difficulty),
+        "platform": "+".join(problems.platform),
+        "release": "+".join(problems.release),
+        "from": problems.date_from,
+        "to": problems.date_to,
+        "limit": problems.limit,
+        "prompt": problems.prompt if problems.prompt != "plain" else None,
+    }
+    return ",".join(f"{name}={value}" for name, value in wanted.items() if value) or "all"
+
+
+def tests_split(problems: ProblemsConfig) -> str:
+    """How the tests are divided and the problems held out.
+
+    >>> tests_split(ProblemsConfig(held_out=0.2, split_seed=3))
+    'hash0.5,held_out=0.2,split_seed=3'
+    """
+    found = problems.split + (str(problems.train_tests) if problems.split != "none" else "")
+    found += f",held_out={problems.held_out}" if problems.held_out else ""
+    drawn = problems.split == "hash" or problems.held_out
+    return found + (f",split_seed={problems.split_seed}" if problems.split_seed and drawn else "")
+
+
+def _rest(config: Config) -> dict[str, Any]:
+    """The keys that no word tells, where they are not at their defaults; so a later version's keys change no name."""
+    left_out = [*ELSEWHERE, *NO_MATTER]
+    if config.objective.name != "opsd":
+        left_out.append("loss.")
+    elif config.loss.aggregate == "token_mean":
+        left_out.append("train.micro_batch_rows")  # the loss does not depend on it
+    return {
+        key: value
+        for key, value in _flat(config.model_dump(mode="json", by_alias=True))
+        if not key.startswith(tuple(left_out)) and _defaults().get(key) != value
+    }
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return dict(_flat(Config().model_dump(mode="json", by_alias=True)))
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield above + name, value
