@@ -1,0 +1,109 @@
+//! Which parts of a completion are the answer: what models think aloud stands between tags, whole, half or not at all.
+//!
+//! A template may have opened the thoughts, so that only their end shows; a model may think several times, or never
+//! end. Channels (`<|channel|>final<|message|>`) and a reader that drops their marks (`assistantfinal`) are known too.
+
+/// Pairs of tags around thoughts. The first is the one of most models.
+const TAGS: [(&str, &str); 7] = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("[THINK]", "[/THINK]"),
+    ("\u{25c1}think\u{25b7}", "\u{25c1}/think\u{25b7}"),
+];
+const FINAL_CHANNEL: &str = "<|channel|>final";
+const MESSAGE: &str = "<|message|>";
+/// What is left of the channels' marks where special tokens are dropped.
+const BARE_CHANNELS: (&str, &str) = ("analysis", "assistantfinal");
+
+/// A completion in parts.
+pub(super) struct Parts<'a> {
+    /// The answer: what stands outside the thoughts, in order.
+    pub answer: Vec<&'a str>,
+    /// Thoughts that were opened and never ended: for a model that forgets the end, the answer is in there.
+    pub endless: Option<&'a str>,
+    /// Whether there are thoughts that ended.
+    pub ended: bool,
+}
+
+/// The parts of `completion`.
+pub(super) fn parts(completion: &str) -> Parts<'_> {
+    if let Some(answer) = last_channel(completion) {
+        return Parts {
+            answer: vec![answer],
+            endless: None,
+            ended: true,
+        };
+    }
+    let mut parts = Parts {
+        answer: Vec::new(),
+        endless: None,
+        ended: false,
+    };
+    let mut rest = completion;
+    loop {
+        let opening = earliest(rest, |tags| tags.0);
+        let closing = earliest(rest, |tags| tags.1);
+        match (opening, closing) {
+            // An end without a beginning: all before it was thought.
+            (start, Some((end, tags))) if start.is_none_or(|(start, _)| end < start) => {
+                parts.answer.clear();
+                parts.ended = true;
+                rest = &rest[end + tags.1.len()..];
+            }
+            (Some((start, tags)), _) => {
+                parts.answer.push(&rest[..start]);
+                let thoughts = &rest[start + tags.0.len()..];
+                let Some(end) = thoughts.find(tags.1) else {
+                    parts.endless = Some(thoughts);
+                    return parts;
+                };
+                parts.ended = true;
+                rest = &thoughts[end + tags.1.len()..];
+            }
+            _ => {
+                parts.answer.push(rest);
+                return parts;
+            }
+        }
+    }
+}
+
+/// What follows the last end of thoughts, for the rules `after-think`. Without any tag all of it is the answer; None
+/// where thoughts begin after the last end.
+pub(super) fn after_all(completion: &str) -> Option<&str> {
+    if let Some(answer) = last_channel(completion) {
+        return Some(answer);
+    }
+    let answer = TAGS
+        .iter()
+        .filter_map(|(_, close)| Some(completion.rfind(close)? + close.len()))
+        .max()
+        .map_or(completion, |end| &completion[end..]);
+    (!TAGS.iter().any(|(open, _)| answer.contains(open))).then_some(answer)
+}
+
+fn last_channel(completion: &str) -> Option<&str> {
+    if let Some((_, after)) = completion.rsplit_once(FINAL_CHANNEL) {
+        return Some(
+            after
+                .split_once(MESSAGE)
+                .map_or(after, |(_, answer)| answer),
+        );
+    }
+    let (analysis, answer) = BARE_CHANNELS;
+    if !completion.trim_start().starts_with(analysis) {
+        return None;
+    }
+    completion.rsplit_once(answer).map(|(_, text)| text)
+}
+
+type Tags = (&'static str, &'static str);
+
+fn earliest(text: &str, side: fn(&Tags) -> &'static str) -> Option<(usize, &'static Tags)> {
+    TAGS.iter()
+        .filter_map(|tags| Some((text.find(side(tags))?, tags)))
+        .min_by_key(|(place, _)| *place)
+}
