@@ -150,7 +150,12 @@ def test_verl_async_and_batch() -> None:
         ({"inputs": ["1"], "outputs": []}, "1 inputs and 0 outputs"),
         ({"inputs": [], "outputs": []}, "holds no test"),
         ({**STDIN, "testtype": "code"}, "testtype 'code' cannot be graded"),
-        ({"assert_case": ["assert add(1, 2) == 3"]}, "inputs: must be a list"),
+        ({"assert_case": ["assert len(add(1, 2)) > 3"]}, "cannot be graded"),
+        ("\\frac{1}{2}", "holds no tests, but the text"),
+        (
+            [{"input": "1", "output": "2", "testtype": "functional"}],
+            "testtype is functional, but no function",
+        ),
     ],
 )
 def test_verl_ground_truth_that_cannot_be_used_raises(truth: Any, words: str) -> None:
@@ -219,7 +224,7 @@ def test_old_problems_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared._problems, "limit", 3000)
     for number in range(30):
         truth = {"inputs": [f"{number} {'0' * 200}"], "outputs": [str(number)]}
-        assert shared.from_pairs(truth) is shared.from_pairs(json.dumps(truth, sort_keys=True))
+        assert shared.from_tests(truth) is shared.from_tests(json.dumps(truth, sort_keys=True))
         assert shared._problems.total_size <= 3000
     assert len(shared._problems) < 30
 
@@ -292,7 +297,7 @@ def test_trl_settings_and_name() -> None:
 def test_trl_bad_columns_are_named() -> None:
     with pytest.raises(BadInput, match="none of the columns ground_truth, input_output, reward_model, tests"):
         trl.reward_func(completions=["x"], prompts=["?"])
-    with pytest.raises(BadInput, match=r"column tests, row 0 of the batch: test 1: needs output"):
+    with pytest.raises(BadInput, match=r"column tests, row 0 of the batch: key tests: test 1: needs output"):
         trl.reward_func(completions=["x"], tests=[[{"input": "1"}]])
     with pytest.raises(BadInput, match="column ground_truth: 1 values for 2 completions"):
         trl.reward_func(completions=["x", "y"], ground_truth=["{}"])

@@ -107,12 +107,12 @@ class GraderSettings:
         "Which part of a completion is the program: last, first, longest, official[:STYLE], after-think:RULE; default: "
         "last, under a profile lcb-* official.",
     ] = None
-    """``last``: in what is no thought, the last block that is a program: it reads standard input, or defines a function or
-    class that is no test; blocks of other languages count only where there are no others, and a block that is never
-    closed counts unless the answer was cut. ``first``: the first block of Python. ``longest``: SDPO's rule. ``official``:
-    LiveCodeBench's, between the last two fence lines (``official:GenericBase`` is the whole text,
-    ``official:CodeLLaMaInstruct`` finds none, as the official code does). ``after-think:RULE`` removes the thoughts first,
-    for any rule; thoughts without an end hold no code. docs/grader.md has an example of each."""
+    """``last``: in what is no thought, the last block that is a program: it reads standard input, or defines a function
+    or class that is no test; blocks of other languages count only where there are no others, and a block that is never
+    closed counts unless the answer was cut. ``first``: the first block of Python. ``longest``: SDPO's rule.
+    ``official``: LiveCodeBench's, between the last two fence lines (``official:GenericBase`` is the whole text,
+    ``official:CodeLLaMaInstruct`` finds none, as the official code does). ``after-think:RULE`` removes the thoughts
+    first, for any rule; thoughts without an end hold no code. docs/grader.md has an example of each."""
     feedback: Annotated[bool | FeedbackStyle, "Style of the text about failures."] = "leetcode"
     """``leetcode`` (True means it), ``sdpo`` (what the self-teacher reads), ``lcb`` (self-repair), ``none`` (False)."""
     feedback_chars: Annotated[int, "Longest feedback, in characters.", 300] = 2000

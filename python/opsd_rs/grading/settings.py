@@ -93,8 +93,8 @@ def _renamed(error: BadInput, option: str, name: str) -> BadInput:
 def _packages(settings: GraderSettings) -> list[str]:
     """Folders of the installed packages that programs may import, nothing else beside them.
 
-    numpy, as in LiveCodeBench's runner; under ``strict`` also sortedcontainers, which AtCoder and LeetCode offer and the
-    runner does not.
+    numpy, as in LiveCodeBench's runner; under ``strict`` also sortedcontainers, which AtCoder and LeetCode offer and
+    the runner does not.
     """
     names = ["numpy", "sortedcontainers"] if settings.profile == "strict" else ["numpy"]
     return [folder for name in names for folder in _package(name)]

@@ -1,130 +1,256 @@
-"""Problems whose tests are two lists side by side, inputs and outputs: APPS, TACO, SDPO, verl.
+"""Rows of the public data sets and of trainers' tables: one row in, one problem out.
 
-One record in, one problem out. APPS and TACO keep the lists in ``input_output``, SDPO in ``tests``, tables made for
-verl in ``reward_model.ground_truth``; each as JSON in a string or as an object. Limits that APPS and TACO state were
-set for compiled languages and are ignored; SDPO's ``time_limit`` is its grader's and is kept.
+The tests stand under a key by which the row is known: ``input_output`` (APPS, TACO, LeetCodeDataset), ``tests`` (SDPO,
+DeepCoder), ``reward_model.ground_truth`` (verl), ``verification_info`` (open-r1), ``official_tests`` (open-r1's
+Codeforces), ``public_tests`` and its like (CodeContests), ``test_list`` (MBPP), ``test`` (HumanEval). Limits stated for
+compiled languages are ignored; ``time_limit`` beside inputs and outputs is a grader's and is kept.
 """
 
 from __future__ import annotations
 
-import json
+import ast
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from opsd_rs.errors import BadInput
+from opsd_rs.inputs import get, is_absent, parse, present
+from opsd_rs.problems.asserts import check_function
+from opsd_rs.problems.cases import NAMES, Found, opened, read_tests, time_limit
+from opsd_rs.problems.entry_names import entry_name
 from opsd_rs.problems.ours import is_date
+from opsd_rs.problems.unsupported import Unsupported
 from opsd_rs.records import Case, Problem
 
+PLAIN_KEYS = ("input_output", "tests", "test_cases", "official_tests", "ground_truth")
+"""Keys that hold tests and nothing else."""
+CONTEST_KEYS = ("public_tests", "private_tests", "generated_tests")
+"""CodeContests' three, in the order in which they are joined."""
+TEST_KEYS = (
+    *PLAIN_KEYS[:3], "verification_info", "reward_model", *PLAIN_KEYS[3:], *CONTEST_KEYS, "test_list", "test",
+    "base_input", "plus_input",
+)  # fmt: skip
+"""All keys by which a row is known, first match first."""
+NAME_KEYS = ("problem_id", "task_id", "question_id", "id", "idx", "name")
+"""Keys of a problem's name, first match first; then ``extra_info.index``."""
+FOREIGN_TEST_KEYS = ("testtype", "metadata", "fn_name", "type", "func_name", "assert_case")
+"""Keys of a test that ours does not have."""
+INSTRUCTION = "Complete this Python function. Answer with one Python code block."
 
-def is_record(first: Mapping[str, Any]) -> bool:
-    """Whether a file's first record is of one of these shapes."""
-    return _key(first) is not None
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a row may be called."""
+
+    name: str
+    qualified: str | None = None
+    """With the source and the part of the data set, where the row says them: an index starts anew in each."""
 
 
-def pairs_head(record: Mapping[str, Any], number: int) -> Problem:
-    """All but the tests. ``number``: the record's place in the file, its name where it has none.
-
-    :raises BadInput: names the key
-    """
-    key, pairs = _pairs(record)
-    extra = record.get("extra_info") or {}
-    names = [record.get(name) for name in ("problem_id", "question_id", "task_id", "id", "idx")]
-    names.append(extra.get("index") if isinstance(extra, Mapping) else None)
-    name = next((value for value in names if value is not None and value != ""), number)
-    if not isinstance(name, (str, int)):
-        raise BadInput(f"the problem's name must be a string or an integer, found {type(name).__name__}")
-    entry_point = pairs.get("fn_name")
-    if entry_point is not None and not isinstance(entry_point, str):
-        raise BadInput(f"key {key}.fn_name: must be a string, found {type(entry_point).__name__}")
-    limit = pairs.get("time_limit", 6.0)
-    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 < limit < 1e6:
-        raise BadInput(f"key {key}.time_limit: must be a positive number of seconds, found {limit!r}")
-    date = record.get("date")
-    return Problem(
-        problem_id=str(name),
-        prompt=_prompt(record),
-        tests=(),
-        starter_code=_words(record, "starter_code"),
-        entry_point=entry_point or None,
-        solution=_solution(record.get("solutions")),
-        difficulty=_words(record, "difficulty"),
-        platform=_words(record, "source") or _words(record, "platform"),
-        date=date if isinstance(date, str) and is_date(date) else None,
-        time_limit_seconds=float(limit),
+def is_record(row: Mapping[str, Any]) -> bool:
+    """Whether a row is of one of these shapes, and not of our own form."""
+    keys = [key for key in TEST_KEYS if key in row]
+    if not keys:
+        return False
+    if keys != ["tests"] or not isinstance(row["tests"], list):
+        return True
+    tests = row["tests"]
+    if "problem_id" not in row and any(
+        key in row for key in (*NAME_KEYS[1:], "problem", "question", "description")
+    ):
+        return True
+    return bool(tests) and all(
+        isinstance(test, str) or (isinstance(test, Mapping) and any(key in test for key in FOREIGN_TEST_KEYS))
+        for test in tests
     )
 
 
-def pairs_cases(record: Mapping[str, Any]) -> tuple[Case, ...]:
-    """The tests in the record's order.
+def row_names(row: Mapping[str, Any], number: int) -> Names:
+    """The row's name; ``number``, its place in the file, where it has none.
 
-    :raises BadInput: names the key; also where there is no test, or every program would pass
+    :raises BadInput: a name that is neither a text nor a whole number
     """
-    key, pairs = _pairs(record)
-    inputs, outputs = pairs.get("inputs"), pairs.get("outputs")
-    for name, value in (("inputs", inputs), ("outputs", outputs)):
-        if not isinstance(value, list):
-            raise BadInput(f"key {key}.{name}: must be a list of tests")
-    assert isinstance(inputs, list)
-    assert isinstance(outputs, list)
-    if len(inputs) != len(outputs):
-        raise BadInput(f"key {key}: {len(inputs)} inputs and {len(outputs)} outputs: one output per input")
-    if not inputs:
-        raise BadInput(f"key {key}: holds no test, or every program would pass: leave the problem out")
-    called = bool(pairs.get("fn_name"))
-    # APPS wraps a call's result in a list of its own in some problems and not in others.
-    wrapped = called and all(isinstance(value, list) and len(value) == 1 for value in outputs)
-    found: list[Case] = []
-    for given, wanted in zip(inputs, outputs, strict=True):
-        if called:
-            # Text is LiveCodeBench's form, one JSON value per line already; a list holds the arguments.
-            as_text = isinstance(given, str)
-            arguments = given if isinstance(given, list) else [given]
-            text = given if as_text else "\n".join(map(_dump, arguments))
-            expected = (
-                wanted if as_text and isinstance(wanted, str) else _dump(wanted[0] if wrapped else wanted)
-            )
-        else:
-            text, expected = _stream(given), _stream(wanted)
-        for part in (text, expected):
-            try:
-                part.encode()
-            except UnicodeEncodeError as error:
-                raise BadInput(f"key {key}: test {len(found)} holds half a surrogate pair") from error
-        found.append(Case(text, expected))
-    return tuple(found)
+    extra = _object(row.get("extra_info"))
+    name = get(row, *NAME_KEYS)
+    name = get(extra, "index", "id") if name is None or name == "" else name
+    if name is None or name == "":
+        return Names(str(number), f"row-{number + 1}")  # the longer one where another row is called by that number
+    if isinstance(name, float) and name.is_integer():
+        name = int(name)  # a column of integers with a null in it
+    if isinstance(name, bool) or not isinstance(name, (str, int)):
+        raise BadInput(f"the problem's name must be a string or an integer, found {type(name).__name__}")
+    source, part = get(row, "data_source", "source", "dataset"), get(extra, "split")
+    words = [word for word in (source, part) if isinstance(word, str) and word]
+    return Names(str(name), "/".join([*words, str(name)]) if words else None)
 
 
-def _key(record: Mapping[str, Any]) -> str | None:
-    if "input_output" in record:
-        return "input_output"
-    if "reward_model" in record:
-        return "reward_model.ground_truth"
-    # SDPO's "tests"; in our own files that is a list of tests.
-    return "tests" if "tests" in record and not isinstance(record["tests"], list) else None
+def row_problem(row: Mapping[str, Any], name: str) -> Problem:
+    """The problem of a row.
+
+    :param name: what it is called, see :func:`row_names`
+    :raises Unsupported: the row is not code, or is judged by more than its tests
+    :raises BadInput: names the key and what is wrong with it
+    """
+    row = present(row) | {key: None for key in TEST_KEYS if key in row and is_absent(row[key])}
+    _check_kind(row)
+    found = row_tests(row)
+    date = get(row, "date", "contest_date")
+    is_mbpp, is_humaneval = (test_key(row) == key for key in ("test_list", "test"))
+    return Problem(
+        problem_id=name,
+        prompt=_mbpp_prompt(row, found)
+        if is_mbpp
+        else _humaneval_prompt(row)
+        if is_humaneval
+        else _prompt(row),
+        tests=found.cases,
+        starter_code=_words(row, "starter_code") or (_signature(row, found.entry_point) if is_mbpp else None),
+        entry_point=found.entry_point,
+        solution=_solution(
+            get(row, "solutions", "code", "canonical_solution"), row if is_humaneval else None
+        ),
+        difficulty=_words(row, "difficulty"),
+        platform=_words(row, "source") or _words(row, "platform"),
+        date=date if isinstance(date, str) and is_date(date) else None,
+        time_limit_seconds=found.time_limit or 6.0,
+    )
 
 
-def _pairs(record: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    key = _key(record)
-    if key is None:
+def row_tests(row: Mapping[str, Any]) -> Found:
+    """The tests of a row.
+
+    :raises Unsupported: none of its keys holds any
+    :raises BadInput: as for :func:`row_problem`
+    """
+    if not any(key in row for key in TEST_KEYS):
         raise BadInput(
-            "none of the keys input_output, tests, reward_model: not of the form of the file's first"
+            f"none of the keys {', '.join(TEST_KEYS)}: of no form that is known, see docs/grader.md, Problems; "
+            f"it has {', '.join(row)}"
         )
-    kind = record.get("kind", "code")
-    if key == "tests" and kind != "code":
-        raise BadInput(f"key kind: only code can be graded, found {kind!r}")
-    value: Any = record.get(key) if "." not in key else (record["reward_model"] or {}).get("ground_truth")
-    if isinstance(value, str):
+    key, name = test_key(row), _row_function(row)
+    if key in CONTEST_KEYS:
+        return _contests(row, name)
+    value = row[key]
+    if key == "reward_model":
+        holder = opened(key, value)
+        if not isinstance(holder, Mapping):
+            raise Unsupported(f"key {key}: must hold ground_truth, found {type(holder).__name__}")
+        key, value = "reward_model.ground_truth", holder.get("ground_truth")
+    elif key == "verification_info":
+        holder = opened(key, value)
+        inside = isinstance(holder, Mapping) and "test_cases" in holder
+        key, value = (f"{key}.test_cases", holder["test_cases"]) if inside else (key, holder)
+    elif key == "test_list":
+        return _public_first(read_tests(key, value, entry_point=name), 1)
+    elif key == "test":
+        if name is None:
+            raise BadInput("key entry_point is missing: which function does check(candidate) test?")
+        bools = all(word in str(row.get("prompt", "")) for word in ("True", "False"))
+        found = check_function(key, str(value), name, is_predicate=bools)
+        return _public_first(found, 2)
+    elif key in ("base_input", "plus_input"):
+        raise Unsupported(
+            f"key {key}: holds inputs without outputs: take the data set's table with test instead"
+        )
+    found = read_tests(key, value, entry_point=name)
+    own = time_limit(row.get("time_limit_seconds"), "time_limit_seconds")
+    return Found(found.cases, found.entry_point, found.time_limit or own)
+
+
+def test_key(row: Mapping[str, Any]) -> str:
+    """The first key that holds something, else the first that is there."""
+    keys = [key for key in TEST_KEYS if key in row]
+    return next((key for key in keys if not is_absent(row[key]) and row[key] != ""), keys[0] if keys else "")
+
+
+def _check_kind(row: Mapping[str, Any]) -> None:
+    """Rows that are not judged by the output of a program on standard input, or by a call's result."""
+    kind = row.get("kind", "code")
+    if kind != "code":
+        raise Unsupported(f"key kind: only code can be graded, found {kind!r}")
+    if get(row, "generated_checker"):
+        raise Unsupported(
+            "key generated_checker: several answers are right, which only the row's own checker can tell"
+        )
+    if get(row, "input_mode") == "file" or get(row, "input_file") or get(row, "output_file"):
+        raise Unsupported("the program reads and writes files, not standard input and output")
+    if "input_output" in row and re.search(r"\b(ListNode|TreeNode)\b", _heads(get(row, "starter_code"))):
+        raise Unsupported(
+            "key starter_code: the function takes or gives objects of ListNode or TreeNode, not values"
+        )
+
+
+def _heads(starter: Any) -> str:
+    """The signatures of a starter code, without its comments."""
+    lines = starter.splitlines() if isinstance(starter, str) else []
+    return "\n".join(line for line in lines if line.lstrip().startswith("def "))
+
+
+def _row_function(row: Mapping[str, Any]) -> str | None:
+    key = next((key for key in NAMES if not is_absent(row.get(key)) and row[key] != ""), None)
+    if key is not None:
+        return entry_name(row[key], key)
+    metadata = _object(row.get("metadata"))
+    return entry_name(get(metadata, *NAMES), "metadata.func_name")
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    """An object, or the one in a text; empty for anything else, since it is not needed."""
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
         try:
-            value = json.loads(value) if value.strip() else {"inputs": [], "outputs": []}
-        except (ValueError, RecursionError) as error:
-            raise BadInput(f"key {key}: not JSON in a string ({error})") from error
-    if not isinstance(value, Mapping):
-        raise BadInput(f"key {key}: must hold inputs and outputs, found {type(value).__name__}")
-    return key, value
+            value = parse(value)
+        except ValueError:
+            return {}
+    return value if isinstance(value, Mapping) else {}
 
 
-def _prompt(record: Mapping[str, Any]) -> str:
-    prompt = next((record[name] for name in ("question", "prompt", "description") if record.get(name)), "")
+def _contests(row: Mapping[str, Any], name: str | None) -> Found:
+    parts = []
+    for key in CONTEST_KEYS:
+        value = opened(key, row.get(key))
+        if isinstance(value, Mapping) and not any(present(value).values()):
+            value = []
+        if value:
+            parts.append(read_tests(key, value, entry_point=name))
+            if key == "public_tests":
+                parts[-1] = _public_first(parts[-1], len(parts[-1].cases))
+    if not parts:
+        raise Unsupported(f"keys {', '.join(CONTEST_KEYS)}: hold no test, or every program would pass")
+    return Found(tuple(case for part in parts for case in part.cases), parts[0].entry_point)
+
+
+def _public_first(found: Found, count: int) -> Found:
+    """The first tests as those that a learner may see: they stand in the statement."""
+    cases = [Case(case.input, case.output, place < count) for place, case in enumerate(found.cases)]
+    return Found(tuple(cases), found.entry_point, found.time_limit)
+
+
+def _mbpp_prompt(row: Mapping[str, Any], found: Found) -> str:
+    text = get(row, "text", "prompt") or ""
+    head = _signature(row, found.entry_point) or f"def {found.entry_point}(...):"
+    return f"```python\n{head}\n    # {text}\n```\n\n{INSTRUCTION}"
+
+
+def _humaneval_prompt(row: Mapping[str, Any]) -> str:
+    return f"```python\n{str(row.get('prompt', '')).rstrip()}\n```\n\n{INSTRUCTION}"
+
+
+def _signature(row: Mapping[str, Any], name: str | None) -> str | None:
+    """The head of the function in the published program."""
+    try:
+        body = ast.parse(str(row.get("code", ""))).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    for node in body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return f"def {name}({ast.unparse(node.args)}):"
+    return None
+
+
+def _prompt(row: Mapping[str, Any]) -> str:
+    words = ("question", "problem", "prompt", "description", "problem_description", "question_content")
+    prompt = next((row[word] for word in words if row.get(word)), "")
     if isinstance(prompt, list):  # messages of a chat
         said = [part.get("content") for part in prompt if isinstance(part, Mapping)]
         prompt = said[-1] if said else ""
@@ -133,28 +259,19 @@ def _prompt(record: Mapping[str, Any]) -> str:
     return prompt
 
 
-def _words(record: Mapping[str, Any], key: str) -> str | None:
-    value = record.get(key)
+def _words(row: Mapping[str, Any], key: str) -> str | None:
+    value = row.get(key)
     return str(value) if isinstance(value, (str, int)) and str(value).strip() else None
 
 
-def _solution(value: Any) -> str | None:
-    """The first of the published programs; they come as a JSON list in a string, or not at all."""
+def _solution(value: Any, humaneval: Mapping[str, Any] | None) -> str | None:
+    """The first of the published programs; they come as a list, in a string or not, or not at all."""
     if isinstance(value, str) and value.startswith("["):
         try:
-            value = json.loads(value)
+            value = parse(value)
         except ValueError:
             return None  # it is not needed for grading
-    first = value[0] if isinstance(value, list) and value else None
-    return first if isinstance(first, str) else None
-
-
-def _stream(value: Any) -> str:
-    """Standard input or output: text, or a list of its lines."""
-    if isinstance(value, list):
-        return "\n".join(line if isinstance(line, str) else _dump(line) for line in value)
-    return value if isinstance(value, str) else _dump(value)
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    first = value[0] if isinstance(value, list) and value else value
+    if not isinstance(first, str) or not first.strip():
+        return None
+    return f"{humaneval.get('prompt', '')}{first}" if humaneval is not None else first
