@@ -167,6 +167,7 @@ def test_faults_of_a_row_name_key_and_test(row: dict[str, Any], words: str) -> N
         ({"test_list": ["assert f({1}) == 1"]}, "holds set, which JSON does not have"),
         ({"test_list": ["assert f(1) == {1: 2}"]}, "a dictionary's key is int"),
         ({"test_list": ["assert f((1, (2, 3))) == 1"]}, "tuples beside other values"),
+        ({"test_list": ["assert f(([1], [2])) == 2", "assert f([[1], [2]]) == 1"]}, "argument 1 is a tuple in some"),
         ({"test_list": ["assert math.isclose(f(1), 2.0)"]}, "no comparison"),
         ({"test_list": ["assert f(9 ** 9 ** 9) == 1"]}, "an operation that is no constant"),
         ({"test_list": ["assert f(x) == 1"]}, "'x' is no constant"),

@@ -45,7 +45,8 @@ def data_check(path: str, form: str) -> None:
     found = check_file(path, progress=lambda line: click.echo(line, err=True))
     show(found if form == "json" else check_rows(found), form)
     for fault in found["faults"]:
-        click.echo(f"{fault['where']}: {fault['kind']}: {fault['message']}", err=True)
+        name = "" if fault["problem_id"] is None else f" ({fault['problem_id']})"
+        click.echo(f"{fault['where']}{name}: {fault['kind']}: {fault['message']}", err=True)
     if found["faults"]:
         raise BadInput(
             f"{path}: {len(found['faults'])} of {found['num_rows']} rows cannot be graded, see above"

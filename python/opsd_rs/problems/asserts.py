@@ -7,7 +7,7 @@ read (a loop, a call of another function, a tolerance) makes the whole row one t
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opsd_rs.inputs import dumps, short
@@ -63,7 +63,7 @@ def _parsed(key: str, text: str) -> list[ast.stmt]:
 
 def _found(
     key: str,
-    statements: Iterable[ast.stmt],
+    statements: Sequence[ast.stmt],
     entry_point: str | None,
     names: set[str | None],
     is_predicate: bool = False,
@@ -88,9 +88,23 @@ def _found(
         cases.append(case)
     if not cases:
         raise Unsupported(f"key {key}: holds no test, or every program would pass: leave the problem out")
+    if place := _told_by_type(statements):
+        raise Unsupported(
+            f"key {key}: argument {place} is a tuple in some assertions and a list in others, which JSON cannot tell apart"
+        )
     if entry_point is None and len(called) > 1:
         raise Unsupported(f"key {key}: the assertions call several functions: {', '.join(sorted(called))}")
     return Found(tuple(cases), entry_point or called.pop())
+
+
+def _told_by_type(statements: Iterable[ast.stmt]) -> int | None:
+    """The place, from 1, of an argument that is a tuple here and a list there: the function may ask for its type."""
+    kinds: dict[int, set[type]] = {}
+    for statement in statements:
+        calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
+        for place, node in enumerate(calls[0].args if calls else [], 1):
+            kinds.setdefault(place, set()).add(type(node))
+    return next((place for place, found in kinds.items() if found >= {ast.Tuple, ast.List}), None)
 
 
 def _says_nothing(statement: ast.stmt) -> bool:

@@ -35,23 +35,24 @@ FORM_NAMES = {
 def check_file(path: str | Path, *, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Open every row of a problem file.
 
-    :returns: ``num_rows``; ``forms``, ``kinds``: how many rows of each; ``num_tests``; ``faults``: ``{where, kind,
-        message}`` of each row that cannot be graded, ``kind`` "broken" or "unsupported"
+    :returns: ``num_rows``; ``forms``, ``kinds``: how many rows of each; ``num_tests``; ``renamed``: rows that share an
+        index and are called by their source too; ``faults``: ``{where, problem_id, kind, message}`` of each row that
+        cannot be graded, ``kind`` "broken" or "unsupported"
     :raises BadInput: the file itself cannot be read, or no row of it has a name
     """
     found = index(path, progress=progress)
     forms: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     num_tests = 0
-    faults = [_fault("broken", message) for message in found.unreadable]
+    faults = [_fault("broken", message, None) for message in found.unreadable]
     for entry in found.values():
         forms[FORM_NAMES[entry.shape]] += 1
         try:
             problem = entry.open()
         except Unsupported as error:
-            faults.append(_fault("unsupported", str(error)))
+            faults.append(_fault("unsupported", str(error), entry.problem_id))
         except BadInput as error:
-            faults.append(_fault("broken", str(error)))
+            faults.append(_fault("broken", str(error), entry.problem_id))
         else:
             kinds[problem.kind] += 1
             num_tests += len(problem.tests)
@@ -82,7 +83,7 @@ def check_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _fault(kind: str, message: str) -> dict[str, str]:
+def _fault(kind: str, message: str, problem_id: str | None) -> dict[str, str | None]:
     """``where`` stands before the first ": " of a message."""
     where, _, reason = message.partition(": ")
-    return {"where": where, "kind": kind, "message": reason}
+    return {"where": where, "problem_id": problem_id, "kind": kind, "message": reason}

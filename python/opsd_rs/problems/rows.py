@@ -75,7 +75,9 @@ def row_names(row: Mapping[str, Any], number: int) -> Names:
     name = get(row, *NAME_KEYS)
     name = get(extra, "index", "id") if name is None or name == "" else name
     if name is None or name == "":
-        return Names(str(number), f"row-{number + 1}")  # the longer one where another row is called by that number
+        return Names(
+            str(number), f"row-{number + 1}"
+        )  # the longer one where another row is called by that number
     if isinstance(name, float) and name.is_integer():
         name = int(name)  # a column of integers with a null in it
     if isinstance(name, bool) or not isinstance(name, (str, int)):
