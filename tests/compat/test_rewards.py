@@ -281,6 +281,71 @@ def test_trl_columns(columns: dict[str, Any]) -> None:
     assert rewards([fenced(RIGHT)], **columns) == [1.0]
 
 
+SUM = {"input": "1 2\n", "output": "3\n"}
+ADDS = {"input": "1\n2", "output": "3"}
+METHOD = "class Solution:\n    def add(self, a, b): return a + b"
+
+
+@pytest.mark.parametrize(
+    ("tests", "code"),
+    [
+        ([{**SUM, "testtype": "stdin"}], RIGHT),
+        (repr([SUM]), RIGHT),
+        (repr(STDIN), RIGHT),
+        ({"inputs": ["1 2"], "outputs": ["3"], "fn_name": None, "time_limit": None, "testtype": None}, RIGHT),
+        ({"input": ["1 2"], "output": ["3"]}, RIGHT),
+        ([{**ADDS, "testtype": "functional", "metadata": {"func_name": "add"}}], METHOD),
+        ([{**ADDS, "testtype": "functional", "metadata": {"func_name": "Solution().add"}}], METHOD),
+        ([{**ADDS, "fn_name": "add", "type": "function_call"}], METHOD),
+        (["assert add(1, 2) == 3"], METHOD),
+        ({"assert_case": ["assert add(1, 2) == 3"]}, METHOD),
+    ],
+    ids=repr,
+)
+def test_both_adapters_take_the_shapes_of_files(tests: Any, code: str) -> None:
+    """As an object and as its text, by the same code that reads files."""
+    wrong = "print(0)" if code == RIGHT else METHOD.replace("a + b", "0")
+    for value in (tests, tests if isinstance(tests, str) else json.dumps(tests)):
+        assert score(code, value)["score"] == 1.0
+        assert score(wrong, value)["score"] == 0.0
+        assert rewards([fenced(code), fenced(wrong)], tests=[value] * 2) == [1.0, 0.0]
+        assert rewards([fenced(code)], verification_info=[{"test_cases": value}]) == [1.0]
+        assert rewards([fenced(code)], function=trl.make_reward_func(column="t"), t=[value]) == [1.0]
+
+
+def test_trl_joined_datasets_have_null_in_the_columns_of_the_others() -> None:
+    columns = {
+        "input_output": [STDIN, None, None, None],
+        "tests": [None, [{**SUM, "testtype": "stdin"}], None, None],
+        "test_list": [None, None, ["assert add(1, 2) == 3"], None],
+    }
+    answers = [fenced(RIGHT), fenced(RIGHT), fenced(METHOD), "?"]
+    assert rewards(answers, **columns) == [1.0, 1.0, 1.0, None]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (
+            {"tests": [[{**ADDS, "testtype": "functional"}]]},
+            "column tests, row 0 of the batch: .*no function is named",
+        ),
+        ({"tests": [[{**ADDS, "testtype": "regex"}]]}, "testtype 'regex' cannot be graded"),
+        ({"tests": [[]]}, "column tests, row 0 of the batch: key tests: holds no test"),
+        (
+            {"tests": [[SUM]], "entry_point": ["not a name"]},
+            "key entry_point: 'not a name' is neither a name",
+        ),
+        ({"verification_info": [{"test_cases": []}]}, "column verification_info, row 0 .*holds no test"),
+        ({"ground_truth": ["42"]}, "column ground_truth, row 0 .*must hold inputs and outputs"),
+        ({"test_list": [["assert set(add(1, 2)) == {3}"]]}, "column test_list, row 0 .*cannot be graded"),
+    ],
+)
+def test_trl_faults_of_the_data_raise(columns: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        rewards([fenced(RIGHT)], **columns)
+
+
 def test_trl_rows_without_tests_are_left_out() -> None:
     assert rewards([fenced(RIGHT), "a poem"], ground_truth=[json.dumps(STDIN), None]) == [1.0, None]
     assert rewards(["a poem"], ground_truth=[None]) == [None]

@@ -72,6 +72,9 @@ def test_the_official_profiles_imply_the_official_rule() -> None:
             grade = answered(grader, two)
             assert (grade.grader.extract, grade.passed) == (rule, passed)
             assert grader.identity()["extract"] == rule
+    with Grader(workers=1, profile="lcb-2025-05") as grader:
+        assert answered(grader, "I cannot.").flags == ("no_code",), "the runner judges the empty program"
+        assert answered(grader, FENCED).flags == ()
     assert Grader(profile="lcb-2025-05").code_of(Solution("add", 0, completion=f"{FENCED} and\n```")) == ""
 
 
@@ -107,5 +110,9 @@ def test_the_summary_counts_missing_modules_and_answers_without_code(tmp_path: P
     assert missing.startswith("3 of 11 solutions failed for want of a module (absent_one 2, absent_two 1)")
     assert "--site-packages" in missing
     assert report_counts(summary)
+    official = grade_files([ADD], solutions, tmp_path / "o.jsonl", workers=1, profile="lcb-2025-05")
+    assert official["no_code"] == {"the rule official finds no program": 7}
+    assert official["missing_modules"] == {"absent_one": 2, "absent_two": 1}
+    assert report_notes(official)[0].startswith("7 of 11 answers hold no code")
     half = {**summary, "no_code": {"x": 5}, "missing_modules": {}}
     assert report_notes(half) == []

@@ -244,6 +244,19 @@ def test_compare_and_extract() -> None:
             assert grade.verdict == verdict
 
 
+def test_the_profile_implies_the_extraction() -> None:
+    """As a key, as a flag and as a keyword; a rule that is named stays."""
+    for profile, rule in (("strict", "last"), ("lcb-2025-05", "official"), ("lcb-2025-01", "official")):
+        settings = (
+            from_config(f"grader.profile={profile}"),
+            from_flags("--profile", profile),
+            GraderSettings(profile=profile),  # type: ignore[arg-type]
+        )
+        assert {one.extraction for one in settings} == {rule}
+        assert wire_settings(settings[0])["extract"] == rule
+        assert from_config(f"grader.profile={profile}", "grader.extract=first").extraction == "first"
+
+
 def test_feedback_and_its_length() -> None:
     assert graded(code="print(0)").feedback.startswith("Test Case 1: Wrong Answer\n")
     assert graded("grader.feedback=leetcode", code="print(0)").feedback.startswith("Wrong Answer: 0 of 3")

@@ -111,6 +111,12 @@ def test_archives_and_folders_are_named(tmp_path: Path) -> None:
         archive.addfile(tarfile.TarInfo("p.jsonl"), io.BytesIO(b""))
     with pytest.raises(BadInput, match="a tar archive: unpack it first"):
         source(path)
+    table = tmp_path / "p.csv"
+    table.write_text("problem_id,tests\n1,[]\n")
+    with pytest.raises(
+        BadInput, match=r"p\.csv: is a table of separated values: write it as parquet or jsonl"
+    ):
+        source(table)
     with pytest.raises(BadInput, match="is a folder"):
         source(tmp_path)
     with pytest.raises(BadInput, match="No such file"):

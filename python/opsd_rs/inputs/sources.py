@@ -97,6 +97,8 @@ def _source(name: str, path: Path, holder: Any = None) -> Source:
         )
     if head[257:262] == b"ustar":
         raise BadInput(f"{name}: is a tar archive: unpack it first")
+    if Path(name).suffix.lower() in (".csv", ".tsv") and head.lstrip()[:1] not in (b"{", b"["):
+        raise BadInput(f"{name}: is a table of separated values: write it as parquet or jsonl")
     encoding = next((word for mark, word in ENCODINGS.items() if head.startswith(mark)), None)
     encoding = encoding or _without_mark(head)
     if encoding is not None:

@@ -90,7 +90,8 @@ def _found(
         raise Unsupported(f"key {key}: holds no test, or every program would pass: leave the problem out")
     if place := _told_by_type(statements):
         raise Unsupported(
-            f"key {key}: argument {place} is a tuple in some assertions and a list in others, which JSON cannot tell apart"
+            f"key {key}: argument {place} is a tuple in some assertions and a list in others, which JSON cannot tell "
+            "apart"
         )
     if entry_point is None and len(called) > 1:
         raise Unsupported(f"key {key}: the assertions call several functions: {', '.join(sorted(called))}")

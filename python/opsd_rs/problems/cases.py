@@ -13,7 +13,7 @@ from typing import Any
 
 from opsd_rs.errors import BadInput
 from opsd_rs.inputs import dumps, get, is_absent, parse, present, short
-from opsd_rs.problems.asserts import assertions
+from opsd_rs.problems.asserts import assertions, check_function
 from opsd_rs.problems.calls import arguments, result
 from opsd_rs.problems.entry_names import entry_name
 from opsd_rs.problems.unsupported import Unsupported
@@ -70,6 +70,8 @@ def read_tests(key: str, value: Any, *, entry_point: str | None = None, public: 
         own = next((entry_name(about[name], f"{key}.{name}") for name in NAMES if name in about), None)
         if "assert_case" in about and not about.get("inputs"):
             return assertions(f"{key}.assert_case", about["assert_case"], own or entry_point)
+        if "test_code" in about and not about.get("inputs"):
+            return _checked(f"{key}.test_code", about["test_code"], own or entry_point)
         tests = _side_by_side(key, about, own)
     elif isinstance(value, list):
         if value and all(isinstance(test, str) for test in value):
@@ -81,6 +83,12 @@ def read_tests(key: str, value: Any, *, entry_point: str | None = None, public: 
         raise Unsupported(f"key {key}: holds no test, or every program would pass: leave the problem out")
     name = _entry_point(key, tests, entry_point)
     return Found(_cases(key, tests, name is not None), name, limit)
+
+
+def _checked(key: str, text: Any, name: str | None) -> Found:
+    if name is None:
+        raise BadInput(f"key {key}: needs entry_point: which function does check(candidate) test?")
+    return check_function(key, str(text), name)
 
 
 def opened(key: str, value: Any) -> Any:

@@ -20,6 +20,7 @@ FORM_NAMES = {
     "reward_model": "verl (reward_model.ground_truth)",
     "verification_info": "open-r1 (verification_info)",
     "official_tests": "open-r1/codeforces (official_tests)",
+    "unit_tests": "unit_tests",
     "ground_truth": "ground_truth",
     "public_tests": "CodeContests (public_tests, private_tests, generated_tests)",
     "private_tests": "CodeContests (public_tests, private_tests, generated_tests)",

@@ -78,7 +78,13 @@ class Entry:
         :raises BadInput: names file, line and key
         """
         with located(self.where):
-            return self.problem_of(self._again())
+            row = _object(value := self._again())
+            problem = self.problem_of(value if self.form == "ours" else row)
+            # Reading a row again costs as much as its tests are long.
+            known = self.__dict__
+            known.setdefault("head", dataclasses.replace(problem, tests=()))
+            known.setdefault("card", livecodebench.card(row) if self.form == "livecodebench" else None)
+            return problem
 
     def continued(self, answer: str) -> str | None:
         """The program of an answer that goes on where the prompt ends, as HumanEval's do; None for one with a block."""

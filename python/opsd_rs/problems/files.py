@@ -201,7 +201,7 @@ def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[Record]]]:
     place = Path(path).expanduser()
     if place.is_dir():
         found = [place / name for name in livecodebench.RELEASES.values() if (place / name).is_file()]
-        found = found or sorted(place.glob("*.parquet"))
+        found = found or sorted(place.glob("*.parquet")) or sorted(place.glob("data/*.parquet"))
         if not found:
             raise BadInput(
                 f"problems.path: {path} is a folder without LiveCodeBench's test*.jsonl or a parquet file: name a file"

@@ -23,7 +23,7 @@ from opsd_rs.problems.ours import is_date
 from opsd_rs.problems.unsupported import Unsupported
 from opsd_rs.records import Case, Problem
 
-PLAIN_KEYS = ("input_output", "tests", "test_cases", "official_tests", "ground_truth")
+PLAIN_KEYS = ("input_output", "tests", "test_cases", "official_tests", "unit_tests", "ground_truth")
 """Keys that hold tests and nothing else."""
 CONTEST_KEYS = ("public_tests", "private_tests", "generated_tests")
 """CodeContests' three, in the order in which they are joined."""
@@ -45,7 +45,7 @@ class Names:
 
     name: str
     qualified: str | None = None
-    """With the source and the part of the data set, where the row says them: an index starts anew in each."""
+    """With the source and the part of the data set, where the row says them: each counts from zero."""
 
 
 def is_record(row: Mapping[str, Any]) -> bool:
@@ -171,9 +171,14 @@ def _check_kind(row: Mapping[str, Any]) -> None:
     kind = row.get("kind", "code")
     if kind != "code":
         raise Unsupported(f"key kind: only code can be graded, found {kind!r}")
-    if get(row, "generated_checker"):
+    checker = next((key for key in ("generated_checker", "checker") if get(row, key)), None)
+    if checker is not None:
         raise Unsupported(
-            "key generated_checker: several answers are right, which only the row's own checker can tell"
+            f"key {checker}: several answers are right, which only the row's own checker can tell"
+        )
+    if get(row, "interaction_format"):
+        raise Unsupported(
+            "key interaction_format: the program talks with the judge; its output alone cannot be graded"
         )
     if get(row, "input_mode") == "file" or get(row, "input_file") or get(row, "output_file"):
         raise Unsupported("the program reads and writes files, not standard input and output")
@@ -251,7 +256,7 @@ def _signature(row: Mapping[str, Any], name: str | None) -> str | None:
 
 
 def _prompt(row: Mapping[str, Any]) -> str:
-    words = ("question", "problem", "prompt", "description", "problem_description", "question_content")
+    words = ("question", "problem", "problem_description", "question_content", "prompt", "description")
     prompt = next((row[word] for word in words if row.get(word)), "")
     if isinstance(prompt, list):  # messages of a chat
         said = [part.get("content") for part in prompt if isinstance(part, Mapping)]

@@ -82,9 +82,16 @@ impl Grader {
         let feedback = self.settings.feedback;
         let code = program(solution, self.settings.extract);
         if let Some(task) = &problem.task {
+            // The official runner runs the empty program then.
+            let holds_none = code.is_err() && solution.code.is_none();
             let code = code.unwrap_or_default();
             let sandboxes = &mut self.sandboxes;
-            return official::judge::judge(problem, task, &code, feedback, sandboxes, cancelled);
+            let mut grade =
+                official::judge::judge(problem, task, &code, feedback, sandboxes, cancelled);
+            if holds_none {
+                grade.flags.push("no_code".to_owned());
+            }
+            return grade;
         }
         let code = match code {
             Ok(code) => code,

@@ -47,6 +47,8 @@ class Tally:
         self.flags.update(grade.flags)
         if grade.verdict == "no_code":
             self.no_code[grade.message.partition(" (extract = ")[0]] += 1
+        elif "no_code" in grade.flags:
+            self.no_code[f"the rule {grade.grader.extract} finds no program"] += 1
         elif not grade.passed and (found := MISSING.search(grade.message)):
             self.missing_modules[found[1].partition(".")[0]] += 1
         if grade.also is not None:

@@ -251,17 +251,34 @@ fn is_program(code: &str) -> bool {
 
 fn defines(line: &str) -> bool {
     let line = line.strip_prefix("async ").unwrap_or(line);
-    let is_test = |name: &str| {
-        let name = name.trim_start().to_lowercase();
-        name.starts_with("test") || name.starts_with("run_test") || name.starts_with("check(")
-    };
     if let Some(name) = line.strip_prefix("def ") {
-        return !is_test(name);
+        return !name.starts_with("check(") && !names_a_test(name);
     }
     if let Some(name) = line.strip_prefix("class ") {
-        return !is_test(name) && !name.contains("TestCase");
+        return !name.contains("TestCase") && !name.starts_with("Test") && !names_a_test(name);
     }
     line.contains("= lambda")
+}
+
+/// Whether a name begins with "test", or one of its words says that it tries the program out.
+fn names_a_test(head: &str) -> bool {
+    const WORDS: [&str; 9] = [
+        "test",
+        "tests",
+        "testing",
+        "verify",
+        "demo",
+        "example",
+        "examples",
+        "benchmark",
+        "usage",
+    ];
+    let name = head
+        .split(['(', ':', ' '])
+        .next()
+        .unwrap_or("")
+        .to_lowercase();
+    name.starts_with("test") || name.split('_').any(|word| WORDS.contains(&word))
 }
 
 fn reads_input(line: &str) -> bool {

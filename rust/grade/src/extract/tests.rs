@@ -280,6 +280,14 @@ fn a_program_wins_over_tests_examples_and_commands() {
             "```python\nimport pytest\n\ndef test_one():\n    assert f(1) == 2\n```",
         ),
         (
+            "runner",
+            "```python\ndef run_all_tests():\n    assert f(1) == 2\nrun_all_tests()\n```",
+        ),
+        (
+            "check",
+            "```python\ndef check(candidate):\n    assert candidate(1) == 2\n```",
+        ),
+        (
             "test class",
             "```python\nimport unittest\nclass F(unittest.TestCase):\n    def test(self): pass\n```",
         ),
@@ -379,6 +387,11 @@ fn every_answer_without_code_says_why() {
             NoCode::InThoughts,
         ),
         ("<think>\n```\nx\n```\nand", true, NoCode::CutBefore),
+        (
+            "<|channel|>analysis<|message|>```\nx\n```",
+            true,
+            NoCode::CutBefore,
+        ),
     ] {
         assert_eq!(why(text, truncated), reason, "{text:?}");
         assert!(reason.to_string().len() > 10);

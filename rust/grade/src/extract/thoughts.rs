@@ -14,6 +14,7 @@ const TAGS: [(&str, &str); 7] = [
     ("\u{25c1}think\u{25b7}", "\u{25c1}/think\u{25b7}"),
 ];
 const FINAL_CHANNEL: &str = "<|channel|>final";
+const OTHER_CHANNEL: &str = "<|channel|>analysis";
 const MESSAGE: &str = "<|message|>";
 /// What is left of the channels' marks where special tokens are dropped.
 const BARE_CHANNELS: (&str, &str) = ("analysis", "assistantfinal");
@@ -35,6 +36,13 @@ pub(super) fn parts(completion: &str) -> Parts<'_> {
             answer: vec![answer],
             endless: None,
             ended: true,
+        };
+    }
+    if completion.contains(OTHER_CHANNEL) {
+        return Parts {
+            answer: Vec::new(),
+            endless: Some(completion),
+            ended: false,
         };
     }
     let mut parts = Parts {
