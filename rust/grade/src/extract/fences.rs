@@ -4,7 +4,7 @@
 //! "``` This sums.", a list item, an end token), "```python" inside a block ends it and begins the next one, four marks
 //! may be closed by three where no four follow, and the end of the answer closes what is open.
 
-use super::choose::is_python_word;
+use super::words::is_python_word;
 
 /// What models put behind an answer; never part of a program that the end of the answer closes.
 const END_TOKENS: [&str; 10] = [
@@ -45,13 +45,14 @@ pub(super) fn blocks(text: &str) -> Vec<Block<'_>> {
         .collect();
     let mut found = Vec::new();
     let mut at = 0;
+    let mut hopeless = false;
     while at < lines.len() {
         let Some(fence) = Fence::opening(lines[at]) else {
             at += 1;
             continue;
         };
         let body = &lines[at + 1..];
-        let end = fence.end(body);
+        let end = fence.end(body, &mut hopeless);
         let (length, last) = end.map_or((body.len(), None), |(line, mark)| (line, mark.code()));
         let mut inside: Vec<&str> = body[..length].to_vec();
         inside.extend(last);
@@ -146,8 +147,9 @@ impl<'a> Fence<'a> {
         })
     }
 
-    /// The line that ends the block, and how.
-    fn end(&self, lines: &[&'a str]) -> Option<(usize, Mark<'a>)> {
+    /// The line that ends the block, and how. `hopeless`: no mark is left but inside lines, so that an answer with many
+    /// of those is not searched over and over.
+    fn end(&self, lines: &[&'a str], hopeless: &mut bool) -> Option<(usize, Mark<'a>)> {
         let numbered = || {
             lines
                 .iter()
@@ -160,14 +162,27 @@ impl<'a> Fence<'a> {
                 numbered().find(|(_, line)| run(line.trim(), '~') >= self.length && closes(line));
             return found.map(|(at, _)| (at, Mark::Closed));
         }
-        let full = numbered().find_map(|(at, line)| Some((at, at_head(line, self.length)?)));
-        let tail = numbered().find_map(|(at, line)| Some((at, at_tail(line)?)));
-        if let (Some(head), Some(behind)) = (full, tail) {
-            return Some(if head.0 <= behind.0 { head } else { behind });
+        let anywhere = || numbered().find_map(|(at, line)| Some((at, anywhere(line)?)));
+        if *hopeless {
+            return anywhere();
         }
-        full.or_else(|| numbered().find_map(|(at, line)| Some((at, at_head(line, 3)?))))
-            .or(tail)
-            .or_else(|| numbered().find_map(|(at, line)| Some((at, anywhere(line)?))))
+        let whole = numbered().find_map(|(at, line)| {
+            let mark = at_head(line, self.length).or_else(|| at_tail(line))?;
+            Some((at, mark))
+        });
+        let short = || numbered().find_map(|(at, line)| Some((at, at_head(line, 3)?)));
+        match whole {
+            // A longer mark may be closed by a shorter one, before one behind text is looked for.
+            Some((at, Mark::Behind(_))) if self.length > 3 => {
+                short().filter(|(place, _)| *place < at).or(whole)
+            }
+            Some(_) => whole,
+            None if self.length > 3 => short().or_else(anywhere),
+            None => {
+                *hopeless = true;
+                anywhere()
+            }
+        }
     }
 
     /// The lines as they are in the answer, without the indentation or the quote marks of what holds the block.

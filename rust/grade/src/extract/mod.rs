@@ -10,6 +10,7 @@ mod fences;
 mod others;
 mod thoughts;
 mod why;
+mod words;
 
 use serde::{Deserialize, Serialize};
 

@@ -50,33 +50,35 @@ pub(super) fn parts(completion: &str) -> Parts<'_> {
         endless: None,
         ended: false,
     };
-    let mut rest = completion;
-    loop {
-        let opening = earliest(rest, |tags| tags.0);
-        let closing = earliest(rest, |tags| tags.1);
-        match (opening, closing) {
+    let mut start = 0; // of the text that has no place yet
+    let mut inside: Option<&Tags> = None;
+    for (place, tags, opens) in marks(completion) {
+        match inside {
+            _ if place < start => {}
+            Some(open) if opens || open != tags => {}
+            Some(_) => {
+                parts.ended = true;
+                inside = None;
+                start = place + tags.1.len();
+            }
+            None if opens => {
+                parts.answer.push(&completion[start..place]);
+                inside = Some(tags);
+                start = place + tags.0.len();
+            }
             // An end without a beginning: all before it was thought.
-            (start, Some((end, tags))) if start.is_none_or(|(start, _)| end < start) => {
+            None => {
                 parts.answer.clear();
                 parts.ended = true;
-                rest = &rest[end + tags.1.len()..];
-            }
-            (Some((start, tags)), _) => {
-                parts.answer.push(&rest[..start]);
-                let thoughts = &rest[start + tags.0.len()..];
-                let Some(end) = thoughts.find(tags.1) else {
-                    parts.endless = Some(thoughts);
-                    return parts;
-                };
-                parts.ended = true;
-                rest = &thoughts[end + tags.1.len()..];
-            }
-            _ => {
-                parts.answer.push(rest);
-                return parts;
+                start = place + tags.1.len();
             }
         }
     }
+    match inside {
+        Some(_) => parts.endless = Some(&completion[start..]),
+        None => parts.answer.push(&completion[start..]),
+    }
+    parts
 }
 
 /// What follows the last end of thoughts, for the rules `after-think`. Without any tag all of it is the answer; None
@@ -110,8 +112,19 @@ fn last_channel(completion: &str) -> Option<&str> {
 
 type Tags = (&'static str, &'static str);
 
-fn earliest(text: &str, side: fn(&Tags) -> &'static str) -> Option<(usize, &'static Tags)> {
-    TAGS.iter()
-        .filter_map(|tags| Some((text.find(side(tags))?, tags)))
-        .min_by_key(|(place, _)| *place)
+/// All tags in their order: place, pair, whether it opens.
+fn marks(text: &str) -> Vec<(usize, &'static Tags, bool)> {
+    let mut found = Vec::new();
+    for tags in &TAGS {
+        found.extend(
+            text.match_indices(tags.0)
+                .map(|(place, _)| (place, tags, true)),
+        );
+        found.extend(
+            text.match_indices(tags.1)
+                .map(|(place, _)| (place, tags, false)),
+        );
+    }
+    found.sort_by_key(|(place, ..)| *place);
+    found
 }
