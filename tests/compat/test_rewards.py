@@ -149,6 +149,7 @@ def test_verl_async_and_batch() -> None:
         ("{", "reward_model.ground_truth: not JSON"),
         ({"inputs": ["1"], "outputs": []}, "1 inputs and 0 outputs"),
         ({"inputs": [], "outputs": []}, "holds no test"),
+        ("null", "holds no test"),
         ({**STDIN, "testtype": "code"}, "testtype 'code' cannot be graded"),
         ({"assert_case": ["assert len(add(1, 2)) > 3"]}, "cannot be graded"),
         ("\\frac{1}{2}", "holds no tests, but the text"),
@@ -159,8 +160,9 @@ def test_verl_async_and_batch() -> None:
     ],
 )
 def test_verl_ground_truth_that_cannot_be_used_raises(truth: Any, words: str) -> None:
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(BadInput, match=words) as caught:
         score(RIGHT, truth)
+    assert type(caught.value) is BadInput
 
 
 def test_verl_settings_are_the_graders() -> None:

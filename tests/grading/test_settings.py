@@ -244,6 +244,11 @@ def test_compare_and_extract() -> None:
             assert grade.verdict == verdict
 
 
+def test_an_empty_rule_is_none_of_the_rules() -> None:
+    with pytest.raises(BadInput, match=r'^extract = "": must be one of'):
+        Grader(extract="")
+
+
 def test_the_profile_implies_the_extraction() -> None:
     """As a key, as a flag and as a keyword; a rule that is named stays."""
     for profile, rule in (("strict", "last"), ("lcb-2025-05", "official"), ("lcb-2025-01", "official")):

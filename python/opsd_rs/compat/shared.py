@@ -18,7 +18,7 @@ from opsd_rs.base import MOST_TEST_CHARS, SizedLru, num_test_chars
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.grading import Grader, GraderSettings
 from opsd_rs.inputs import dumps
-from opsd_rs.problems import row_problem
+from opsd_rs.problems import Unsupported, row_problem
 from opsd_rs.records import Grade, Problem
 
 _lock = threading.Lock()
@@ -75,7 +75,14 @@ def from_row(row: Mapping[str, Any]) -> Problem:
     """
     row = plain(row)
     key = dumps(row, sort_keys=True)
-    return problem_of(key, lambda name: dataclasses.replace(row_problem(row, name), prompt="", solution=None))
+
+    def make(name: str) -> Problem:
+        try:
+            return dataclasses.replace(row_problem(row, name), prompt="", solution=None)
+        except Unsupported as error:
+            raise BadInput(str(error)) from error  # nobody leaves rows out here
+
+    return problem_of(key, make)
 
 
 def plain(value: Any) -> Any:

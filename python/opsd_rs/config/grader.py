@@ -140,7 +140,8 @@ class GraderSettings:
         >>> GraderSettings().extraction, GraderSettings(profile="lcb-2025-05").extraction
         ('last', 'official')
         """
-        return self.extract or ("last" if self.profile == "strict" else "official")
+        implied = "last" if self.profile == "strict" else "official"
+        return implied if self.extract is None else self.extract
 
     @classmethod
     def name_of(cls, option: str) -> str:

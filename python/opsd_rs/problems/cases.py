@@ -106,7 +106,8 @@ def opened(key: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return parse(value)
+        found = parse(value)
+        return [] if found is None else found
     except ValueError as error:
         if value.lstrip()[:1] in ("[", "{", "("):
             raise BadInput(f"key {key}: not JSON in a string ({error}), nor a Python literal") from error

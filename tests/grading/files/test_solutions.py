@@ -30,6 +30,9 @@ def read(path: Path, *rows: Any, known: Any = KNOWN) -> list[Solution]:
         [{"problem_id": "a", "sample": 0, "code": "x"}, {"problem_id": "b", "sample": 0, "code": "y"}],
         [{"problem_id": "a", "code": "x"}, {"problem_id": "b", "code": "y", "completion": None}],
         [{"question_id": "a", "code_list": ["x"]}, {"question_id": "b", "code_list": ["y"]}],
+        [{"problem_id": "a", "codes": ["x"]}, {"problem_id": "b", "solution": ["y"]}],
+        ['{"a": "x", "b": ["y"]}'],
+        [json.dumps({"a": ["x"], "b": "y"}, indent=2)],
         [{"task_id": "a", "solution": "x"}, {"task_id": "b", "solution": "y"}],
         [json.dumps([{"question_id": "a", "code_list": ["x"]}, {"question_id": "b", "code_list": ["y"]}])],
         [
@@ -51,12 +54,14 @@ def test_integer_names_answers_and_the_token_limit(tmp_path: Path) -> None:
         {"id": 7.0, "response": "d", "finish_reason": "length"},
         {"question_id": "7", "output": "e", "finish_reason": "stop", "sample_id": 9},
         {"question_id": "a", "output_list": ["f", "g"]},
+        {"question_id": "b", "completions": ["h"]},
     ) == [
         Solution("7", 0, completion="c", truncated=True),
         Solution("7", 1, completion="d", truncated=True),
         Solution("7", 9, completion="e"),
         Solution("a", 0, completion="f"),
         Solution("a", 1, completion="g"),
+        Solution("b", 0, completion="h"),
     ]
 
 
@@ -119,6 +124,9 @@ def test_answers_of_humaneval_go_on_where_the_prompt_ends(tmp_path: Path) -> Non
     )
     assert [s.code for s in found] == [HUMANEVAL["prompt"] + "    return 2 * n\n", whole, None]
     assert {s.problem_id for s in found} == {"HumanEval/0"}
+    problems.write_text(json.dumps({"task_id": 4, "text": "", "code": "", "test_list": ["assert f(1) == 2"]}))
+    names = [{"task_id": name, "solution": "x"} for name in (4, "4", "Mbpp/4", "mbpp-4")]
+    assert {s.problem_id for s in read(tmp_path / "s.jsonl", *names, known=index(problems))} == {"4"}
 
 
 @pytest.mark.parametrize(
@@ -134,7 +142,7 @@ def test_answers_of_humaneval_go_on_where_the_prompt_ends(tmp_path: Path) -> Non
         ),
         ([{"problem_id": "a"}], "line 1: needs the key code or the key completion, the row has problem_id"),
         ([{"problem_id": True, "code": "x"}], "line 1: key problem_id: must be a string or an integer"),
-        ([{"problem_id": "a", "code": ["x"]}], "line 1: key code: must be a string"),
+        ([{"problem_id": "a", "code": {"x": 1}}], "line 1: key code: must be a string"),
         ([{"task_id": "a", "solution": 3}], "line 1: key solution: must be a string"),
         ([{"problem_id": "a", "sample": "0", "code": "x"}], "line 1: key sample: must be an integer"),
         ([{"problem_id": "c", "code": "x"}], "line 1: problem_id 'c' is not among the problems"),

@@ -18,8 +18,12 @@ from opsd_rs.inputs import get, is_absent, loads, records, short, source
 from opsd_rs.records import Solution
 
 NAME_KEYS = ("problem_id", "question_id", "task_id", "id", "idx", "name")
-CODE_KEYS = ("code", "solution", "program")
-COMPLETION_KEYS = ("completion", "response", "output", "generation")
+CODE_KEYS = ("code", "solution", "program", "code_list", "codes", "solutions", "programs")
+COMPLETION_KEYS = (
+    "completion", "response", "output", "generation", "output_list", "completions", "responses", "outputs",
+    "generations",
+)  # fmt: skip
+"""Of one answer, or of a list of them."""
 SAMPLE_KEYS = ("sample", "sample_id", "completion_id")
 FORMS = (
     "a row has problem_id (or question_id, task_id, id) and code or completion, or question_id and code_list: see "
@@ -90,9 +94,34 @@ def _rows(path: Path, problems: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             if line.strip():
                 where = f"{path}, line {number}"
                 try:
-                    yield where, loads(line)
+                    row = loads(line)
                 except (ValueError, RecursionError) as error:
+                    if number == 1 and (whole := _object(line + stream.read())) is not None:
+                        yield from _by_name(path, whole)
+                        return
                     raise BadInput(f"{where}: {error}: one JSON object per line is expected") from None
+                if number == 1 and isinstance(row, dict) and row and all(name in problems for name in row):
+                    yield from _by_name(path, row)
+                else:
+                    yield where, row
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    """The one object of a file that was written over several lines."""
+    try:
+        value = loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _by_name(path: Path, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The rows of an object whose keys are the problems' names; or the object itself, which is a row."""
+    if any(key in value for key in NAME_KEYS):
+        yield str(path), value
+        return
+    for name, codes in value.items():
+        yield f"{path}, key {name}", {"problem_id": name, "code": codes}
 
 
 def _items(path: Path, data: bytes, problems: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -134,46 +163,42 @@ def _solutions(row: Any) -> Iterator[tuple[str, int | None, Solution]]:
     if isinstance(name, bool) or not isinstance(name, (str, int)):
         raise BadInput(f"key {_key(row, NAME_KEYS)}: must be a string or an integer")
     truncated = row.get("truncated") is True or row.get("finish_reason") == "length"
-    if get(row, "code_list", "output_list") is not None:
-        for number, (code, output) in enumerate(_listed(row)):
+    found = [get(row, *CODE_KEYS), get(row, *COMPLETION_KEYS)]
+    if found == [None, None]:
+        if "question_id" in row:
+            raise BadInput(f"key code_list is missing, the row has {', '.join(row)}")
+        raise BadInput(f"needs the key code or the key completion, the row has {', '.join(row)}")
+    if any(isinstance(texts, list) for texts in found):
+        for number, (code, output) in enumerate(_listed(row, *found)):
             yield str(name), number, Solution("", 0, code=code, completion=output, truncated=truncated)
         return
     sample = get(row, *SAMPLE_KEYS)
     if isinstance(sample, bool) or not isinstance(sample, (int, type(None))):
         raise BadInput(f"key {_key(row, SAMPLE_KEYS)}: must be an integer")
-    texts = []
-    for keys in (CODE_KEYS, COMPLETION_KEYS):
-        text = get(row, *keys)
+    for keys, text in zip((CODE_KEYS, COMPLETION_KEYS), found, strict=True):
         if not isinstance(text, (str, type(None))):
-            raise BadInput(f"key {_key(row, keys)}: must be a string")
-        texts.append(text)
-    if texts == [None, None]:
-        if "question_id" in row:
-            raise BadInput(f"key code_list is missing, or code, or completion: the row has {', '.join(row)}")
-        raise BadInput(f"needs the key code or the key completion, the row has {', '.join(row)}")
-    yield str(name), sample, Solution("", 0, code=texts[0], completion=texts[1], truncated=truncated)
+            raise BadInput(f"key {_key(row, keys)}: must be a string, or a list of them")
+    yield str(name), sample, Solution("", 0, code=found[0], completion=found[1], truncated=truncated)
 
 
 def _key(row: Mapping[str, Any], keys: Sequence[str]) -> str:
     return next(key for key in keys if not is_absent(row.get(key)))
 
 
-def _listed(row: Mapping[str, Any]) -> list[tuple[str | None, str | None]]:
-    """Programs and answers of one of LiveCodeBench's rows."""
-    codes, outputs = row.get("code_list"), row.get("output_list")
-    for key, value in (("code_list", codes), ("output_list", outputs)):
+def _listed(row: Mapping[str, Any], codes: Any, outputs: Any) -> list[tuple[str | None, str | None]]:
+    """Programs and answers of a row that has several of one problem."""
+    for keys, value, what in ((CODE_KEYS, codes, "programs"), (COMPLETION_KEYS, outputs, "answers")):
         texts = isinstance(value, list) and all(isinstance(text, (str, type(None))) for text in value)
         if value is not None and not texts:
-            raise BadInput(
-                f"key {key}: must be a list of {'programs' if key == 'code_list' else 'answers'}, each a string"
-            )
+            raise BadInput(f"key {_key(row, keys)}: must be a list of {what}, each a string")
     codes = [None] * len(outputs or []) if codes is None else codes
     outputs = [None] * len(codes) if outputs is None else outputs
     if len(outputs) != len(codes):
-        raise BadInput("key output_list: must be a list as long as code_list")
+        raise BadInput(f"key {_key(row, COMPLETION_KEYS)}: must be a list as long as {_key(row, CODE_KEYS)}")
     pairs = list(zip(codes, outputs, strict=True))
     if (None, None) in pairs:
-        raise BadInput(f"key code_list: item {pairs.index((None, None))} is null")
+        key = _key(row, (*CODE_KEYS, *COMPLETION_KEYS))
+        raise BadInput(f"key {key}: item {pairs.index((None, None))} is null")
     return pairs
 
 
