@@ -276,6 +276,16 @@ def test_site_packages(tmp_path: Path) -> None:
     assert graded(f"grader.site_packages={tmp_path}", code=code).passed
 
 
+def test_a_folder_of_packages_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "none", tmp_path / "file"):
+        with (
+            pytest.raises(BadInput, match=rf"^grader\.site_packages = '{folder}': no such folder"),
+            Grader(from_config(f"grader.site_packages={folder}")),
+        ):
+            pass
+
+
 FLAGS = {
     "profile": "lcb-2025-01", "also": "lcb-2025-05", "workers": 3, "stop": "first-timeout", "isolation": "test",
     "level": "S2", "require": "S2j", "allow_unsandboxed": True, "cpu_seconds": 1.5, "idle_seconds": 2.0,

@@ -20,7 +20,7 @@ from typing import Any, Unpack
 from opsd_rs import __version__
 from opsd_rs.config import GraderOptions, GraderSettings
 from opsd_rs.grading.official import official_fields
-from opsd_rs.grading.settings import wire_settings
+from opsd_rs.grading.settings import check_folders, wire_settings
 from opsd_rs.grading.stream import Flow
 from opsd_rs.grading.supervisor import Supervisor
 from opsd_rs.records import CaseResult, Grade, GraderIdentity, Reason, Solution
@@ -119,4 +119,5 @@ class Grader(Flow[Supervisor]):
     def _start(self) -> Supervisor:
         from opsd_rs import _core
 
+        check_folders(self.settings)
         return Supervisor(str(_core.__file__), self._wire)

@@ -46,6 +46,17 @@ def wire_settings(settings: GraderSettings) -> dict[str, Any]:
     }
 
 
+def check_folders(settings: GraderSettings) -> None:
+    """Refuse folders of packages that are none, where the programs will run.
+
+    :raises BadInput: names the option and the folder
+    """
+    for folder in settings.site_packages:
+        if not Path(folder).is_dir():
+            name = settings.name_of("site_packages")
+            raise BadInput(f"{name} = {str(folder)!r}: no such folder: name one that holds packages")
+
+
 def comparator(rule: str, name: str = "compare") -> dict[str, Any]:
     """A rule of ``Grader(compare=...)`` with the text of its checker program.
 
