@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from opsd_rs.records import Problem
 
 BUILT_IN = ("primer",)
 """Problem sets inside the package."""
+SECONDS_PER_LINE = 2.0
 UNSUPPORTED = "unsupported"
 """Under which rows that are no problem of ours are counted among the dropped."""
 
@@ -77,6 +79,7 @@ def read(
     dropped: Counter[str] = Counter()
     met: dict[str, set[str]] = {"difficulty": set(), "platform": set(), "release": set()}
     first_unsupported: Unsupported | None = None
+    pace = _Pace()
     for entry, value in _entries(path):
         entries.append(entry)
         try:
@@ -93,7 +96,7 @@ def read(
             reason, first_unsupported = UNSUPPORTED, first_unsupported or error
         if reason is not None:
             dropped[reason] += 1
-        if progress is not None and len(entries) % 50 == 0:
+        if progress is not None and pace.is_due():
             progress(f"{path}: {len(entries)} problems read, {len(kept)} kept")
         if len(kept) == chosen.limit:
             break
@@ -124,9 +127,10 @@ def index(path: str | Path, *, progress: Callable[[str], None] | None = None) ->
     """
     found = Index()
     entries: list[Entry] = []
+    pace = _Pace()
     for entry, _ in _entries(path, found.unreadable):
         entries.append(entry)
-        if progress is not None and len(entries) % 50 == 0:
+        if progress is not None and pace.is_due():
             progress(f"{path}: {len(entries)} problems read")
     if not entries:
         raise BadInput(
@@ -137,6 +141,21 @@ def index(path: str | Path, *, progress: Callable[[str], None] | None = None) ->
     found.ambiguous = _named_apart(entries)
     found.update((entry.problem_id, entry) for entry in entries)
     return found
+
+
+class _Pace:
+    """Says when the next line about a long read is due: small files are read without a word."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + SECONDS_PER_LINE
+
+    def is_due(self) -> bool:
+        """True once in a while."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + SECONDS_PER_LINE
+        return True
 
 
 def _others(dropped: Counter[str]) -> str:
