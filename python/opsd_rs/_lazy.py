@@ -14,15 +14,19 @@ if TYPE_CHECKING:
 
 
 def lazy_exports(
-    package: str, exports: Mapping[str, Sequence[str]]
+    package: str, exports: Mapping[str, str | Sequence[str]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` (PEP 562) of a package that exports names by module.
+    """``__getattr__`` and ``__dir__`` (PEP 562) of a package that exports names by module, a list or a text of them.
 
-    >>> getter, names = lazy_exports("opsd_rs.base", {"disk": ["MIB"]})
+    >>> getter, names = lazy_exports("opsd_rs.base", {"disk": "MIB"})
     >>> getter("MIB"), names()
     (1048576, ['MIB'])
     """
-    module_of = {name: module for module, names in exports.items() for name in names}
+    module_of = {
+        name: module
+        for module, names in exports.items()
+        for name in (names.split() if isinstance(names, str) else names)
+    }
 
     def get(name: str) -> Any:
         if name not in module_of:

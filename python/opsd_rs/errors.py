@@ -5,6 +5,9 @@ A candidate program that fails its test is data (a verdict), never an error.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 
 class OpsdError(Exception):
     """Our own fault, or a fault we could not attribute: exit code 1."""
@@ -26,3 +29,15 @@ class Stopped(OpsdError):
     """A run that ended early with a checkpoint to resume from (dead engine, NaN, SIGTERM)."""
 
     exit_code = 3
+
+
+def near(word: str, known: Sequence[str]) -> str:
+    """``; did you mean X?``, or nothing when nothing known is close to ``word``.
+
+    >>> near("topkk", ["topk", "tail"]), near("seed", ["tail"])
+    ('; did you mean topk?', '')
+    """
+    score = {name: difflib.SequenceMatcher(None, name, word).ratio() for name in known}
+    best = max(score.values(), default=0.0)
+    matches = [name for name in known if best >= 0.6 and score[name] > best - 0.02][:3]
+    return f"; did you mean {' or '.join(matches)}?" if matches else ""

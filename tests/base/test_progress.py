@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from opsd_rs.base import Clock, Progress, Ticker, every, progress
+from opsd_rs.base import Clock, Progress, StopSignals, Ticker, every, progress
+from opsd_rs.errors import Stopped
 
 
 @pytest.fixture
 def talkative(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pause between two lines."""
-    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "TENTH_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("talkative")
@@ -64,6 +65,37 @@ def test_on_a_terminal_a_line_takes_the_place_of_the_one_before(
     assert capsys.readouterr().err == f"{clear}graded 1/4\r{clear}graded 2/4, about 6 s left\r"
     Progress(None, Clock()).say("done")
     assert capsys.readouterr().err == f"{clear}done\n"
+
+
+def test_off_a_terminal_there_is_a_line_a_tenth_or_a_minute_and_none_twice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ticker = Ticker("graded", last_line=False)
+    start = ticker._start
+
+    def at(seconds: float, done: int) -> str:
+        monkeypatch.setattr(progress.time, "monotonic", lambda: start + seconds)
+        ticker(done, 64)
+        return capsys.readouterr().err.partition(",")[0].strip()
+
+    assert at(5.0, 10) == "", "a tenth, too soon"
+    assert at(61.0, 0) == "", "nothing is done yet"
+    assert at(62.0, 1) == "graded 1/64"
+    assert at(75.0, 6) == "", "neither a minute nor a tenth"
+    assert at(76.0, 7) == "graded 7/64"
+    assert at(80.0, 20) == ""
+    assert at(86.1, 20) == "graded 20/64"
+    assert at(500.0, 20) == ""
+
+
+def test_a_tick_of_a_phase_asks_for_signals_and_that_of_an_update_does_not() -> None:
+    stop = StopSignals()
+    progress_of_run = Progress(None, Clock(), stop=stop)
+    stop.asked = "SIGTERM"
+    with progress_of_run.phase("update", 0) as tick:
+        tick(1, 2)
+    with pytest.raises(Stopped, match="SIGTERM"), progress_of_run.phase("grade", 0) as tick:
+        tick(1, 2)
 
 
 def test_a_cadence() -> None:

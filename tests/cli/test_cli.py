@@ -97,7 +97,7 @@ def test_unknown_errors_keep_their_traceback(raising: Any) -> None:
         ["nowhere"],
         ["grade"],
         ["train"],
-        ["train", "demo", "--resume", "x"],
+        ["eval", "demo", "--exported"],
         ["law", "fit"],
         ["gap", "--format", "xml"],
     ],

@@ -8,11 +8,13 @@ carries.
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import context_models
 import pytest
-from opsd_rs.context.chat import LLAMA_DATE, chat_template
+from opsd_rs.context.chat import chat_template
+from opsd_rs.errors import BadInput
 
 OLMO_CLOSE = "<|im_end|>\n<|im_start|>user\nHi {x}!\n<|im_end|>\n<|im_start|>assistant\n"
 GOLDENS = {
@@ -102,9 +104,48 @@ def test_a_chat_is_rendered_as_published(
         add_generation_prompt=True,
         tokenize=False,
         enable_thinking=thinking,
-        date_string=LLAMA_DATE,
+        date_string="26 Jul 2024",
     )
     assert theirs == golden
     assert chat.encoder.render(message) == golden
     assert chat.encoder.encode("p", message) == chat.slow_encode(message)
     assert chat.tokenizer.decode(chat.encoder.tail_ids) == chat.tail
+
+
+DATED = (
+    "{{ strftime_now('%d %B %Y') }}|{% for m in messages %}<|im_start|>user {{ m['content'] }}<|im_end|>{% endfor %}"
+    "<|im_start|>assistant "
+)
+
+
+def test_a_template_that_prints_today_prints_the_runs_day(tmp_path: Path) -> None:
+    path = context_models.save(tmp_path, shape("qwen3"), template=DATED)
+    chat = chat_template(str(path), False, "2026-01-31")
+    assert chat.prints_date
+    assert chat.head == "31 January 2026|<|im_start|>user "
+    assert chat.encoder.encode("p", "hi") == chat.slow_encode("hi")
+    assert chat_template(str(path), False).head == "26 July 2024|<|im_start|>user ", (
+        "a fixed day where none is given"
+    )
+    plain = context_models.save(tmp_path / "plain", shape("qwen3"), template=DATED.partition("|")[2])
+    assert not chat_template(str(plain), False).prints_date
+
+
+def test_of_several_templates_the_default_is_followed(tmp_path: Path) -> None:
+    path = context_models.save(tmp_path, shape("qwen3"))
+    for file in path.glob("*.jinja"):
+        file.unlink()
+    settings = json.loads((path / "tokenizer_config.json").read_text())
+    named = {"default": DATED.partition("|")[2], "tool_use": "{{ none.fails }}"}
+
+    def write(names: list[str]) -> str:
+        templates = [{"name": name, "template": named[name]} for name in names]
+        (path / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": templates}))
+        return str(path)
+
+    chat = chat_template(write(["default", "tool_use"]), False)
+    assert chat.encoder.render("hi") == "<|im_start|>user hi<|im_end|><|im_start|>assistant "
+    chat_template.cache_clear()
+    with pytest.raises(BadInput, match=r"its chat template fails: .*tool_use"):
+        chat_template(write(["tool_use"]), False)
+    chat_template.cache_clear()

@@ -81,6 +81,30 @@ def test_the_named_weights_write(model_dir: Path, tmp_path: Path) -> None:
         assert engine.version == (2 if generator == "initial" else 1)
 
 
+def test_notes_are_as_long_and_as_random_as_asked(model_dir: Path, tmp_path: Path) -> None:
+    def written(name: str, context: str = "erl", **notes: Any) -> list[dict[str, Any]]:
+        texts(make_session(model_dir, tmp_path / name, context, **notes), 0)
+        return read_lines(tmp_path / name / "notes" / f"{context}-000000.jsonl")
+
+    def tokens(lines: list[dict[str, Any]], kind: str) -> int:
+        words = make_session(model_dir, tmp_path / "w", "erl").assembler.chat.tokenizer
+        return max(
+            len(words.encode(line["text"], add_special_tokens=False))
+            for line in lines
+            if line["kind"] == kind
+        )
+
+    short, long = written("short", max_tokens=3), written("long", max_tokens=12)
+    assert tokens(short, "reflection") < tokens(long, "reflection")
+    cold, again, warm = (
+        [line["text"] for line in written(name, temperature=heat)]
+        for name, heat in (("cold", 0.0), ("again", 0.0), ("warm", 5.0))
+    )
+    assert cold == again != warm
+    merged = {size: written(f"merge-{size}", "oel_merged", merge_tokens=size) for size in (3, 14)}
+    assert tokens(merged[3], "merge") < tokens(merged[14], "merge")
+
+
 def test_experience_is_remembered_in_training_and_not_by_the_gap(model_dir: Path, tmp_path: Path) -> None:
     session = make_session(model_dir, tmp_path, "oel")
     path = tmp_path / "notes" / "oel-memory.jsonl"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ from opsd_rs.base import Batch
 from opsd_rs.config import Config, TeacherConfig
 from opsd_rs.config.tree import DeepSpeedConfig, ModelConfig, OptimConfig
 from opsd_rs.policy import CompletionLogits, Student, Teacher, load_model, model_inputs
+from safetensors.torch import load_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,6 +137,26 @@ def test_teacher_follows_in_fp32_and_publishes(stage: int, dtype: str, model_dir
     for name, whole in teacher.whole():
         assert torch.equal(published[name], whole.view(published[name].shape).to(published[name].dtype)), name
     assert {name for name, _ in teacher.whole()} == set(published)
+
+
+@pytest.mark.samples_model
+def test_settings_that_contradict_each_other_are_exported_as_they_are(model_dir: str, tmp_path: Path) -> None:
+    """transformers loads such a generation_config.json and refuses to save it; the run has ended by then."""
+    folder = tmp_path / "m"
+    shutil.copytree(model_dir, folder)
+    settings = {"do_sample": False, "temperature": 0.6, "top_p": 0.9, "eos_token_id": 2}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    student, _ = pair(config_of(1, "float32"), str(folder))
+    student.export(tmp_path / "out", str(folder), write=True)
+    exported = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert settings.items() <= exported.items()
+    assert (
+        largest_difference(
+            weights_of(student),
+            {n: t.float() for n, t in load_file(tmp_path / "out" / "model.safetensors").items()},
+        )
+        == 0.0
+    )
 
 
 @pytest.mark.samples_model

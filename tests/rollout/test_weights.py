@@ -84,11 +84,11 @@ def test_a_faulty_sender_is_told(weights: list[tuple[str, torch.Tensor]], words:
 def test_verify_against_finds_a_difference_and_a_nan() -> None:
     logprobs_V = torch.tensor([0.1, 0.2, 0.7]).log()
     score = ProbeScore((2, 1), tuple(logprobs_V[[2, 1]].tolist()))
-    assert verify_against(score, logprobs_V, 1e-6, step=3) == 0
-    with pytest.raises(Stopped, match=r"step 3: .*output head.*prefix cache"):
-        verify_against(score, logprobs_V + torch.tensor([0, 0.1, 0]), 0.01, step=3)
+    assert verify_against(score, logprobs_V, 1e-6) == 0
+    with pytest.raises(Stopped, match=r"sampler.*output head.*prefix cache.*trainer.*logits"):
+        verify_against(score, logprobs_V + torch.tensor([0, 0.1, 0]), 0.01)
     with pytest.raises(Stopped, match="nan"):
-        verify_against(score, logprobs_V * torch.nan, 0.01, step=3)
+        verify_against(score, logprobs_V * torch.nan, 0.01)
 
 
 def test_the_probe_is_longer_than_two_blocks() -> None:
@@ -215,7 +215,7 @@ def test_there_and_back_the_sampler_follows(
     for version, (seed, scale) in enumerate([(0, 0.05), (1, 0.1), (2, 1e-5), (3, 0.0)], start=1):
         engine.load(moved(policy, base, seed, scale).named_parameters(), version)
         difference = verify_against(
-            engine.check(engine.probe_ids), next_logprobs(policy, engine.probe_ids), 1e-3, step=version
+            engine.check(engine.probe_ids), next_logprobs(policy, engine.probe_ids), 1e-3
         )
         assert difference < TOLERANCE["float32"]
         assert engine.version == version
@@ -253,15 +253,12 @@ def test_the_probe_finds_a_missing_mend_too(
     engine: VllmEngine, policy: Any, base: dict[str, torch.Tensor], faults: Path, fault: str
 ) -> None:
     engine.load(moved(policy, base, 0, 0.0).named_parameters(), 1)
-    verify_against(engine.check(engine.probe_ids), next_logprobs(policy, engine.probe_ids), 1e-3, step=1)
+    verify_against(engine.check(engine.probe_ids), next_logprobs(policy, engine.probe_ids), 1e-3)
     faults.write_text(f"{fault} blind")
     engine.load(moved(policy, base, 6, 0.1).named_parameters(), 2)
-    with pytest.raises(Stopped, match="step 2: the sampler does not hold the trainer's weights"):
+    with pytest.raises(Stopped, match="sampler and trainer do not agree"):
         verify_against(
-            engine.check(engine.probe_ids),
-            next_logprobs(policy, engine.probe_ids),
-            TOLERANCE["float32"],
-            step=2,
+            engine.check(engine.probe_ids), next_logprobs(policy, engine.probe_ids), TOLERANCE["float32"]
         )
 
 
@@ -307,12 +304,10 @@ def test_each_family_samples_and_follows(family: Family, tmp_path: Path) -> None
     base = {name: parameter.clone() for name, parameter in policy.named_parameters()}
     held = make_engine(config(), str(model_dir), device_index=None)
     try:
-        verify_against(held.check(held.probe_ids), next_logprobs(policy, held.probe_ids), 1e-4, step=0)
+        verify_against(held.check(held.probe_ids), next_logprobs(policy, held.probe_ids), 1e-4)
         for version in (1, 2):
             held.load(moved(policy, base, version, 0.5).named_parameters(), version)
-            verify_against(
-                held.check(held.probe_ids), next_logprobs(policy, held.probe_ids), 1e-4, step=version
-            )
+            verify_against(held.check(held.probe_ids), next_logprobs(policy, held.probe_ids), 1e-4)
         prompt = held.probe_ids[:150]
         (done,) = held.generate([Request(prompt, 1)], Sampling(1.0, 1.0, 8, ()))
         ids = torch.tensor([prompt + done.completion_ids])

@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base.disk import MIB, writing
+from opsd_rs.base.disk import MIB as MIB
+from opsd_rs.base.disk import writing as writing
+from opsd_rs.errors import BadInput
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` so that a crash leaves the old file or the new one, never a part (rename(2)).
 
     :raises DiskFull: no space left; the old file stays and nothing of the new one does
+    :raises BadInput: a folder, or a place where nothing can be written
     """
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder: name a file")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with writing(f"{path.name} ({len(data) / MIB:.1f} MiB)", path.parent):
+    with _refused(path), writing(f"{path.name} ({len(data) / MIB:.1f} MiB)", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
@@ -39,9 +45,10 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
     """Append one JSON line in one write, then fsync: a crash can cut the last line only.
 
     :raises DiskFull: no space left; the file is as it was
+    :raises BadInput: a place where nothing can be written
     """
     line = (json.dumps(record, allow_nan=False) + "\n").encode()
-    with writing(f"a line of {path.name}", path.parent):
+    with _refused(path), writing(f"a line of {path.name}", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
@@ -49,6 +56,15 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """A file that cannot be made or written, for another reason than space, as one line with its name."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written ({error.strerror}): name another place") from error
 
 
 def append(file: int, line: bytes) -> None:
@@ -68,11 +84,22 @@ def append(file: int, line: bytes) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All whole JSON lines; a last line cut by a crash is left out."""
+    """All whole JSON lines; a last line cut by a crash is left out.
+
+    :raises BadInput: a line that is not JSON
+    """
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines[:-1] if line.strip()]
+    found = []
+    for place, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            if line.strip():
+                found.append(json.loads(line))
+        except ValueError as error:
+            raise BadInput(
+                f"{path}: line {place} is not JSON ({error}): remove it or put the file back"
+            ) from None
+    return found
 
 
 def cut_lines(path: Path, num_steps: int) -> None:

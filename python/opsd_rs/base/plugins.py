@@ -35,8 +35,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from opsd_rs.base.suggest import near
-from opsd_rs.errors import BadInput
+from opsd_rs.errors import BadInput, near
 
 REGISTERED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {

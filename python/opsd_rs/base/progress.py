@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from opsd_rs.base import console
 from opsd_rs.base.files import write_whole
+from opsd_rs.base.signals import WHOLE, StopSignals
 
 
 class Clock:
@@ -46,8 +47,8 @@ def every(interval: int, step: int) -> bool:
     return interval > 0 and step > 0 and step % interval == 0
 
 
-QUIET_SECONDS = 15.0
-"""Off a terminal, a phase that lasts prints a line this often."""
+LINE_SECONDS, TENTH_SECONDS = 60.0, 10.0
+"""Off a terminal a task prints a line a minute, and one for each tenth that it does, no two within ten seconds."""
 
 
 class Ticker:
@@ -61,9 +62,10 @@ class Ticker:
         """``last_line``: print the end too; without it, what follows takes the line's place."""
         self._label = label
         self._last_line = last_line
-        self._terminal = sys.stderr.isatty()
+        self._terminal = console.is_terminal()
         self._start = self._shown = time.monotonic()
         self._before = 0
+        self._last: int | None = 0  # how many were done when a line was last printed
 
     def start(self, done: int, total: int) -> None:
         """Start the clock; what is ``done`` already does not count for the pace."""
@@ -75,11 +77,19 @@ class Ticker:
         """``done`` of ``total`` now."""
         now = time.monotonic()
         ends = self._last_line and done == total
-        if ends or now - self._shown >= (0.2 if self._terminal else QUIET_SECONDS):
+        if ends or self._is_due(done, total, now - self._shown):
             self._write(done, total, now)
 
+    def _is_due(self, done: int, total: int, seconds: float) -> bool:
+        if self._terminal:
+            return seconds >= 0.2
+        if done == self._last:
+            return False
+        tenths = 10 * done // max(total, 1) > 10 * (self._last or 0) // max(total, 1)
+        return seconds >= (TENTH_SECONDS if tenths else LINE_SECONDS)
+
     def _write(self, done: int, total: int, now: float) -> None:
-        self._shown = now
+        self._shown, self._last = now, done
         text = self.line(self._label, done, total, done - self._before, now - self._start)
         ends = self._last_line and done == total
         print_status(text, "\n" if ends or not self._terminal else "\r")
@@ -93,29 +103,48 @@ class Ticker:
 
 def print_status(text: str, end: str = "\n") -> None:
     """A line on stderr; on a terminal it takes the place of what a ticker left there."""
-    clear = "\x1b[2K\r" if sys.stderr.isatty() else ""
-    print(f"{clear}{text}", end=end, file=sys.stderr, flush=True)
+    clear = "\x1b[2K\r" if console.is_terminal() else ""
+    console.write(f"{clear}{text}{end}")
 
 
 class Progress:
-    """Times phases with ``clock`` and shows them on stderr. ``speak=False`` on all ranks but the first."""
+    """Times phases with ``clock`` and shows them on stderr. ``speak=False`` on all ranks but the first.
 
-    def __init__(self, folder: Path | None, clock: Clock, *, speak: bool = True) -> None:
+    ``stop``: each tick of a phase asks it, and raises Stopped where a signal has come.
+    """
+
+    def __init__(
+        self, folder: Path | None, clock: Clock, *, speak: bool = True, stop: StopSignals | None = None
+    ) -> None:
         self._folder = folder if speak else None
         self._clock = clock
         self._speak = speak
+        self._stop = stop or StopSignals()
 
     @contextmanager
     def phase(self, name: str, step: int) -> Iterator[Callable[[int, int], None]]:
         """Time the block under ``name``; it may call the yielded function with (done, total)."""
+        self._stop.phase = name
         if self._folder is not None:
             record = {"step": step, "phase": name, "pid": os.getpid()}
             write_whole(self._folder / "progress.json", json.dumps(record).encode())
-        ticker = Ticker(f"step {step}: {name}", last_line=False)
+        show: Callable[[int, int], None] = Ticker(f"step {step}: {name}", last_line=False)
+        if not self._speak:
+            show = _nothing
+
+        def tick(done: int, total: int) -> None:
+            if name not in WHOLE:
+                self._stop.check()
+            show(done, total)
+
         with self._clock(name):
-            yield ticker if self._speak else lambda done, total: None
+            yield tick
 
     def say(self, text: str) -> None:
         """One line for people."""
         if self._speak:
             print_status(text)
+
+
+def _nothing(done: int, total: int) -> None:
+    pass

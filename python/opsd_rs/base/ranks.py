@@ -6,9 +6,12 @@ are the same on every rank, whatever the number of GPUs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
+
+from opsd_rs.errors import Stopped
 
 T = TypeVar("T")
 
@@ -57,6 +60,17 @@ class Ranks:
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` holds on any rank. Every rank must call it."""
         return any(self.gather([flag]))
+
+    @contextmanager
+    def stop_together(self) -> Iterator[None]:
+        """Where the block raises Stopped on one rank, raise it on all, so that none waits for ever. All call it."""
+        stopped: Stopped | None = None
+        try:
+            yield
+        except Stopped as stop:
+            stopped = stop
+        if self.any(stopped is not None):
+            raise stopped or Stopped("another rank was stopped")
 
     def barrier(self) -> None:
         """Wait for all ranks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,10 +35,10 @@ class ErrorGroup(click.Group):
             return super().invoke(ctx)
         except OpsdError as error:
             for line in _lines(error):
-                click.echo(f"error: {line}", err=True)
+                _say(line)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("error: interrupted", err=True)
+            _say("interrupted")
             ctx.exit(130)
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
@@ -45,10 +46,17 @@ class ErrorGroup(click.Group):
                 raise
             extra = _EXTRA_OF[package]
             fix = f"pip install 'opsd-rs[{extra}]'"
-            click.echo(
-                f"error: {package} is not installed; this command needs the extra {extra}: {fix}", err=True
-            )
+            _say(f"{package} is not installed; this command needs the extra {extra}: {fix}")
             ctx.exit(2)
+
+
+def _say(line: str) -> None:
+    """A line on stderr. Where its reader has gone, the exit code says what is left to say."""
+    try:
+        click.echo(f"error: {line}", err=True)
+    except OSError:
+        # What could not be written would be tried again at the interpreter's end, and change the exit code.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _lines(error: OpsdError) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,18 @@ format_option = click.option(
     show_default=True,
     help="For people or programs.",
 )
-path_type = click.Path(path_type=Path)
+
+
+class _PathType(click.Path):
+    """A path as ``opsd_rs.base.expand`` reads it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        from opsd_rs.base import expand
+
+        return expand(os.fsdecode(super().convert(value, param, ctx)))
+
+
+path_type = _PathType(path_type=Path)
 sources = click.argument("words", nargs=-1, required=True, metavar="CONFIG... [KEY=VALUE]...")
 
 

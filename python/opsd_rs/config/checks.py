@@ -84,6 +84,8 @@ def _loss(config: Config) -> Iterator[Finding]:
 
 
 def _lengths(config: Config) -> Iterator[Finding]:
+    if config.model.chat_date is not None and not _is_date(config.model.chat_date):
+        yield Finding("model.chat_date", f'"{config.model.chat_date}" is not an ISO date such as 2025-02-01')
     if config.teacher.max_context_tokens < config.rollout.max_prompt_tokens:
         yield Finding(
             "teacher.max_context_tokens",
@@ -98,9 +100,9 @@ def _problems(config: Config) -> Iterator[Finding]:
     for name, text in (("date_from", problems.date_from), ("date_to", problems.date_to)):
         if text is None:
             continue
-        try:
+        if _is_date(text):
             ends[name] = date.fromisoformat(text)
-        except ValueError:
+        else:
             yield Finding(f"problems.{name}", f'"{text}" is not an ISO date such as 2025-02-01')
     if len(ends) == 2 and ends["date_from"] >= ends["date_to"]:
         yield Finding(
@@ -108,6 +110,14 @@ def _problems(config: Config) -> Iterator[Finding]:
         )
     if config.eval.problems == "held_out" and problems.held_out == 0.0:
         yield Finding("eval.problems", '"held_out" needs problems.held_out above 0')
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _grader(config: Config) -> Iterator[Finding]:

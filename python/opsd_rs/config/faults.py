@@ -6,12 +6,11 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from opsd_rs.base import near
 from opsd_rs.config.checks import Finding
 from opsd_rs.config.plugin_list import table_of
 from opsd_rs.config.plugins import options_class
 from opsd_rs.config.tree import PLUGIN_TABLES, Key, keys, keys_of
-from opsd_rs.errors import BadInput
+from opsd_rs.errors import BadInput, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
-from opsd_rs.base import near
+from opsd_rs.base import expand
 from opsd_rs.config import checks
 from opsd_rs.config.toml_lines import key_lines, line_of
 from opsd_rs.config.tree import PLUGIN_TABLES, Config, ContextConfig, Key, keys
-from opsd_rs.errors import BadInput
+from opsd_rs.errors import BadInput, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,9 +55,13 @@ class Resolved(NamedTuple):
 
 
 def split_arguments(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Command line words into (sources, overrides): what contains ``=`` is an override."""
-    words = list(arguments)
-    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
+    """Command line words into (sources, overrides): what contains ``=`` is an override, unless it is a file's path."""
+    sources: list[str] = []
+    overrides: list[str] = []
+    for word in arguments:
+        is_file = word.endswith((".toml", ".json")) and expand(word).is_file()
+        (overrides if "=" in word and not is_file else sources).append(word)
+    return sources, overrides
 
 
 def load_config(sources: Sequence[str], overrides: Sequence[str] = ()) -> Config:
@@ -113,7 +117,7 @@ def config_names(folder: str = "") -> list[str]:
 def config_path(source: str) -> Path:
     """The file behind a source: a path when it ends in ``.toml`` (or is a run's ``.json``), else a built-in name."""
     is_path = source.endswith((".toml", ".json"))
-    path = Path(source) if is_path else CONFIGS / f"{source}.toml"
+    path = expand(source) if is_path else CONFIGS / f"{source}.toml"
     if path.is_file():
         return path
     if is_path:
@@ -236,7 +240,7 @@ def _overlay(tree: Tree, new: Tree) -> None:
 def _context_table(leaf: Leaf, beside: Path) -> Tree:
     name: str = leaf.value
     try:
-        path = config_path(str(beside / name) if name.endswith(".toml") else f"contexts/{name}")
+        path = config_path(str(beside / expand(name)) if name.endswith(".toml") else f"contexts/{name}")
     except BadInput as error:
         raise BadInput(f"{leaf.origin}: {error}") from None
     fragment = _read(path)

@@ -15,12 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import near
 from opsd_rs.config import context as context_module
 from opsd_rs.config import tree as tree_module
 from opsd_rs.config.files import Resolved
 from opsd_rs.config.tree import Config, Section, keys
-from opsd_rs.errors import BadInput
+from opsd_rs.errors import BadInput, near
 
 _INTRODUCTION = """\
 # Configuration

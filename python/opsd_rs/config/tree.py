@@ -10,13 +10,13 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, field_validator
 
 from opsd_rs.config.context import ContextConfig, ExamplesConfig, NotesConfig
 from opsd_rs.config.grader import OPTIONS, GraderSettings, Option
 from opsd_rs.config.plugin_list import PluginListConfig
 from opsd_rs.config.plugins import PluginConfig
-from opsd_rs.config.section import Fraction, NaturalInt, PositiveInt, Section
+from opsd_rs.config.section import Fraction, NaturalInt, PositiveInt, Section, expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,6 +34,8 @@ class RunConfig(Section):
     family: str | None = None
     """Group for the law's fit; default: the model's folder name."""
 
+    _paths = field_validator("dir")(expanded)
+
 
 class ModelConfig(Section):
     """The policy."""
@@ -44,8 +46,12 @@ class ModelConfig(Section):
     """Compute type of student, teacher and sampler; the optimizer and the EMA are always fp32."""
     enable_thinking: bool = False
     """Handed to the chat template on both the student's and the teacher's side."""
+    chat_date: str | None = None
+    """The day, ISO, for chat templates that print today's; unset: the day on which the run started first."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    _paths = field_validator("path")(expanded)
 
 
 class EnvironmentConfig(PluginConfig):
@@ -84,6 +90,8 @@ class ProblemsConfig(Section):
     """First contest date no longer kept, ISO."""
     prompt: Literal["plain", "sdpo"] = "plain"
     """How the statement becomes the user's message: as it stands, or in SDPO's LiveCodeBench wording."""
+
+    _paths = field_validator("path")(expanded)
 
 
 class RolloutConfig(Section):
@@ -129,6 +137,8 @@ class EvalConfig(Section):
     teacher: bool = False
     """Also validate the self-teacher (its context built from fresh training-decoding rollouts)."""
 
+    _paths = field_validator("from_")(expanded)
+
 
 class ControlConfig(Section):
     """The control without privileged context."""
@@ -148,6 +158,8 @@ class GapConfig(Section):
     """Contexts that ``opsd-rs gap`` measures; empty: only the run's own."""
     baseline: Literal["split", "paper"] = "split"
     """``split`` scores the student on fresh samples, ``paper`` on those that built the contexts."""
+
+    _paths = field_validator("from_")(expanded)
 
 
 class ObjectiveConfig(PluginConfig):

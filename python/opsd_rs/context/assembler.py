@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from opsd_rs.config import SECTIONS, ContextConfig, TeacherConfig
 from opsd_rs.context.batch import pack_rows, student_batch
-from opsd_rs.context.chat import chat_template
+from opsd_rs.context.chat import DATE, chat_template
 from opsd_rs.context.notes import notes as context_notes
 from opsd_rs.context.notes.memory import NOTHING_YET, Memory, merges
 from opsd_rs.context.notes.notes import NoteRequest, Notes
@@ -47,6 +47,7 @@ class Assembler:
     :param tokenizer_dir: model directory or hub name
     :param max_context_tokens: bound of every teacher prompt (``teacher.max_context_tokens``)
     :param control_mask: ``one`` keeps rows without context in the loss
+    :param chat_date: the day, ISO, for templates that print today's; None: a fixed one
     :param pool: problems of the training split, for examples and other problems' solutions
     :param section_tokens: bounds of single sections, instead of the context's own (``context.section_tokens``)
     :raises BadInput: a tokenizer, chat template or context that cannot be used
@@ -58,6 +59,7 @@ class Assembler:
         context: ContextConfig | Context,
         *,
         enable_thinking: bool = False,
+        chat_date: str | None = None,
         max_context_tokens: int = TeacherConfig().max_context_tokens,
         prompt_style: PromptStyle = "plain",
         control_mask: Literal["zero", "one"] = "zero",
@@ -67,7 +69,7 @@ class Assembler:
         if isinstance(context, ContextConfig):
             context = Context.with_function(context)
         self.context = context.config
-        self.chat = chat_template(str(tokenizer_dir), enable_thinking)
+        self.chat = chat_template(str(tokenizer_dir), enable_thinking, chat_date or DATE)
         self._template = compile_context(self.context)
         self._rules = Rules(self.context, pool, context.function)
         self._max_context_tokens = max_context_tokens

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ PROBES = (
     f"<tool_response>{SENTINEL}</tool_response>",
 )
 """Messages that a template might change, if it looks at content."""
-LLAMA_DATE = "26 Jul 2024"
-"""Llama's templates print today's date unless given one; a run resumed tomorrow must see the same prompts. This is
-the date their older templates fall back to."""
+DATE = "2024-07-26"
+"""The date that templates print where nobody names one: theirs would be today's, and a run resumed tomorrow must see
+the same prompts. It is the date that Llama's older templates fall back to."""
 
 Render = Callable[..., str]
 
@@ -52,6 +53,10 @@ class ChatTemplate:
     tokenizer: Any
     """The transformers tokenizer: the slow reference, and the one that decodes."""
     enable_thinking: bool
+    date: str
+    """The day that the template is told, ISO."""
+    prints_date: bool
+    """Whether it writes that day into the prompt."""
 
     def slow_encode(self, message: str) -> tuple[int, ...]:
         """Ids of the chat by ``apply_chat_template``; the plain reference for ``encoder.encode``."""
@@ -61,7 +66,7 @@ class ChatTemplate:
             tokenize=True,
             return_dict=True,
             enable_thinking=self.enable_thinking,
-            date_string=LLAMA_DATE,
+            **_day(self.date),
         )
         return tuple(encoded["input_ids"])
 
@@ -83,21 +88,23 @@ class ChatTemplate:
 
 
 @lru_cache(maxsize=8)
-def chat_template(path: str, enable_thinking: bool) -> ChatTemplate:
+def chat_template(path: str, enable_thinking: bool, chat_date: str = DATE) -> ChatTemplate:
     """Render and compile the chat template of the model at ``path``.
 
+    :param chat_date: the day, ISO, that a template which prints today's date prints
     :raises BadInput: no tokenizer or no chat template there, or one that cannot be compiled exactly
     """
     tokenizer = _load_tokenizer(path)
-    head, tail, trims = split(_renderer(tokenizer, path, enable_thinking), path)
-    _, other_tail, _ = split(_renderer(tokenizer, path, not enable_thinking), path)
+    head, tail, trims = split(_renderer(tokenizer, path, enable_thinking, chat_date), path)
+    _, other_tail, _ = split(_renderer(tokenizer, path, not enable_thinking, chat_date), path)
+    another_day = split(_renderer(tokenizer, path, enable_thinking, "1999-12-31"), path)
     try:
         encoder = _core.Chat(
             tokenizer_json=tokenizer.backend_tokenizer.to_str(), head=head, tail=tail, trims=trims
         )
     except BadInput as error:
         raise BadInput(f"model.path = {path}: {error}") from None
-    eos_ids = _eos_ids(tokenizer, path, enable_thinking)
+    eos_ids = _eos_ids(tokenizer, path, _renderer(tokenizer, path, enable_thinking, chat_date))
     return ChatTemplate(
         path=path,
         head=head,
@@ -109,6 +116,8 @@ def chat_template(path: str, enable_thinking: bool) -> ChatTemplate:
         encoder=encoder,
         tokenizer=tokenizer,
         enable_thinking=enable_thinking,
+        date=chat_date,
+        prints_date=another_day != (head, tail, trims),
     )
 
 
@@ -140,7 +149,13 @@ def split(render: Render, path: str) -> tuple[str, str, bool]:
     return head, tail, trims
 
 
-def _renderer(tokenizer: Any, path: str, enable_thinking: bool) -> Render:
+def _day(chat_date: str) -> dict[str, Any]:
+    """What templates ask for today's date: Llama 3's variable, and the function that transformers lends to others."""
+    day = date.fromisoformat(chat_date)
+    return {"date_string": day.strftime("%d %b %Y"), "strftime_now": day.strftime}
+
+
+def _renderer(tokenizer: Any, path: str, enable_thinking: bool, chat_date: str) -> Render:
     from jinja2.exceptions import TemplateError
 
     def render(messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
@@ -150,9 +165,9 @@ def _renderer(tokenizer: Any, path: str, enable_thinking: bool) -> Render:
                 add_generation_prompt=add_generation_prompt,
                 tokenize=False,
                 enable_thinking=enable_thinking,
-                date_string=LLAMA_DATE,
+                **_day(chat_date),
             )
-        except TemplateError as error:
+        except (TemplateError, ValueError) as error:
             raise BadInput(f"model.path = {path}: its chat template fails: {error}") from None
         return text
 
@@ -177,10 +192,10 @@ def _load_tokenizer(path: str) -> Any:
     return tokenizer
 
 
-def _eos_ids(tokenizer: Any, path: str, enable_thinking: bool) -> tuple[int, ...]:
+def _eos_ids(tokenizer: Any, path: str, render: Render) -> tuple[int, ...]:
     """Where sampling stops: what the model's own files say, and the marker that closes an assistant turn."""
     ids: list[int] = []
-    turn = _renderer(tokenizer, path, enable_thinking)(
+    turn = render(
         [{"role": "user", "content": "?"}, {"role": "assistant", "content": SENTINEL}],
         add_generation_prompt=False,
     )

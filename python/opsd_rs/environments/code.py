@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from opsd_rs.base import own_name
 from opsd_rs.config import Config, Section
 from opsd_rs.context import statement
 from opsd_rs.grading import Grader
@@ -22,10 +23,14 @@ class CodeEnvironment:
     def __init__(self, options: Section, config: Config) -> None:
         self._config = config
         self._grader = Grader(config.grader.settings())
-        self.dataset_id = Path(config.problems.path).stem
+        self.dataset_id = Path(own_name(config.problems.path)).stem
 
     def problems(self) -> ProblemSet:
         return from_config(self._config.problems, self._config.seed)
+
+    def identity(self) -> dict[str, Any]:
+        """What verdicts depend on beside problem and answer."""
+        return self._grader.identity()
 
     def message(self, problem: Problem) -> str:
         return statement(problem, self._config.problems.prompt)

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import usable_cores
+from opsd_rs.base import expand, usable_cores
 from opsd_rs.config import GraderSettings as GraderSettings
 from opsd_rs.errors import BadInput
 
@@ -76,7 +76,7 @@ def comparator(rule: str, name: str = "compare") -> dict[str, Any]:
         except BadInput as error:
             raise _renamed(error, "compare", name) from None
         return {"rule": rule, "checker": None}
-    path = Path(rule.removeprefix(CHECKER)).expanduser()
+    path = expand(rule.removeprefix(CHECKER))
     try:
         return {"rule": rule, "checker": path.read_text(encoding="utf-8")}
     except (OSError, ValueError) as error:

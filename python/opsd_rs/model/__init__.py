@@ -1,18 +1,19 @@
 """Model folders by name or path, and the small real model that is built once into the user's cache."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from opsd_rs._lazy import lazy_exports
 
 if TYPE_CHECKING:
     # isort: off
-    from opsd_rs.model.cache import facts, fetch, resolve
+    from opsd_rs.model.cache import facts, fetch, local_folder, resolve
+    from opsd_rs.model.memory import Memory, Shape, training_memory
     from opsd_rs.model.size import num_parameters
+    from opsd_rs.model.weights import check_model_files, safetensors_names
 
-__all__ = ["facts", "fetch", "num_parameters", "resolve"]
+__all__ = [
+    "Memory", "Shape", "check_model_files", "facts", "fetch", "local_folder", "num_parameters", "resolve",
+    "safetensors_names", "training_memory"]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "cache": ["facts", "fetch", "resolve"],
-    "size": ["num_parameters"],
-})  # fmt: skip
+    "cache": "facts fetch local_folder resolve", "memory": "Memory Shape training_memory", "size": "num_parameters",
+    "weights": "check_model_files safetensors_names"})  # fmt: skip

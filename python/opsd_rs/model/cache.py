@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import writing
+from opsd_rs.base import expand, writing
 from opsd_rs.errors import BadInput, OpsdError
 
 Progress = Callable[[str], None]
@@ -186,7 +186,7 @@ def resolve(path: str) -> str:
         if done is None:
             raise BadInput(f"model.path: {path} is not fetched yet: run `opsd-rs model fetch {path}`")
         return str(done)
-    directory = Path(path).expanduser()
+    directory = expand(path)
     if directory.is_dir():
         if not (directory / "config.json").is_file():
             raise BadInput(
@@ -201,6 +201,26 @@ def resolve(path: str) -> str:
     if "/" not in path and close:
         raise BadInput(f"model.path: no model {path!r}: did you mean {close[0]!r}?")
     return path
+
+
+def local_folder(path: str) -> str:
+    """What ``resolve`` returned as a folder on this machine: a hub name is downloaded, or found in the hub's cache.
+
+    :raises BadInput: the hub does not give it
+    """
+    if Path(path).is_dir():
+        return path
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise BadInput(f"model.path: {path} is a hub name: pip install 'opsd-rs[train]'") from error
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    try:
+        return str(snapshot_download(path, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadInput(f"model.path: no directory {path!r}, and the hub did not give it: {reason}") from error
 
 
 def facts(path: str) -> Facts:

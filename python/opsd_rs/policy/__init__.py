@@ -1,7 +1,5 @@
 """Student and self-teacher: the engine that trains, the average that follows, and the language model under both."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from opsd_rs._lazy import lazy_exports
@@ -10,18 +8,14 @@ if TYPE_CHECKING:
     # isort: off
     from opsd_rs.policy.inputs import ModelInputs, model_inputs
     from opsd_rs.policy.lm import CompletionLogits, initial_weights, load_model
-    from opsd_rs.policy.process_group import device_of_rank, join_ranks, leave_ranks
+    from opsd_rs.policy.process_group import check_launcher, device_of_rank, join_ranks, leave_ranks
     from opsd_rs.policy.student import Student
     from opsd_rs.policy.teacher import Teacher, make_teacher
 
 __all__ = [
-    "CompletionLogits", "ModelInputs", "Student", "Teacher", "device_of_rank", "initial_weights", "join_ranks",
-    "leave_ranks", "load_model", "make_teacher", "model_inputs",
-]  # fmt: skip
+    "CompletionLogits", "ModelInputs", "Student", "Teacher", "check_launcher", "device_of_rank", "initial_weights",
+    "join_ranks", "leave_ranks", "load_model", "make_teacher", "model_inputs"]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "inputs": ["ModelInputs", "model_inputs"],
-    "lm": ["CompletionLogits", "initial_weights", "load_model"],
-    "process_group": ["device_of_rank", "join_ranks", "leave_ranks"],
-    "student": ["Student"],
-    "teacher": ["Teacher", "make_teacher"],
-})  # fmt: skip
+    "inputs": "ModelInputs model_inputs", "lm": "CompletionLogits initial_weights load_model",
+    "process_group": "check_launcher device_of_rank join_ranks leave_ranks", "student": "Student",
+    "teacher": "Teacher make_teacher"})  # fmt: skip

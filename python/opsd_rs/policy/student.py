@@ -14,15 +14,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from opsd_rs.base import MIB, Batch, writing
+from opsd_rs.base import MIB, Batch, without_wildcards, writing
 from opsd_rs.config import Config
-from opsd_rs.errors import BadInput, DiskFull
+from opsd_rs.errors import DiskFull
 from opsd_rs.policy.inputs import model_inputs
-from opsd_rs.policy.lm import CompletionLogits, load_model
+from opsd_rs.policy.lm import CompletionLogits, checkpoint_activations, load_model
 from opsd_rs.policy.zero import deepspeed_settings
 
 
@@ -51,18 +52,19 @@ class Student:
         lm = load_model(model_dir, config.model.dtype)
         del zero3
         if config.model.gradient_checkpointing:
-            lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+            checkpoint_activations(lm, model_dir)
         module = CompletionLogits(lm)
         if self.stage != 3:
             module.to(device)
         optim = config.optim
+        self._optim_settings: dict[str, Any] = {
+            "lr": optim.lr,
+            "betas": optim.betas,
+            "eps": optim.eps,
+            "weight_decay": optim.weight_decay,
+        }
         optimizer = torch.optim.AdamW(
-            module.parameters(),
-            lr=optim.lr,
-            betas=optim.betas,
-            eps=optim.eps,
-            weight_decay=optim.weight_decay,
-            fused=device.type == "cuda" or None,
+            module.parameters(), **self._optim_settings, fused=device.type == "cuda" or None
         )
         self.engine, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=settings, dist_init_required=False
@@ -139,11 +141,15 @@ class Student:
         )
 
     def load(self, folder: Path) -> None:
-        """Restore what ``save`` wrote; equal to the bit at the same world size and stage."""
-        path, client_state = self.engine.load_checkpoint(str(folder), tag="deepspeed")
+        """Restore what ``save`` wrote; equal to the bit at the same world size and stage; [optim] is not restored."""
+        with without_wildcards(folder) as plain_folder:
+            path, client_state = self.engine.load_checkpoint(str(plain_folder), tag="deepspeed")
         if path is None:
-            raise BadInput(f"{folder}: no DeepSpeed state; the checkpoint is not whole, remove its folder")
+            raise FileNotFoundError(f"{folder} has no DeepSpeed state")
         self.num_optimizer_steps = client_state["num_optimizer_steps"]
+        # DeepSpeed restores the settings too; a resumed run may have changed them.
+        for group in self.engine.optimizer.param_groups:
+            group.update(self._optim_settings)
 
     def export(self, folder: Path, model_dir: str, *, write: bool) -> None:
         """Write the trained weights as a Hugging Face folder, tokenizer included; all ranks call it, one writes."""
@@ -166,7 +172,8 @@ class Student:
                 with suppress(OSError):  # not every model has one
                     generation = GenerationConfig.from_pretrained(model_dir)
                 if generation is not None:
-                    generation.save_pretrained(folder)
+                    # save_pretrained refuses settings that contradict each other; they are the model's, not ours.
+                    generation.to_json_file(folder / "generation_config.json")
         except DiskFull:
             partial.unlink(missing_ok=True)
             raise

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from opsd_rs.base import expand
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.inputs import Record, Value, lines, records
 from opsd_rs.problems import livecodebench
@@ -217,7 +218,7 @@ def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[Record]]]:
         file = Path(f"{path}.jsonl")
         yield file, lines(file, resource.read_bytes().splitlines())
         return
-    place = Path(path).expanduser()
+    place = expand(path)
     if place.is_dir():
         found = [place / name for name in livecodebench.RELEASES.values() if (place / name).is_file()]
         found = found or sorted(place.glob("*.parquet")) or sorted(place.glob("data/*.parquet"))

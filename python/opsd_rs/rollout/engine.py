@@ -95,7 +95,7 @@ class Engine(Protocol):
         ...
 
     def check(self, prompt_ids: Sequence[int]) -> ProbeScore:
-        """The most probable next tokens; ``weight_sync.verify_against`` compares them with the trainer's."""
+        """The most probable next tokens; ``verify_against`` compares them with the trainer's."""
         ...
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from opsd_rs.base import Ranks
 from opsd_rs.records import Rollout, SampleRequest
-from opsd_rs.rollout.engine import Engine, Request, Sampling, request_seed
+from opsd_rs.rollout.engine import Completion, Engine, Request, Sampling, request_seed
 
 
 class Sampler:
@@ -44,7 +44,10 @@ class Sampler:
             Request(r.prompt_ids, request_seed(self._run_seed, purpose, step, r.problem_id, r.sample))
             for r in mine
         ]
-        completions = self.engine.generate(seeded, sampling, progress) if seeded else []
+        completions: list[Completion] = []
+        with self._ranks.stop_together():
+            if seeded:
+                completions = self.engine.generate(seeded, sampling, progress)
         # What travels between ranks is arrays; the prompts are known to all.
         drawn = self._ranks.gather(
             [

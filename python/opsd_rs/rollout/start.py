@@ -12,6 +12,26 @@ from opsd_rs.rollout.engine import Engine
 from opsd_rs.rollout.hf import HFEngine
 
 
+def check_engine(config: Config, model_dir: str) -> str:
+    """What can be said of the engine before it starts, in a line.
+
+    :raises BadInput: vLLM is not installed, or could not take the model's weights
+    """
+    if config.rollout.engine == "hf":
+        return "hf, in this process"
+    from importlib.util import find_spec
+
+    from opsd_rs.rollout.weights.names import check_names
+
+    if find_spec("vllm") is None:
+        raise BadInput(
+            "rollout.engine = \"vllm\", but vLLM is not installed: pip install 'opsd-rs[vllm]', or set rollout.engine"
+            ' = "hf"'
+        )
+    check_names(Path(model_dir))
+    return "vllm is there, tensors have the names on disk"
+
+
 def make_engine(
     config: Config, model_dir: str, *, device_index: int | None, log_path: Path | None = None
 ) -> Engine:
@@ -41,6 +61,8 @@ def make_engine(
             max_num_seqs=rollout.max_num_seqs,
         )
     from opsd_rs.rollout.vllm.client import VllmEngine
+
+    check_engine(config, model_dir)
 
     return VllmEngine(
         Path(model_dir),

@@ -6,10 +6,10 @@ under which settings (``law.DOMAIN`` among them), with which version of the code
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsd_rs import __version__
+from opsd_rs.base import own_name
 from opsd_rs.config import Config, ContextConfig
 from opsd_rs.model import num_parameters
 
@@ -23,7 +23,7 @@ def configuration_columns(session: Session, context: ContextConfig) -> dict[str,
     ``run.config_id`` names the run's own context; a gap of another context gets the default name.
     """
     config, model_dir = session.config, session.model_dir
-    family = config.run.family or Path(model_dir).name
+    family = config.run.family or own_name(model_dir)
     dataset = session.environment.dataset_id
     own = config.run.config_id if context == config.context else None
     rollout, evaluation = config.rollout, config.eval
@@ -31,7 +31,7 @@ def configuration_columns(session: Session, context: ContextConfig) -> dict[str,
         "config_id": own or f"{family}/{dataset}/{context.name}",
         "family": family,
         "size_b": num_parameters(model_dir) / 1e9,
-        "base_model": Path(model_dir).name,
+        "base_model": own_name(model_dir),
         "context": context.name,
         "context_sha256": context.sha256,
         "preamble": f"{context.preamble_id or 'unnamed'}:{context.preamble_sha256}"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import write_table
+from opsd_rs.base import StopNow, stop_signals, write_table
 from opsd_rs.config import Config, ContextConfig, load_context
+from opsd_rs.errors import Stopped
 from opsd_rs.measure import GapRow, eval_accuracy, measure_gaps
 from opsd_rs.training import lines, tables
 from opsd_rs.training.columns import configuration_columns
+from opsd_rs.training.lock import locked
 from opsd_rs.training.notes import write_notes
+from opsd_rs.training.prepare import dated
 from opsd_rs.training.session import Session, open_session
 
 
@@ -55,10 +59,29 @@ def measure_gap(session: Session, contexts: Sequence[ContextConfig]) -> list[dic
 
 def measure_from_config(config: Config) -> list[dict[str, Any]]:
     """``opsd-rs gap``: the contexts of ``gap.contexts`` (or the run's own), rows of ``gap.parquet``."""
+    config = dated(config)
     contexts = [load_context(name) for name in config.gap.contexts] or [config.context]
     run_dir = Path(config.run.dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with open_session(config, run_dir) as session:
+    with (
+        stop_signals() as stop,
+        locked(run_dir),
+        _hint(run_dir),
+        open_session(config, run_dir, stop) as session,
+    ):
+        stop.deferred = True
         rows = measure_gap(session, contexts)
         wanted = {context.name for context in contexts}
         return [row for row in rows if row["context"] in wanted]
+
+
+@contextmanager
+def _hint(run_dir: Path) -> Iterator[None]:
+    """Where the block is stopped, say what is kept."""
+    try:
+        yield
+    except (Stopped, StopNow) as stop:
+        why = f"stopped at once by {stop}" if isinstance(stop, StopNow) else str(stop)
+        kept = (
+            f"the gaps measured so far are in {run_dir / 'gap.parquet'}, the same command measures the others"
+        )
+        raise Stopped(f"{why}: {kept}") from None

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from opsd_rs.base import stop_signals
 from opsd_rs.config import Config
-from opsd_rs.errors import Stopped
 from opsd_rs.loss import make_objective
 from opsd_rs.policy import Student, make_teacher
-from opsd_rs.training.folder import begin, prepare_run_folder, save_if_due, with_resume_hint
+from opsd_rs.training.folder import begin, run_folder, save_if_due
 from opsd_rs.training.gaps import measure_gap
 from opsd_rs.training.loggers.base import open_loggers
+from opsd_rs.training.prepare import dated
 from opsd_rs.training.record import finish, record_step
 from opsd_rs.training.session import open_session
-from opsd_rs.training.stopping import deferred_signals, stop_if, stopped
+from opsd_rs.training.stopping import between_updates, stop_if, stops
 from opsd_rs.training.sync import sync
 from opsd_rs.training.update import distill, pack_rollouts
 from opsd_rs.training.validate import validate_if_due
@@ -31,19 +32,21 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
 
     Raises BadInput before any work on bad input, Stopped when the run ended early and can be resumed, DiskFull where
     the disk is full; it can be resumed then, too.
+
+    :param resume: the folder of a run, whose configuration ``config`` is but for keys that a resumed run may change
     """
+    config = dated(config) if resume is None else config
     objective = make_objective(config)
-    run_dir = prepare_run_folder(config, resume)
     with (
-        open_session(config, run_dir) as session,
+        stop_signals() as stop,
+        run_folder(config, resume) as run_dir,
+        open_session(config, run_dir, stop) as session,
         open_loggers(session) as loggers,
-        deferred_signals() as asked_to_stop,
-        with_resume_hint(run_dir),
     ):
         student = Student(config, session.model_dir, session.device)
         teacher = make_teacher(config, session.model_dir, student)
         state = begin(session, student, teacher, loggers)
-        try:
+        with stops(session, student, teacher, state):
             sync(session, student, state.step)
             if state.step == 0:
                 measure_gap(session, [config.context])
@@ -56,10 +59,11 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
                 seen = {problem.problem_id: problem for problem in problems}
                 grades = session.grade(rollouts, seen, step=step)
                 contexts = session.contexts(session.assembler, rollouts, grades, seen, step)
-                stop_if(asked_to_stop, session)
+                stop_if(session)
                 with state.update():
                     with session.progress.phase("update", step) as tick:
                         rows = pack_rollouts(rollouts, grades, contexts)
+                        tick = between_updates(session, state, tick)
                         numbers = distill(student, teacher, objective, rows, config, session.ranks, tick)
                     with session.progress.phase("follow", step):
                         teacher.follow(student.fp32_parts())
@@ -67,9 +71,7 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
                 # -----------------------------------------------------------------------------------------------
                 save_if_due(session, student, teacher, state.step)
                 sync(session, student, state.step)
-                stop_if(asked_to_stop, session)
+                stop_if(session)
             validate_if_due(session, student, teacher, state.step)
-        except Stopped as stop:
-            raise stopped(stop, session, student, teacher, state) from stop
         finish(session, student)
     return run_dir

@@ -6,26 +6,25 @@ whatever happens. The methods of ``Session`` are the steps of the loop that cros
 
 from __future__ import annotations
 
-import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from opsd_rs.base import Clock, Progress, Ranks
+from opsd_rs.base import Clock, Progress, Ranks, StopSignals, keep_output
 from opsd_rs.config import Config, ContextConfig
 from opsd_rs.context import Assembler
-from opsd_rs.environments import Environment, make_environment
-from opsd_rs.errors import BadInput
-from opsd_rs.model import resolve
-from opsd_rs.policy import device_of_rank, join_ranks, leave_ranks
+from opsd_rs.environments import Environment
+from opsd_rs.policy import check_launcher, device_of_rank, join_ranks, leave_ranks
 from opsd_rs.problems import ProblemSet, draw
 from opsd_rs.records import Grade, Problem, Rollout, SampleRequest, Solution, TeacherContext
 from opsd_rs.rollout import Sampler, Sampling, make_engine
 from opsd_rs.training.notes import write_notes
+from opsd_rs.training.prepare import make_assembler, prepare
 
 Problems = Mapping[str, Problem]
 
@@ -47,6 +46,8 @@ class Session:
     """Problems that are not in ``problem_set`` because their prompt is too long, with its tokens."""
     assembler: Assembler
     sampler: Sampler
+    stop: StopSignals = field(default_factory=StopSignals)
+    """Where a signal asks for the end; the phases ask it."""
 
     @property
     def train_problems(self) -> list[Problem]:
@@ -66,7 +67,7 @@ class Session:
 
     def assembler_of(self, context: ContextConfig) -> Assembler:
         """An assembler for another context, with the run's tokenizer and budgets."""
-        return _assembler(self.config, self.environment, self.model_dir, context, self.train_problems)
+        return make_assembler(self.config, self.environment, self.model_dir, context, self.train_problems)
 
     def draw(self, step: int) -> list[Problem]:
         """The problems of a step: shuffled epochs without replacement, a function of (seed, step)."""
@@ -115,8 +116,10 @@ class Session:
             )
             for r in mine
         ]
-        with self.progress.phase(phase, step) as tick:
-            return self.ranks.gather(self.environment.grade(items, tick))
+        found: list[Grade] = []
+        with self.progress.phase(phase, step) as tick, self.ranks.stop_together():
+            found = self.environment.grade(items, tick)
+        return self.ranks.gather(found)
 
     def contexts(
         self,
@@ -133,93 +136,40 @@ class Session:
 
 
 @contextmanager
-def open_session(config: Config, run_dir: Path) -> Iterator[Session]:
+def open_session(config: Config, run_dir: Path, stop: StopSignals | None = None) -> Iterator[Session]:
     """Open everything that ``config`` names; ``run_dir`` must exist."""
+    stop = stop or StopSignals()
+    check_launcher(os.environ)
     device = device_of_rank()
-    model_dir = resolve(config.model.path)
-    environment = make_environment(config)
-    problem_set = environment.problems()
-    assembler = _assembler(config, environment, model_dir, config.context, problem_set.train)
-    assembler.assert_generation_header()
-    left_out = long_prompts(problem_set, assembler, config.rollout.max_prompt_tokens)
-    if left_out:
-        problem_set = without(problem_set, left_out, config)
-        assembler = _assembler(config, environment, model_dir, config.context, problem_set.train)
+    prepared = prepare(config)
     clock = Clock()
     with ExitStack() as stack:
         ranks = Ranks(*join_ranks(device))
         stack.callback(leave_ranks)
-        stack.enter_context(environment)
+        keep_output(run_dir / "log")  # the first rank has made the folder by now
+        stack.enter_context(prepared.environment)
         engine = make_engine(
-            config, model_dir, device_index=device.index, log_path=run_dir / f"sampler_{ranks.rank}.log"
+            config,
+            prepared.model_dir,
+            device_index=device.index,
+            log_path=run_dir / f"sampler_{ranks.rank}.log",
         )
         stack.callback(engine.close)
-        progress = Progress(run_dir, clock, speak=ranks.first)
-        for note in problem_set.notes:
+        progress = Progress(run_dir, clock, speak=ranks.first, stop=stop)
+        for note in prepared.notes:
             progress.say(note)
         yield Session(
             config=config,
             run_dir=run_dir,
-            model_dir=model_dir,
+            model_dir=prepared.model_dir,
             device=device,
             ranks=ranks,
             clock=clock,
+            stop=stop,
             progress=progress,
-            environment=environment,
-            problem_set=problem_set,
-            left_out=left_out,
-            assembler=assembler,
-            sampler=Sampler(engine, assembler.decode, run_seed=config.seed, ranks=ranks),
+            environment=prepared.environment,
+            problem_set=prepared.problem_set,
+            left_out=prepared.left_out,
+            assembler=prepared.assembler,
+            sampler=Sampler(engine, prepared.assembler.decode, run_seed=config.seed, ranks=ranks),
         )
-
-
-def long_prompts(problem_set: ProblemSet, assembler: Assembler, max_prompt_tokens: int) -> dict[str, int]:
-    """Problems whose prompt has more than ``max_prompt_tokens``, with their lengths."""
-    lengths = {
-        problem.problem_id: len(assembler.student_prompt(problem))
-        for problem in (*problem_set.full, *problem_set.held_out)
-    }
-    return {name: length for name, length in lengths.items() if length > max_prompt_tokens}
-
-
-def without(problem_set: ProblemSet, left_out: Mapping[str, int], config: Config) -> ProblemSet:
-    """``problem_set`` without the problems of ``left_out``, and a note that says so.
-
-    :raises BadInput: nothing is left to train on or to validate
-    """
-    key = f"rollout.max_prompt_tokens = {config.rollout.max_prompt_tokens}"
-    train, full, held_out = (
-        [problem for problem in side if problem.problem_id not in left_out]
-        for side in (problem_set.train, problem_set.full, problem_set.held_out)
-    )
-    if not train or (config.eval.problems == "held_out" and not held_out):
-        raise BadInput(f"{key}: no problem is left; the shortest prompt has {min(left_out.values())} tokens")
-    total = len(problem_set.full) + len(problem_set.held_out)
-    some = ", ".join(list(left_out)[:3]) + (", ..." if len(left_out) > 3 else "")
-    note = f"{len(left_out)} of {total} problems are left out, their prompts are longer than {key}: {some}"
-    return dataclasses.replace(
-        problem_set,
-        train=train,
-        full=full,
-        held_out=held_out,
-        dropped={**problem_set.dropped, "max_prompt_tokens": len(left_out)},
-        notes=(*problem_set.notes, note),
-    )
-
-
-def _assembler(
-    config: Config,
-    environment: Environment,
-    model_dir: str,
-    context: ContextConfig,
-    pool: Sequence[Problem],
-) -> Assembler:
-    return Assembler(
-        model_dir,
-        context,
-        enable_thinking=config.model.enable_thinking,
-        max_context_tokens=config.teacher.max_context_tokens,
-        prompt_style=environment.message,
-        control_mask=config.control.mask,
-        pool=pool,
-    )

@@ -1,10 +1,8 @@
-"""How a run is asked to stop, and what it does then: the next boundary, a checkpoint, one line."""
+"""What a run does when it is asked to stop: the boundary that the weights stand at is saved, one line says the rest."""
 
 from __future__ import annotations
 
-import signal
-import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from opsd_rs.errors import Stopped
@@ -15,37 +13,38 @@ from opsd_rs.training.session import Session
 from opsd_rs.training.state import LoopState
 
 
-@contextmanager
-def deferred_signals() -> Iterator[list[str]]:
-    """Collect SIGTERM and SIGINT instead of exiting at once: the run stops at the next boundary, with a checkpoint.
+def stop_if(session: Session) -> None:
+    """Raise Stopped on every rank where one of them was asked to stop. All ranks call it."""
+    with session.ranks.stop_together():
+        session.stop.check()
 
-    A second signal acts at once, as usual.
+
+def between_updates(
+    session: Session, state: LoopState, tick: Callable[[int, int], None]
+) -> Callable[[int, int], None]:
+    """``tick`` for an update, which may end it between two mini-batches.
+
+    The weights of a step that is cut short are lost, so it ends only where the boundary before it is on disk;
+    otherwise the update comes to its end first.
     """
-    asked: list[str] = []
+    saved = checkpoint.folder_of(session.run_dir, state.step).is_dir()
 
-    def note(number: int, frame: types.FrameType | None) -> None:
-        asked.append(signal.Signals(number).name)
-        signal.signal(number, old[signal.Signals(number)])
+    def ticked(done: int, total: int) -> None:
+        if saved and done < total:
+            stop_if(session)
+        tick(done, total)
 
-    old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in old:
-        signal.signal(number, note)
+    return ticked
+
+
+@contextmanager
+def stops(session: Session, student: Student, teacher: Teacher, state: LoopState) -> Iterator[None]:
+    """Where the block is stopped, save the boundary, unless an update was under way, and say how to resume."""
+    session.stop.deferred = True
     try:
-        yield asked
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-def stop_if(asked: list[str], session: Session) -> None:
-    """Raise ``Stopped`` on every rank where one of them was asked to stop."""
-    if session.ranks.any(bool(asked)):
-        raise Stopped(asked[0] if asked else "another rank was asked to stop")
-
-
-def stopped(stop: Stopped, session: Session, student: Student, teacher: Teacher, state: LoopState) -> Stopped:
-    """Save the boundary that the weights stand at, unless an update was under way; say how to resume."""
-    saved = {folder.name for folder in checkpoint.folders(session.run_dir)}
-    if state.at_boundary and f"step-{state.step:06d}" not in saved:
-        save_checkpoint(session, student, teacher, state.step)
-    return Stopped(f"step {state.step}: {stop} {resume_hint(session.run_dir)}")
+        yield
+    except Stopped as stop:
+        saved = checkpoint.folder_of(session.run_dir, state.step).is_dir()
+        if state.at_boundary and not saved:
+            save_checkpoint(session, student, teacher, state.step)
+        raise Stopped(f"step {state.step}: {stop} {resume_hint(session.run_dir)}") from stop

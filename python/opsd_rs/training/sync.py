@@ -28,9 +28,8 @@ def sync(session: Session, source: Student | Teacher, step: int) -> float:
     with session.progress.phase("sync", step):
         engine.load(source.weights(), engine.version + 1)
         logprobs_V = _next_logprobs(source, engine.probe_ids)
-        return verify_against(
-            engine.check(engine.probe_ids), logprobs_V, TOLERANCE[session.config.model.dtype], step=step
-        )
+        tolerance = TOLERANCE[session.config.model.dtype]
+        return verify_against(engine.check(engine.probe_ids), logprobs_V, tolerance)
 
 
 @torch.no_grad()

@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import add_rows, every, read_table
+from opsd_rs.base import add_rows, every, read_table, stop_signals
 from opsd_rs.config import Config
+from opsd_rs.errors import BadInput
 from opsd_rs.measure import EvalRow, eval_rows, eval_table
 from opsd_rs.policy import Student, Teacher, make_teacher
 from opsd_rs.records import SampleRequest
-from opsd_rs.training import lines, tables
-from opsd_rs.training.folder import restore_newest
+from opsd_rs.training import checkpoint, lines, tables
+from opsd_rs.training.prepare import dated
 from opsd_rs.training.session import Session, open_session
 from opsd_rs.training.sync import sync
 
 
-def evaluate_from_config(config: Config, *, run_dir: Path | None = None) -> list[dict[str, Any]]:
-    """``opsd-rs eval``: mean@k of a model, or of a run's last checkpoint, with the validation decoding."""
-    folder = run_dir or Path(config.run.dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open_session(config, folder) as session:
+def evaluate_from_config(
+    config: Config, *, run_dir: Path | None = None, exported: bool = False
+) -> list[dict[str, Any]]:
+    """``opsd-rs eval``: mean@k of a model, or of a run's last checkpoint, with the validation decoding.
+
+    Nothing is written below ``run_dir`` or ``run.dir``.
+
+    :param exported: of the weights in ``run_dir/model`` instead of the last checkpoint's
+    :raises BadInput: the run has no whole checkpoint, or no exported weights
+    """
+    restores = run_dir is not None and not exported
+    config = dated(config) if run_dir is None else config
+    if run_dir is not None:
+        _check_readable(run_dir, exported)
+        if exported:
+            model = config.model.model_copy(update={"path": str(run_dir / "model")})
+            config = config.model_copy(update={"model": model})
+    with (
+        stop_signals() as stop,
+        tempfile.TemporaryDirectory(prefix="opsd-rs-eval-") as scratch,
+        open_session(config, Path(scratch), stop) as session,
+    ):
+        stop.deferred = True
         step = 0
-        if run_dir is not None:
+        if restores and run_dir is not None:
             student = Student(config, session.model_dir, session.device)
-            step = restore_newest(session, student, make_teacher(config, session.model_dir, student))
+            teacher = make_teacher(config, session.model_dir, student)
+            step = checkpoint.restore_newest(run_dir, student, teacher, session.ranks, session.progress.say)
             sync(session, student, step)
         problems = [session.full_problems[problem_id] for problem_id in session.validation_ids]
         requests = session.sample_requests(problems, config.eval.n)
@@ -32,6 +53,15 @@ def evaluate_from_config(config: Config, *, run_dir: Path | None = None) -> list
         grades = session.grade(rollouts, session.full_problems, step=step)
         rows = eval_rows(step, "student", config.context.name, rollouts, grades)
         return lines.accuracy_table(rows, config.eval.n)
+
+
+def _check_readable(run_dir: Path, exported: bool) -> None:
+    if exported:
+        if not (run_dir / "model" / "config.json").is_file():
+            raise BadInput(f"{run_dir}: no exported weights in {run_dir / 'model'}: the run has not ended")
+    elif not checkpoint.whole(run_dir):
+        there = ", or evaluate the exported weights with --exported" if (run_dir / "model").is_dir() else ""
+        raise BadInput(f"{run_dir}: no whole checkpoint in {run_dir / 'checkpoints'}{there}")
 
 
 def validate(session: Session, student: Student, teacher: Teacher, step: int) -> None:
@@ -69,6 +99,7 @@ def _answers(
 
 
 def validate_if_due(session: Session, student: Student, teacher: Teacher, step: int) -> None:
+    """Validate before the first step, every ``eval.every`` steps and at the end, unless it is in the table already."""
     config, path = session.config, session.run_dir / "eval.parquet"
     last = step == config.train.num_steps
     if not (step == 0 or last or every(config.eval.every, step)):

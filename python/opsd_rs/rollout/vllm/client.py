@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from opsd_rs.base import without_wildcards
 from opsd_rs.errors import BadInput, OpsdError, Stopped
 from opsd_rs.rollout.engine import Completion, Request, Sampling, check_prompts
 from opsd_rs.rollout.vllm.options import engine_environment, llm_options
@@ -93,9 +94,11 @@ class VllmEngine:
         self._heard = time.monotonic()
         self._doing = "start"
         self._channel = Channel(ours, self._check_alive)
-        options = llm_options(model_dir, rollout, dtype, max_model_len, device_index)
+        self.facts: Mapping[str, Any]
         try:
-            self.facts: Mapping[str, Any] = self._call("start", llm_options=options, probe_ids=self.probe_ids)
+            with without_wildcards(model_dir) as plain_dir:
+                options = llm_options(plain_dir, rollout, dtype, max_model_len, device_index)
+                self.facts = self._call("start", llm_options=options, probe_ids=self.probe_ids)
         except BaseException:
             self.close()
             raise

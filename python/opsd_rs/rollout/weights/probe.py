@@ -56,9 +56,7 @@ def probe_prompt(vocab_size: int, max_model_len: int) -> tuple[int, ...]:
     return tuple(int.from_bytes(stream[4 * i : 4 * i + 4], "little") % vocab_size for i in range(length))
 
 
-def verify_against(
-    engine: ProbeScore, trainer_logprobs_V: torch.Tensor, tolerance: float, *, step: int
-) -> float:
+def verify_against(engine: ProbeScore, trainer_logprobs_V: torch.Tensor, tolerance: float) -> float:
     """Compare the sampler with the trainer's forward on the same prompt; return the mean |difference| over K.
 
     ``trainer_logprobs_V``: shape (V,), log-softmax of the last position at temperature 1, any dtype or device.
@@ -70,9 +68,10 @@ def verify_against(
     difference = (trainer_K - torch.tensor(engine.logprobs)).abs().mean().item()
     if math.isnan(difference) or difference > tolerance:
         raise Stopped(
-            f"step {step}: the sampler does not hold the trainer's weights: log-probabilities of the probe prompt "
-            f"differ by {difference:.4g} on average (allowed {tolerance:g}). Either an old copy of its (tied) output "
-            "head or of another layer survived the sync, or its prefix cache kept keys and values of older weights; "
-            "resume from the last checkpoint"
+            f"sampler and trainer do not agree: log-probabilities of the probe prompt differ by {difference:.4g} on "
+            f"average (allowed {tolerance:g}). On the sampler's side, an old copy of its output head or of another "
+            "layer survived the sync, or its prefix cache kept keys and values of older weights: resume from the last "
+            "checkpoint. On the trainer's side, its forward differs from the sampler's for this model (attention, "
+            "logits, RoPE settings): where it fails at step 0 or again after a resume, try rollout.engine=hf"
         )
     return float(difference)

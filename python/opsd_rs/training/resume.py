@@ -1,0 +1,78 @@
+"""Which keys a resumed run may change: those that leave its numbers comparable, and the optimizer's, on record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from opsd_rs.config import Config
+from opsd_rs.errors import BadInput
+from opsd_rs.training import run_json
+
+MAY_CHANGE = (
+    "optim",
+    "train.num_steps",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+    "train.micro_batch_rows",
+    "eval.every",
+    "log",
+    "run.config_id",
+    "run.family",
+    "model.gradient_checkpointing",
+    "rollout.gpu_memory_utilization",
+    "rollout.kv_cache_gib",
+    "rollout.max_num_seqs",
+    "rollout.enforce_eager",
+    "grader.workers",
+    "grader.memory_budget_mib",
+)
+"""Keys, and tables of keys: the optimizer's settings, how long and how often, where it runs. The rest decides what is
+sampled, graded, read or compared, so that a run with two values of it would be two runs in one folder."""
+RECIPE = ("optim",)
+"""Of these, what makes a run another recipe."""
+
+
+def changes(config: Config, run_dir: Path) -> dict[str, tuple[Any, Any]]:
+    """Keys of ``config`` that differ from the run's last segment, with both values.
+
+    :raises BadInput: one that may not change
+    """
+    before = run_json.last_config(run_dir) or _read(run_dir / "config.json")
+    old, new = dict(_flat(before)), dict(_flat(config.model_dump(mode="json", by_alias=True)))
+    # A key that only one side has belongs to another version, or to a plugin; the folder may have been moved.
+    found = {
+        key: (old[key], new[key]) for key in new if key in old and old[key] != new[key] and key != "run.dir"
+    }
+    for key, (was, is_now) in found.items():
+        if not _among(key, MAY_CHANGE):
+            raise BadInput(
+                f"{run_dir}: {key} may not change in a run ({json.dumps(was)}, now {json.dumps(is_now)}): start a new"
+                f" run; these may: {', '.join(MAY_CHANGE)}"
+            )
+    return found
+
+
+def num_recipes(run_dir: Path) -> int:
+    """How many recipes the run has been trained by: 1, and one more for each segment that changed one."""
+    segments = run_json.segments(run_dir)
+    return 1 + sum(any(_among(key, RECIPE) for key in s.get("changed", {})) for s in segments)
+
+
+def _among(key: str, names: tuple[str, ...]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    return found
