@@ -4,6 +4,7 @@ Also what stands beside them for developers: the hooks, the workflow and the cit
 
 from __future__ import annotations
 
+import doctest
 import os
 import re
 import stat
@@ -103,6 +104,16 @@ def test_the_first_command_prints_what_the_readme_says(tmp_path: Path) -> None:
     )
     assert found[place + 1][0] == "text"
     assert run(["sh", "-ec", found[place][1]], tmp_path) == found[place + 1][1]
+
+
+def test_sessions_of_the_grader_s_page_say_what_happens() -> None:
+    """Blocks that begin with a prompt, as one session after the other."""
+    text = (ROOT / "docs/grader.md").read_text(encoding="utf-8")
+    sessions = [code for language, code in blocks(text) if language == "python" and code.startswith(">>> ")]
+    assert sessions
+    for number, code in enumerate(sessions):
+        test = doctest.DocTestParser().get_doctest(code, {}, f"docs/grader.md, {number}", None, None)
+        assert doctest.DocTestRunner().run(test).failed == 0
 
 
 def recipes() -> dict[str, str]:

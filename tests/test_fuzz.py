@@ -145,3 +145,66 @@ def test_code_is_found_as_the_twin_finds_it(rule: Any) -> None:
         after = None if endless else extract_code(answer, rule.__name__)
         assert extract_code(text, f"after-think:{rule.__name__}") == after, text
     assert found > 20
+
+
+BEFORE = [
+    "",
+    "Code:\n",
+    "Sure! ",
+    "<answer>",
+    "1. ",
+    "- ",
+    "> ",
+    "### Solution ",
+    "`f` is: ",
+    "<code>",
+    "    ",
+    "x.",
+]
+INFO = [
+    "",
+    "python",
+    "py",
+    "python3 ",
+    "PYTHON",
+    "{.python}",
+    'python title="a.py"',
+    "python (final)",
+    "code",
+    "text",
+]
+AFTER = [
+    "",
+    "</answer>",
+    " Done.",
+    "<|im_end|>",
+    "}",
+    "python",
+    "\nDone.",
+    ".",
+    "*",
+    " (end)",
+    "<|eot_id|>\n",
+    "`",
+]
+CLOSING = ["```", "````", "    ```", "> ```", "\n```"]
+PROGRAMS = [
+    "n = int(input())\nprint(n)",
+    "class Solution:\n    def f(self, a):\n        return a",
+    "def f(a):\n    '''x'''",
+]
+
+
+def test_the_default_takes_what_the_official_rule_takes_from_one_block() -> None:
+    compared = 0
+    for source in dice():
+        code, mark = source.choice(PROGRAMS), "`" * source.randint(3, 5)
+        head, tail = (
+            source.choice(BEFORE) + mark + source.choice(INFO),
+            source.choice(CLOSING) + source.choice(AFTER),
+        )
+        text = f"{head}\n{code}\n{tail}"
+        if (extract_code(text, "official") or "").strip() == code:
+            compared += 1
+            assert (extract_code(text, "last") or "").strip() == code, text
+    assert compared > 20

@@ -17,7 +17,7 @@ import opsd_rs
 import pytest
 
 PACKAGE = Path(opsd_rs.__file__).parent
-BASE = {"records", "errors", "_core", "_lazy", "base", "config"}
+BASE = {"records", "errors", "_core", "_lazy", "base", "config", "inputs"}
 ENTRY_POINTS = {"training", "environments", "cli", "doctor", "compat"}
 DOORS: set[tuple[str, str]] = set()
 """(file, module) where a package is entered past its ``__init__``."""
@@ -25,7 +25,7 @@ HEAVY = {
     "click": "cli/",
     "pydantic": "config/ problems/ours.py",
     "rich": "base/show.py base/progress.py",
-    "polars": "base/tables.py law/ problems/raw.py grading/files/results.py",
+    "polars": "base/tables.py law/ inputs/raw.py grading/files/results.py",
     "matplotlib": "law/figures.py",
     "_core": "grading/ context/ doctor/",
     "torch": "base/ranks.py base/launch.py rollout/ policy/ loss/ training/ model/",

@@ -32,8 +32,8 @@ ATTRIBUTES = "compat.lcb config context gap grading law loss model policy proble
 """What ``import opsd_rs`` alone gives, by attribute; the modules of ``compat`` are imported one by one."""
 
 COMMANDS = """
-config keys, config show, context diff, context lint, context list, context preview, context show, data fetch-lcb,
-data show, doctor, eval, gap, grade, law fit, law predict, model fetch, train
+config keys, config show, context diff, context lint, context list, context preview, context show, data check,
+data fetch-lcb, data show, doctor, eval, gap, grade, law fit, law predict, model fetch, train
 """
 
 

@@ -69,8 +69,11 @@ def all_plain_json(texts: Sequence[str]) -> bool:
 def as_official_function(source: str) -> str | None:
     """A program on standard input as the official runner rewrites it; None where its own process finds that out."""
 
-def extract_code(text: str, rule: str = "last") -> str | None:
-    """The code inside a completion by an extraction rule of ``Grader(extract=...)``; None where there is none."""
+def extract_code(text: str, rule: str = "last", truncated: bool = False) -> str | None:
+    """The code inside a completion by an extraction rule of ``Grader(extract=...)``; None where there is none.
+
+    ``truncated``: the completion ended at the token limit.
+    """
 
 def same_output(actual: bytes, expected: bytes, compare: str = "official") -> bool:
     """Whether a standard output answers the expected one, by a rule of ``Grader(compare=...)``."""

@@ -149,13 +149,20 @@ def test_verl_async_and_batch() -> None:
         ("{", "reward_model.ground_truth: not JSON"),
         ({"inputs": ["1"], "outputs": []}, "1 inputs and 0 outputs"),
         ({"inputs": [], "outputs": []}, "holds no test"),
+        ("null", "holds no test"),
         ({**STDIN, "testtype": "code"}, "testtype 'code' cannot be graded"),
-        ({"assert_case": ["assert add(1, 2) == 3"]}, "inputs: must be a list"),
+        ({"assert_case": ["assert len(add(1, 2)) > 3"]}, "cannot be graded"),
+        ("\\frac{1}{2}", "holds no tests, but the text"),
+        (
+            [{"input": "1", "output": "2", "testtype": "functional"}],
+            "testtype is functional, but no function",
+        ),
     ],
 )
 def test_verl_ground_truth_that_cannot_be_used_raises(truth: Any, words: str) -> None:
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(BadInput, match=words) as caught:
         score(RIGHT, truth)
+    assert type(caught.value) is BadInput
 
 
 def test_verl_settings_are_the_graders() -> None:
@@ -219,7 +226,7 @@ def test_old_problems_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared._problems, "limit", 3000)
     for number in range(30):
         truth = {"inputs": [f"{number} {'0' * 200}"], "outputs": [str(number)]}
-        assert shared.from_pairs(truth) is shared.from_pairs(json.dumps(truth, sort_keys=True))
+        assert shared.from_tests(truth) is shared.from_tests(json.dumps(truth, sort_keys=True))
         assert shared._problems.total_size <= 3000
     assert len(shared._problems) < 30
 
@@ -276,6 +283,71 @@ def test_trl_columns(columns: dict[str, Any]) -> None:
     assert rewards([fenced(RIGHT)], **columns) == [1.0]
 
 
+SUM = {"input": "1 2\n", "output": "3\n"}
+ADDS = {"input": "1\n2", "output": "3"}
+METHOD = "class Solution:\n    def add(self, a, b): return a + b"
+
+
+@pytest.mark.parametrize(
+    ("tests", "code"),
+    [
+        ([{**SUM, "testtype": "stdin"}], RIGHT),
+        (repr([SUM]), RIGHT),
+        (repr(STDIN), RIGHT),
+        ({"inputs": ["1 2"], "outputs": ["3"], "fn_name": None, "time_limit": None, "testtype": None}, RIGHT),
+        ({"input": ["1 2"], "output": ["3"]}, RIGHT),
+        ([{**ADDS, "testtype": "functional", "metadata": {"func_name": "add"}}], METHOD),
+        ([{**ADDS, "testtype": "functional", "metadata": {"func_name": "Solution().add"}}], METHOD),
+        ([{**ADDS, "fn_name": "add", "type": "function_call"}], METHOD),
+        (["assert add(1, 2) == 3"], METHOD),
+        ({"assert_case": ["assert add(1, 2) == 3"]}, METHOD),
+    ],
+    ids=repr,
+)
+def test_both_adapters_take_the_shapes_of_files(tests: Any, code: str) -> None:
+    """As an object and as its text, by the same code that reads files."""
+    wrong = "print(0)" if code == RIGHT else METHOD.replace("a + b", "0")
+    for value in (tests, tests if isinstance(tests, str) else json.dumps(tests)):
+        assert score(code, value)["score"] == 1.0
+        assert score(wrong, value)["score"] == 0.0
+        assert rewards([fenced(code), fenced(wrong)], tests=[value] * 2) == [1.0, 0.0]
+        assert rewards([fenced(code)], verification_info=[{"test_cases": value}]) == [1.0]
+        assert rewards([fenced(code)], function=trl.make_reward_func(column="t"), t=[value]) == [1.0]
+
+
+def test_trl_joined_datasets_have_null_in_the_columns_of_the_others() -> None:
+    columns = {
+        "input_output": [STDIN, None, None, None],
+        "tests": [None, [{**SUM, "testtype": "stdin"}], None, None],
+        "test_list": [None, None, ["assert add(1, 2) == 3"], None],
+    }
+    answers = [fenced(RIGHT), fenced(RIGHT), fenced(METHOD), "?"]
+    assert rewards(answers, **columns) == [1.0, 1.0, 1.0, None]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (
+            {"tests": [[{**ADDS, "testtype": "functional"}]]},
+            "column tests, row 0 of the batch: .*no function is named",
+        ),
+        ({"tests": [[{**ADDS, "testtype": "regex"}]]}, "testtype 'regex' cannot be graded"),
+        ({"tests": [[]]}, "column tests, row 0 of the batch: key tests: holds no test"),
+        (
+            {"tests": [[SUM]], "entry_point": ["not a name"]},
+            "key entry_point: 'not a name' is neither a name",
+        ),
+        ({"verification_info": [{"test_cases": []}]}, "column verification_info, row 0 .*holds no test"),
+        ({"ground_truth": ["42"]}, "column ground_truth, row 0 .*must hold inputs and outputs"),
+        ({"test_list": [["assert set(add(1, 2)) == {3}"]]}, "column test_list, row 0 .*cannot be graded"),
+    ],
+)
+def test_trl_faults_of_the_data_raise(columns: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        rewards([fenced(RIGHT)], **columns)
+
+
 def test_trl_rows_without_tests_are_left_out() -> None:
     assert rewards([fenced(RIGHT), "a poem"], ground_truth=[json.dumps(STDIN), None]) == [1.0, None]
     assert rewards(["a poem"], ground_truth=[None]) == [None]
@@ -292,7 +364,7 @@ def test_trl_settings_and_name() -> None:
 def test_trl_bad_columns_are_named() -> None:
     with pytest.raises(BadInput, match="none of the columns ground_truth, input_output, reward_model, tests"):
         trl.reward_func(completions=["x"], prompts=["?"])
-    with pytest.raises(BadInput, match=r"column tests, row 0 of the batch: test 1: needs output"):
+    with pytest.raises(BadInput, match=r"column tests, row 0 of the batch: key tests: test 1: needs output"):
         trl.reward_func(completions=["x"], tests=[[{"input": "1"}]])
     with pytest.raises(BadInput, match="column ground_truth: 1 values for 2 completions"):
         trl.reward_func(completions=["x", "y"], ground_truth=["{}"])

@@ -244,6 +244,24 @@ def test_compare_and_extract() -> None:
             assert grade.verdict == verdict
 
 
+def test_an_empty_rule_is_none_of_the_rules() -> None:
+    with pytest.raises(BadInput, match=r'^extract = "": must be one of'):
+        Grader(extract="")
+
+
+def test_the_profile_implies_the_extraction() -> None:
+    """As a key, as a flag and as a keyword; a rule that is named stays."""
+    for profile, rule in (("strict", "last"), ("lcb-2025-05", "official"), ("lcb-2025-01", "official")):
+        settings = (
+            from_config(f"grader.profile={profile}"),
+            from_flags("--profile", profile),
+            GraderSettings(profile=profile),  # type: ignore[arg-type]
+        )
+        assert {one.extraction for one in settings} == {rule}
+        assert wire_settings(settings[0])["extract"] == rule
+        assert from_config(f"grader.profile={profile}", "grader.extract=first").extraction == "first"
+
+
 def test_feedback_and_its_length() -> None:
     assert graded(code="print(0)").feedback.startswith("Test Case 1: Wrong Answer\n")
     assert graded("grader.feedback=leetcode", code="print(0)").feedback.startswith("Wrong Answer: 0 of 3")
@@ -256,6 +274,16 @@ def test_site_packages(tmp_path: Path) -> None:
     code = READS_FOLDER.format(str(tmp_path))
     assert graded(code=code).verdict in ("runtime_error", "security_violation")
     assert graded(f"grader.site_packages={tmp_path}", code=code).passed
+
+
+def test_a_folder_of_packages_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "none", tmp_path / "file"):
+        with (
+            pytest.raises(BadInput, match=rf"^grader\.site_packages = '{folder}': no such folder"),
+            Grader(from_config(f"grader.site_packages={folder}")),
+        ):
+            pass
 
 
 FLAGS = {

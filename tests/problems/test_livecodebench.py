@@ -149,7 +149,7 @@ def test_a_function_record(tmp_path: Path) -> None:
         ({"metadata": "{"}, "key metadata: not a JSON object in a string"),
         ({"metadata": '{"func_name": 3}'}, "key metadata: func_name must be a string"),
         ({"contest_date": "February"}, "key contest_date: not an ISO date: 'February'"),
-        ({"platform": None}, "key platform: must be a string, found NoneType"),
+        ({"platform": 3}, "key platform: must be a string, found int"),
         ({"question_id": ""}, "key question_id: must not be empty"),
         ({"public_test_cases": "[{"}, "key public_test_cases: not JSON"),
         ({"public_test_cases": "{}"}, "key public_test_cases: must hold a list of tests, found dict"),
@@ -172,7 +172,7 @@ def test_a_corrupt_record_names_file_line_and_key(
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     broken = record("b")
-    del broken["public_test_cases"]
+    del broken["public_test_cases"], broken["private_test_cases"]
     (tmp_path / "test.jsonl").write_bytes(jsonl([broken]))
     with pytest.raises(
         BadInput, match=r"test\.jsonl:1: key public_test_cases is missing: not a record of Live"

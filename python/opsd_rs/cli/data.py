@@ -17,7 +17,7 @@ from opsd_rs.cli.options import show
 
 @click.group()
 def data() -> None:
-    """Problems: show them, fetch LiveCodeBench."""
+    """Problems: check and show a file, fetch LiveCodeBench."""
 
 
 @data.command("show")
@@ -32,6 +32,25 @@ def data_show(path: str, filters: Sequence[str], form: str) -> None:
     words = [word if word.startswith("problems.") else f"problems.{word}" for word in filters]
     config = load_config([], [f"problems.path={path}", "control.mask=one", *words])
     show(describe(config.problems), form)
+
+
+@data.command("check")
+@click.argument("path")
+@format_option
+def data_check(path: str, form: str) -> None:
+    """Open every row of a problems file: whose form it has, and what is wrong with which. Exit code 2 if any is."""
+    from opsd_rs.errors import BadInput
+    from opsd_rs.problems import check_file, check_rows
+
+    found = check_file(path, progress=lambda line: click.echo(line, err=True))
+    show(found if form == "json" else check_rows(found), form)
+    for fault in found["faults"]:
+        name = "" if fault["problem_id"] is None else f" ({fault['problem_id']})"
+        click.echo(f"{fault['where']}{name}: {fault['kind']}: {fault['message']}", err=True)
+    if found["faults"]:
+        raise BadInput(
+            f"{path}: {len(found['faults'])} of {found['num_rows']} rows cannot be graded, see above"
+        )
 
 
 @data.command("fetch-lcb")

@@ -47,14 +47,14 @@ def grader_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--problems",
     required=True,
     metavar="P",
-    help="Problems: jsonl, json or parquet (ours, LiveCodeBench, APPS, TACO, SDPO), or primer.",
+    help="Problems: primer, or a file of any known form (docs/grader.md); `opsd-rs data check P` says which.",
 )
 @click.option(
     "--solutions",
     required=True,
     type=path_type,
     metavar="S",
-    help="Solutions: one JSON per line, or LiveCodeBench's list of {question_id, code_list}.",
+    help="Solutions: rows of {problem_id, code or completion}, or LiveCodeBench's {question_id, code_list}.",
 )
 @click.option(
     "--out",
@@ -89,7 +89,7 @@ def grade(
     settings = FlagSettings(**options)
 
     from opsd_rs.base import print_result
-    from opsd_rs.grading import grade_files, report_counts, report_rows
+    from opsd_rs.grading import grade_files, report_counts, report_notes, report_rows
     from opsd_rs.problems import index
 
     found = index(problems, progress=lambda line: click.echo(line, err=True))
@@ -103,6 +103,13 @@ def grade(
             print_result(part, form)
         if summary["also"] is not None and summary["also"]["disagreements"]:
             print_result(summary["also"]["disagreements"], form)
+    if found.unreadable:
+        count, first = len(found.unreadable), found.unreadable[0]
+        click.echo(
+            f"note: {count} rows of the problems could not be read, no solution is theirs: {first}", err=True
+        )
+    for note in report_notes(summary):
+        click.echo(f"note: {note}", err=True)
     if summary["num_null"]:
         raise OpsdError(
             f"{summary['num_null']} of {summary['num_solutions']} solutions could not be graded (infra_error): they are"

@@ -7,8 +7,8 @@ replaced when its supervisor has died, and ends with the process.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,8 @@ from typing import Any
 from opsd_rs.base import MOST_TEST_CHARS, SizedLru, num_test_chars
 from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.grading import Grader, GraderSettings
-from opsd_rs.problems import pairs_cases, pairs_head
+from opsd_rs.inputs import dumps
+from opsd_rs.problems import Unsupported, row_problem
 from opsd_rs.records import Grade, Problem
 
 _lock = threading.Lock()
@@ -51,30 +52,35 @@ def problem_of(key: str, make: Callable[[str], Problem]) -> Problem:
     with _lock:
         problem = _problems.get(key)
         if problem is None:
-            problem = make(f"row-{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:12]}")
+            problem = make(f"row-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}")
             _problems.put(key, problem)
         return problem
 
 
-def from_pairs(ground_truth: Any) -> Problem:
-    """The problem of a row that holds ``inputs`` and ``outputs`` (and ``fn_name``, ``time_limit``), as JSON or object.
+def from_tests(ground_truth: Any) -> Problem:
+    """The problem of a row's tests, in any shape that a problem file may have them: text or object.
 
     :raises BadInput: names the key; also for SDPO's ``testtype`` "code", whose tests are programs
     """
-    if isinstance(ground_truth, bytes):
-        ground_truth = ground_truth.decode()
-    value = ground_truth if isinstance(ground_truth, str) else plain(ground_truth)
-    key = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    value = plain(ground_truth)
+    # An object and its text are the same problem.
+    text = value if isinstance(value, str) else dumps(value, sort_keys=True)
+    return from_row({"reward_model": {"ground_truth": text}})
+
+
+def from_row(row: Mapping[str, Any]) -> Problem:
+    """The problem of a row of a table, see docs/grader.md, Problems.
+
+    :raises BadInput: names the key
+    """
+    row = plain(row)
+    key = dumps(row, sort_keys=True)
 
     def make(name: str) -> Problem:
-        record = {"problem_id": name, "reward_model": {"ground_truth": value}}
-        head, tests = pairs_head(record, 0), pairs_cases(record)
-        kind = (json.loads(value) if isinstance(value, str) else value).get("testtype")
-        if kind not in (None, "", "stdin", "functional"):
-            raise BadInput(f"ground truth: testtype {kind!r} cannot be graded; stdin and functional can")
-        return Problem(
-            name, "", tests, entry_point=head.entry_point, time_limit_seconds=head.time_limit_seconds
-        )
+        try:
+            return dataclasses.replace(row_problem(row, name), prompt="", solution=None)
+        except Unsupported as error:
+            raise BadInput(str(error)) from error  # nobody leaves rows out here
 
     return problem_of(key, make)
 
@@ -85,7 +91,9 @@ def plain(value: Any) -> Any:
         value = value.tolist()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(item) for item in value]
     return value
 

@@ -3,27 +3,33 @@
     trainer = GRPOTrainer(model, reward_funcs=opsd_rs.compat.trl.reward_func, train_dataset=dataset)
 
 The trainer calls it with ``prompts``, ``completions`` and every further column of the dataset, a value per completion.
-The tests are taken from the first of these columns that is there: ``ground_truth`` or ``input_output`` (``inputs``,
-``outputs`` and, for calls, ``fn_name``, as JSON or as an object), ``reward_model`` (verl's, with ``ground_truth``
-inside), ``tests`` (a list of ``input`` and ``output``, with ``entry_point`` and ``time_limit_seconds`` in columns of
-their own). A completion is text, or messages of a chat, of which the assistant's last counts.
+The tests are taken from the first of these columns that is there: ``ground_truth``, ``input_output``, ``reward_model``,
+``tests``, or another of those by which a problem file is known (docs/grader.md, Problems); what stands beside them
+counts too (``entry_point``, ``fn_name``, ``metadata``, ``time_limit_seconds``). A completion is text, or messages of a
+chat, of which the assistant's last counts.
 
 A reward is 1.0 or 0.0; None where the row has no tests, and for an infrastructure fault: TRL leaves such a reward out.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack
 
 from opsd_rs.compat import shared
 from opsd_rs.config import GraderOptions
 from opsd_rs.errors import BadInput
-from opsd_rs.records import Case, Problem, Solution
+from opsd_rs.problems import CONTEST_KEYS, TEST_KEYS
+from opsd_rs.records import Problem, Solution
 
-COLUMNS = ("ground_truth", "input_output", "reward_model", "tests")
+FIRST = ("ground_truth", "input_output", "reward_model", "tests")
+COLUMNS = (*FIRST, *(key for key in TEST_KEYS if key not in FIRST))
 """Where the tests may be, in the order they are looked for."""
+BESIDE = (
+    "entry_point", "fn_name", "func_name", "metadata", "time_limit_seconds", "starter_code", "input_mode", "prompt",
+    "generated_checker",
+)  # fmt: skip
+"""Columns that say how the tests are run."""
 
 RewardFunc = Callable[..., list[float | None]]
 
@@ -96,28 +102,22 @@ def _problems(
         if unknown:
             raise BadInput(f"column problem_id: no such problem: {', '.join(unknown[:3])}")
         return [None if name is None else problems[name] for name in names]
-    found = column or next((name for name in COLUMNS if name in columns), None)
-    if found is None:
+    if column is None and not any(name in columns for name in COLUMNS):
         raise BadInput(
             f"the dataset has none of the columns {', '.join(COLUMNS)}: name the one with the tests"
         )
-    values = _column(columns, found, num_rows)
-    if found == "reward_model":
-        values = [None if value is None else value.get("ground_truth") for value in values]
-    entry_points = (
-        _column(columns, "entry_point", num_rows) if "entry_point" in columns else [None] * num_rows
-    )
-    limits = (
-        _column(columns, "time_limit_seconds", num_rows)
-        if "time_limit_seconds" in columns
-        else [None] * num_rows
-    )
+    if column is not None:
+        _column(columns, column, num_rows)
+    order = [column] if column is not None else [name for name in COLUMNS if name in columns]
+    table = {name: _column(columns, name, num_rows) for name in (*order, *BESIDE) if name in columns}
     made: list[Problem | None] = []
-    for row, value in enumerate(values):
+    for row in range(num_rows):
+        # Of a dataset that was joined from several, each row has null in the columns of the others.
+        key = next((name for name in order if name in table and table[name][row] is not None), None)
         try:
-            made.append(None if value is None else _problem(value, entry_points[row], limits[row]))
+            made.append(None if key is None else _problem({name: table[name][row] for name in table}, key))
         except BadInput as error:
-            raise BadInput(f"column {found}, row {row} of the batch: {error}") from None
+            raise BadInput(f"column {key}, row {row} of the batch: {error}") from None
     return made
 
 
@@ -130,22 +130,11 @@ def _column(columns: Mapping[str, Any], name: str, num_rows: int) -> Sequence[An
     return values
 
 
-def _problem(value: Any, entry_point: str | None, time_limit_seconds: float | None) -> Problem:
-    value = shared.plain(value)
-    if not isinstance(value, list):
-        return shared.from_pairs(value)
-    key = json.dumps([value, entry_point, time_limit_seconds], sort_keys=True)
-
-    def make(name: str) -> Problem:
-        for number, test in enumerate(value, start=1):
-            for word in ("input", "output"):
-                if not isinstance(test, dict) or not isinstance(test.get(word), str):
-                    raise BadInput(f"test {number}: needs {word}, a string")
-        tests = tuple(Case(test["input"], test["output"]) for test in value)
-        limit = 6.0 if time_limit_seconds is None else float(time_limit_seconds)
-        return Problem(name, "", tests, entry_point=entry_point or None, time_limit_seconds=limit)
-
-    return shared.problem_of(key, make)
+def _problem(row: Mapping[str, Any], key: str) -> Problem:
+    """The problem of a row whose tests stand under ``key``; one of another name holds what ``ground_truth`` does."""
+    keys = CONTEST_KEYS if key in CONTEST_KEYS else (key,)
+    known = {name: row[name] for name in (*keys, *BESIDE) if name in row}
+    return shared.from_row(known if key in TEST_KEYS else {**known, "ground_truth": known.pop(key)})
 
 
 def text(completion: Any) -> str:

@@ -9,8 +9,9 @@ In verl's configuration, under ``reward`` in recent versions::
 
 ``compute_score`` is for managers that call a plain function (naive, dapo), ``compute_score_async`` for those that can
 await it, ``compute_score_batch`` for the batch manager; a manager that calls a plain function row by row uses one core.
-The ground truth is what verl's code datasets hold: ``inputs``, ``outputs``, and ``fn_name`` where a function is called,
-as JSON or as an object; SDPO's ``time_limit`` counts, its ``testtype`` "code" is refused.
+The ground truth is what code datasets hold: ``inputs``, ``outputs``, and ``fn_name`` where a function is called, or a
+list of ``{input, output}``, or any other shape that a problem file may have (docs/grader.md), as text or as an object;
+SDPO's ``time_limit`` counts, its ``testtype`` "code" is refused.
 
 Where this differs from the functions it replaces: an infrastructure fault raises, it is never a score of zero (the
 prime manager swallows exceptions, the old naive one scores zero after its own ``compute_score_timeout``: use neither);
@@ -96,7 +97,7 @@ def compute_score_batch(
 
 
 def _item(text: str, ground_truth: Any, extra_info: Mapping[str, Any] | None) -> tuple[Problem, Solution]:
-    problem = shared.from_pairs(ground_truth)
+    problem = shared.from_tests(ground_truth)
     truncated = bool((extra_info or {}).get("truncated", False))
     return problem, Solution(problem.problem_id, 0, completion=text, truncated=truncated)
 

@@ -103,13 +103,16 @@ class GraderSettings:
     input, too). It accepts by exit code 0 or 42, rejects by 1 or 43; anything else, an uncaught exception too, is
     ``infra_error``."""
     extract: Annotated[
-        str,
-        "Which part of a completion is the program: last, first, longest, official[:STYLE], after-think:RULE.",
-    ] = "last"
-    """The ``last`` closed fence or the ``first`` (in what follows ``</think>``), the ``longest`` (SDPO's rule),
-    ``official`` (LiveCodeBench's: between the last two fence lines; ``official:GenericBase`` is the whole text,
+        str | None,
+        "Which part of a completion is the program: last, first, longest, official[:STYLE], after-think:RULE; default: "
+        "last, under a profile lcb-* official.",
+    ] = None
+    """``last``: in what is no thought, the last block that is a program: it reads standard input, or defines a function
+    or class that is no test; blocks of other languages count only where there are no others, and a block that is never
+    closed counts unless the answer was cut. ``first``: the first block of Python. ``longest``: SDPO's rule.
+    ``official``: LiveCodeBench's, between the last two fence lines (``official:GenericBase`` is the whole text,
     ``official:CodeLLaMaInstruct`` finds none, as the official code does). ``after-think:RULE`` removes the thoughts
-    first, for any rule; thoughts without an end hold no code."""
+    first, for any rule; thoughts without an end hold no code. docs/grader.md has an example of each."""
     feedback: Annotated[bool | FeedbackStyle, "Style of the text about failures."] = "leetcode"
     """``leetcode`` (True means it), ``sdpo`` (what the self-teacher reads), ``lcb`` (self-repair), ``none`` (False)."""
     feedback_chars: Annotated[int, "Longest feedback, in characters.", 300] = 2000
@@ -129,6 +132,16 @@ class GraderSettings:
                 raise self.refusal(name, reason)
         for name, reason in self._conflicts():
             raise self.refusal(name, reason)
+
+    @property
+    def extraction(self) -> str:
+        """The rule of ``extract``, or the one that ``profile`` implies.
+
+        >>> GraderSettings().extraction, GraderSettings(profile="lcb-2025-05").extraction
+        ('last', 'official')
+        """
+        implied = "last" if self.profile == "strict" else "official"
+        return implied if self.extract is None else self.extract
 
     @classmethod
     def name_of(cls, option: str) -> str:
@@ -189,7 +202,7 @@ class GraderOptions(TypedDict, total=False):
     threads: int | None
     memory_budget_mib: int | None
     compare: str
-    extract: str
+    extract: str | None
     feedback: bool | FeedbackStyle
     feedback_chars: int
     site_packages: Sequence[str | Path]

@@ -67,7 +67,7 @@ class ProblemsConfig(Section):
     """Which problems, which of their tests: keys of the environment ``code``."""
 
     path: str = "primer"
-    """``primer``, or a jsonl file of ours or LiveCodeBench's."""
+    """``primer``, or a problem file of any form that docs/grader.md lists."""
     kind: Literal["all", "function", "stdin"] = "all"
     """Only problems whose program is called as a function, or fed on standard input."""
     split: Literal["hash", "sdpo", "none"] = "hash"

@@ -14,12 +14,13 @@ import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Unpack
 
 from opsd_rs import __version__
 from opsd_rs.config import GraderOptions, GraderSettings
 from opsd_rs.grading.official import official_fields
-from opsd_rs.grading.settings import wire_settings
+from opsd_rs.grading.settings import check_folders, wire_settings
 from opsd_rs.grading.stream import Flow
 from opsd_rs.grading.supervisor import Supervisor
 from opsd_rs.records import CaseResult, Grade, GraderIdentity, Reason, Solution
@@ -59,12 +60,15 @@ class Grader(Flow[Supervisor]):
         # What counts is the level that holds, not the one asked for; a program killed for the budget runs again.
         apart = ("workers", "level", "require", "allow_unsandboxed", "memory_budget_mib")
         mine = {name: value for name, value in self._wire.items() if name not in apart}
+        folders = map(Path, self._wire["packages"])
+        packages = [folder.name for folder in folders if folder.suffix != ".libs"]
         return {
             **mine,
             "sandbox_level": supervisor.sandbox_level,
             "policy_hash": supervisor.policy_hash,
             "python_version": platform.python_version(),
-            "numpy_version": version("numpy") if self._wire["packages"] else None,
+            "numpy_version": version("numpy") if "numpy" in packages else None,
+            "packages": {name: version(name) for name in packages if name != "numpy"},
             "version": __version__,
         }
 
@@ -74,7 +78,7 @@ class Grader(Flow[Supervisor]):
 
         if solution.code is not None or solution.completion is None:
             return solution.code or ""
-        return _core.extract_code(solution.completion, self.settings.extract) or ""
+        return _core.extract_code(solution.completion, self.settings.extraction, solution.truncated) or ""
 
     def _grade(self, solution: Solution, found: Mapping[str, Any]) -> Grade:
         given = solution.code is not None
@@ -101,7 +105,7 @@ class Grader(Flow[Supervisor]):
             python_version=platform.python_version(),
             stop=self.settings.stop,
             compare=self.settings.compare,
-            extract=self.settings.extract,
+            extract=self.settings.extraction,
             profile=self.settings.profile,
             isolation=self.settings.isolation,
             sandbox_level=supervisor.sandbox_level,
@@ -115,4 +119,5 @@ class Grader(Flow[Supervisor]):
     def _start(self) -> Supervisor:
         from opsd_rs import _core
 
+        check_folders(self.settings)
         return Supervisor(str(_core.__file__), self._wire)

@@ -39,11 +39,22 @@ def wire_settings(settings: GraderSettings) -> dict[str, Any]:
         "allow_unsandboxed": settings.allow_unsandboxed,
         "memory_budget_mib": settings.memory_budget_mib,
         "compare": comparator(settings.compare, settings.name_of("compare")),
-        "extract": _extraction(settings.extract, settings.name_of("extract")),
+        "extract": _extraction(settings.extraction, settings.name_of("extract")),
         "feedback": {"style": settings.feedback, "max_chars": settings.feedback_chars},
         "site_packages": [str(Path(folder).resolve()) for folder in settings.site_packages],
-        "packages": _numpy_folders(),
+        "packages": _packages(settings),
     }
+
+
+def check_folders(settings: GraderSettings) -> None:
+    """Refuse folders of packages that are none, where the programs will run.
+
+    :raises BadInput: names the option and the folder
+    """
+    for folder in settings.site_packages:
+        if not Path(folder).is_dir():
+            name = settings.name_of("site_packages")
+            raise BadInput(f"{name} = {str(folder)!r}: no such folder: name one that holds packages")
 
 
 def comparator(rule: str, name: str = "compare") -> dict[str, Any]:
@@ -90,10 +101,19 @@ def _renamed(error: BadInput, option: str, name: str) -> BadInput:
     return BadInput(name + str(error).removeprefix(option))
 
 
-def _numpy_folders() -> list[str]:
-    """Folders of the installed numpy, which programs may import: the package and its shared libraries, nothing else."""
-    found = find_spec("numpy")  # looks, does not import
+def _packages(settings: GraderSettings) -> list[str]:
+    """Folders of the installed packages that programs may import, nothing else beside them.
+
+    numpy, as in LiveCodeBench's runner; under ``strict`` also sortedcontainers, which AtCoder and LeetCode offer and
+    the runner does not.
+    """
+    names = ["numpy", "sortedcontainers"] if settings.profile == "strict" else ["numpy"]
+    return [folder for name in names for folder in _package(name)]
+
+
+def _package(name: str) -> list[str]:
+    found = find_spec(name)  # looks, does not import
     if found is None or not found.submodule_search_locations:
         return []
     folder = Path(next(iter(found.submodule_search_locations))).resolve()
-    return [str(path) for path in (folder, folder.with_name("numpy.libs")) if path.is_dir()]
+    return [str(path) for path in (folder, folder.with_name(f"{name}.libs")) if path.is_dir()]

@@ -8,18 +8,22 @@ from opsd_rs._lazy import lazy_exports
 
 if TYPE_CHECKING:
     # isort: off
-    from opsd_rs.problems.files import index, load, read
+    from opsd_rs.problems.check import check_file, check_rows
+    from opsd_rs.problems.files import Index, index, load, read
     from opsd_rs.problems.livecodebench import fetch_lcb
-    from opsd_rs.problems.pairs import pairs_cases, pairs_head
+    from opsd_rs.problems.rows import CONTEST_KEYS, TEST_KEYS, row_problem
     from opsd_rs.problems.sets import ProblemSet, describe, draw, from_config
+    from opsd_rs.problems.unsupported import Unsupported
 
 __all__ = [
-    "ProblemSet", "describe", "draw", "fetch_lcb", "from_config", "index", "load", "pairs_cases", "pairs_head",
-    "read",
+    "CONTEST_KEYS", "TEST_KEYS", "Index", "ProblemSet", "Unsupported", "check_file", "check_rows", "describe", "draw",
+    "fetch_lcb", "from_config", "index", "load", "read", "row_problem",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "files": ["index", "load", "read"],
+    "check": ["check_file", "check_rows"],
+    "files": ["Index", "index", "load", "read"],
     "livecodebench": ["fetch_lcb"],
-    "pairs": ["pairs_cases", "pairs_head"],
+    "rows": ["CONTEST_KEYS", "TEST_KEYS", "row_problem"],
     "sets": ["ProblemSet", "describe", "draw", "from_config"],
+    "unsupported": ["Unsupported"],
 })  # fmt: skip

@@ -1,98 +1,45 @@
-"""Problem files of every form, read record by record through the filters.
+"""Problem files of every form, read row by row through the filters.
 
-The first record's keys decide whose form it is: ours, LiveCodeBench's, or lists of inputs and outputs (APPS, TACO,
-SDPO). Tests are large and may be packed, so a record is filtered by its other fields before its tests are opened.
-Every fault is one line: file, line number, key, fix.
+Each row's keys say whose form it is: ours, LiveCodeBench's, or that of a public data set or a trainer's table
+(``rows``). Tests are large and may be packed, so LiveCodeBench's rows are filtered by their other fields before their
+tests are opened. Every fault is one line: file, line number, key, fix.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
-import re
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from opsd_rs.base import expand
 from opsd_rs.errors import BadInput, OpsdError
-from opsd_rs.problems import livecodebench, ours, pairs, raw
-from opsd_rs.records import Case, Problem
+from opsd_rs.inputs import Record, Value, lines, records
+from opsd_rs.problems import livecodebench
+from opsd_rs.problems.entries import Entry, Form, located
+from opsd_rs.problems.filters import Filters, check_words
+from opsd_rs.problems.unsupported import Unsupported
+from opsd_rs.records import Problem
 
 BUILT_IN = ("primer",)
 """Problem sets inside the package."""
+SECONDS_PER_LINE = 2.0
+UNSUPPORTED = "unsupported"
+"""Under which rows that are no problem of ours are counted among the dropped."""
 
 
-Form = Literal["ours", "livecodebench", "pairs"]
-"""Whose keys a file's records bear: see ``ours``, ``livecodebench``, ``pairs``."""
+class Index(dict[str, Entry]):
+    """The problems of a file by id, not opened; and what stands in the way of the others."""
 
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One problem of a file: all but its tests, and how to read those."""
-
-    where: str
-    """``file:line``."""
-    head: Problem
-    """Without tests."""
-    card: Mapping[str, str] | None
-    """LiveCodeBench's own fields, as its runner writes them out again; None for other files."""
-    tests: Callable[[], tuple[Case, ...]]
-    """Reads the tests from the file again; raises BadInput with file, line and key."""
-
-    def open(self) -> Problem:
-        """The problem with its tests."""
-        return dataclasses.replace(self.head, tests=self.tests())
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which problems to keep; an empty filter keeps all.
-
-    >>> Filters(difficulty=("easy",), date_from="2025-02-01", date_to="2025-05-01").why_not(
-    ...     Problem("a", "Add.", (), difficulty="hard"))
-    'difficulty'
-    """
-
-    kind: Literal["all", "function", "stdin"] = "all"
-    difficulty: tuple[str, ...] = ()
-    platform: tuple[str, ...] = ()
-    release: tuple[str, ...] = ()
-    """Names as in the file; for LiveCodeBench also ranges (``v4_v6``) and sums (``release_v6``)."""
-    date_from: str | None = None
-    """First date kept."""
-    date_to: str | None = None
-    """First date no longer kept."""
-    limit: int | None = None
-    """Stop after so many kept problems."""
-
-    def __post_init__(self) -> None:
-        for key in ("date_from", "date_to"):
-            value = getattr(self, key)
-            if value is not None and not ours.is_date(value):
-                raise BadInput(f"problems.{key}: {value!r} is not a date like 2025-02-01")
-
-    def why_not(self, problem: Problem) -> str | None:
-        """The first filter that drops the problem; None: it stays. Tests are not looked at."""
-        if self.kind not in ("all", problem.kind):
-            return "kind"
-        if self.difficulty and problem.difficulty not in self.difficulty:
-            return "difficulty"
-        if self.platform and problem.platform not in self.platform:
-            return "platform"
-        if self.release and not any(problem.release in _meanings(word) for word in self.release):
-            return "release"
-        # ISO dates sort as text; a problem without a date lies in no window.
-        if self.date_from is not None and (problem.date is None or problem.date < self.date_from):
-            return "date"
-        if self.date_to is not None and (problem.date is None or problem.date >= self.date_to):
-            return "date"
-        return None
+    def __init__(self) -> None:
+        super().__init__()
+        self.unreadable: list[str] = []
+        """Rows that have no name: what is wrong with each."""
+        self.ambiguous: dict[str, list[str]] = {}
+        """Short names that several rows have, with the names that these rows go by instead."""
 
 
 def load(
@@ -108,6 +55,8 @@ def load(
 ) -> list[Problem]:
     """Read problems: ``primer``, a jsonl, json or parquet file of any known form, or a folder of LiveCodeBench's.
 
+    Rows that are no problem of ours (see docs/grader.md, Problems) are left out; :func:`read` counts them.
+
     :param date_from: first date kept, ISO
     :param date_to: first date no longer kept
     :raises BadInput: names file, line and key; also where nothing passes the filters
@@ -121,144 +70,145 @@ def read(
 ) -> tuple[list[Problem], int, Counter[str]]:
     """As :func:`load`; also how many problems were read and how many each filter dropped.
 
-    :param progress: is called with the count now and then; LiveCodeBench's files are large
+    :param progress: is called with the count now and then, LiveCodeBench's files are large; and with the first row of
+        those that are no problem of ours
     """
     chosen = filters or Filters()
     kept: list[Problem] = []
+    entries: list[Entry] = []
+    places: list[int] = []
     dropped: Counter[str] = Counter()
-    origin: dict[str, str] = {}
     met: dict[str, set[str]] = {"difficulty": set(), "platform": set(), "release": set()}
-    for entry, tests in _entries(path):
-        where, problem = entry.where, entry.head
-        _check_new(entry, origin)
-        for key, values in met.items():
-            values.add(getattr(problem, key) or "none")
-        reason = chosen.why_not(problem)
+    first_unsupported: Unsupported | None = None
+    pace = _Pace()
+    for entry, value in _entries(path):
+        entries.append(entry)
+        try:
+            with located(entry.where):
+                head = entry.head_of(value)
+                for key, values in met.items():
+                    values.add(getattr(head, key) or "none")
+                reason = chosen.why_not(head)
+                if reason is None:
+                    kept.append(entry.problem_of(value))
+                    places.append(len(entries) - 1)
+        except Unsupported as error:
+            entries[-1].problem_id = entry.where  # no problem, so it takes no problem's name
+            reason, first_unsupported = UNSUPPORTED, first_unsupported or error
         if reason is not None:
             dropped[reason] += 1
-        else:
-            with _located(where):
-                kept.append(dataclasses.replace(problem, tests=tests()))
-        if progress is not None and len(origin) % 50 == 0:
-            progress(f"{path}: {len(origin)} problems read, {len(kept)} kept")
+        if progress is not None and pace.is_due():
+            progress(f"{path}: {len(entries)} problems read, {len(kept)} kept")
         if len(kept) == chosen.limit:
             break
     else:
-        _check_words(path, chosen, met)
-    if not origin:
-        raise BadInput(f"{path}: holds no problem: one JSON object per line is expected")
-    if not kept:
-        taken = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
-        raise BadInput(
-            f"problems: none of the {len(origin)} in {path} passes the filters (dropped by {taken})"
-        )
-    return kept, len(origin), dropped
-
-
-def index(path: str | Path, *, progress: Callable[[str], None] | None = None) -> dict[str, Entry]:
-    """All problems of a file by id, tests not read: for readers that need them one by one.
-
-    :raises BadInput: as :func:`load`; faults of a problem's tests come when it is opened
-    """
-    entries: dict[str, Entry] = {}
-    origin: dict[str, str] = {}
-    for entry, _ in _entries(path):
-        _check_new(entry, origin)
-        entries[entry.head.problem_id] = entry
-        if progress is not None and len(entries) % 50 == 0:
-            progress(f"{path}: {len(entries)} problems read")
+        check_words(path, chosen, met)
     if not entries:
         raise BadInput(f"{path}: holds no problem: one JSON object per line is expected")
-    return entries
-
-
-def _check_new(entry: Entry, origin: dict[str, str]) -> None:
-    name = entry.head.problem_id
-    if name in origin:
+    if not kept:
+        if first_unsupported is not None and set(dropped) == {UNSUPPORTED}:
+            raise BadInput(f"{first_unsupported}{_others(dropped)}")
+        taken = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
         raise BadInput(
-            f"{entry.where}: key problem_id: {name!r} is already at {origin[name]}: give each problem its own"
+            f"problems: none of the {len(entries)} in {path} passes the filters (dropped by {taken})"
         )
-    origin[name] = entry.where
+    if first_unsupported is not None and progress is not None:
+        progress(f"left out: {first_unsupported}{_others(dropped)}")
+    _named_apart(entries)
+    named = [entries[place].problem_id for place in places]
+    return [_called(problem, name) for problem, name in zip(kept, named, strict=True)], len(entries), dropped
 
 
-@contextmanager
-def _located(where: str) -> Iterator[None]:
-    """Put ``file:line`` before a BadInput raised inside the block."""
-    try:
-        yield
-    except BadInput as error:
-        raise BadInput(f"{where}: {error}") from error.__cause__
+def index(path: str | Path, *, progress: Callable[[str], None] | None = None) -> Index:
+    """All problems of a file by id, not opened: for readers that need them one by one.
+
+    A row that has no name is listed as unreadable; all other faults come when a problem is opened.
+
+    :raises BadInput: no row has a name, or two have the same one
+    """
+    found = Index()
+    entries: list[Entry] = []
+    pace = _Pace()
+    for entry, _ in _entries(path, found.unreadable):
+        entries.append(entry)
+        if progress is not None and pace.is_due():
+            progress(f"{path}: {len(entries)} problems read")
+    if not entries:
+        raise BadInput(
+            found.unreadable[0]
+            if found.unreadable
+            else f"{path}: holds no problem: one JSON object per line is expected"
+        )
+    found.ambiguous = _named_apart(entries)
+    found.update((entry.problem_id, entry) for entry in entries)
+    return found
 
 
-def _entries(path: str | Path) -> Iterator[tuple[Entry, Callable[[], tuple[Case, ...]]]]:
-    """Per record: the entry, and its tests from what is in memory now."""
+class _Pace:
+    """Says when the next line about a long read is due: small files are read without a word."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + SECONDS_PER_LINE
+
+    def is_due(self) -> bool:
+        """True once in a while."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + SECONDS_PER_LINE
+        return True
+
+
+def _others(dropped: Counter[str]) -> str:
+    count = dropped[UNSUPPORTED] - 1
+    return f" (and {count} more rows)" if count else ""
+
+
+def _called(problem: Problem, name: str) -> Problem:
+    return problem if problem.problem_id == name else dataclasses.replace(problem, problem_id=name)
+
+
+def _named_apart(entries: Sequence[Entry]) -> dict[str, list[str]]:
+    """Give rows of one name their longer ones; the longer names by the short one.
+
+    :raises BadInput: two rows have the same name, and nothing tells them apart
+    """
+    counts = Counter(entry.problem_id for entry in entries)
+    renamed: dict[str, list[str]] = {}
+    for entry in entries:
+        if counts[entry.problem_id] > 1 and entry.qualified is not None:
+            short = entry.problem_id
+            entry.rename()
+            renamed.setdefault(short, []).append(entry.problem_id)
+    origin: dict[str, str] = {}
+    for entry in entries:
+        name = entry.problem_id
+        if name in origin:
+            raise BadInput(
+                f"{entry.where}: key problem_id: {name!r} is already at {origin[name]}: give each problem its own"
+            )
+        origin[name] = entry.where
+    return renamed
+
+
+def _entries(path: str | Path, unreadable: list[str] | None = None) -> Iterator[tuple[Entry, Value]]:
+    """Per row: the entry, and the row as it is in memory now."""
     for file, found in _files(path):
         form: Form | None = None
         release = livecodebench.release_of(file)
         for record in found:
-            with _located(record.where):
-                form = form or _form(record.value)
-                head, card = _head(form, record, release)
-            tests = partial(_tests, form, record.value)
-            head = _beside(head, file)
-            yield Entry(record.where, head, card, partial(_again, form, record)), tests
+            try:
+                entry = Entry(record, file, release, form)
+            except BadInput as error:
+                if unreadable is None:
+                    raise
+                unreadable.append(str(error))
+                continue
+            form = entry.form
+            yield entry, record.value
 
 
-def _form(value: raw.Value) -> Form:
-    first = _object(value)
-    if livecodebench.is_record(first) and "private_test_cases" in first:
-        return "livecodebench"
-    if pairs.is_record(first):
-        return "pairs"
-    return "livecodebench" if livecodebench.is_record(first) else "ours"
-
-
-def _head(form: Form, record: raw.Record, release: str | None) -> tuple[Problem, Mapping[str, str] | None]:
-    if form == "livecodebench":
-        found = _object(record.value)
-        return livecodebench.head(found, release), livecodebench.card(found)
-    if form == "pairs":
-        return pairs.pairs_head(_object(record.value), record.number), None
-    return dataclasses.replace(_ours(record.value), tests=()), None
-
-
-def _tests(form: Form, value: raw.Value) -> tuple[Case, ...]:
-    if form == "livecodebench":
-        return livecodebench.cases(_object(value))
-    return pairs.pairs_cases(_object(value)) if form == "pairs" else _ours(value).tests
-
-
-def _again(form: Form, record: raw.Record) -> tuple[Case, ...]:
-    with _located(record.where):
-        return _tests(form, record.again())
-
-
-def _object(value: raw.Value) -> Mapping[str, Any]:
-    return ours.parse_object(value) if isinstance(value, bytes) else value
-
-
-def _ours(value: raw.Value) -> Problem:
-    if isinstance(value, bytes):
-        return ours.parse(value)
-    # A table has every column in every row: an absent key is a null there.
-    return ours.parse(json.dumps(_without_nulls(value)).encode())
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
-
-
-def _beside(problem: Problem, file: Path) -> Problem:
-    """A checker program is named from the folder of the problem file that names it."""
-    rule, colon, program = (problem.compare or "").partition(":")
-    if rule != "checker" or not colon:
-        return problem
-    return dataclasses.replace(problem, compare=f"checker:{file.parent / program}")
-
-
-def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[raw.Record]]]:
+def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[Record]]]:
     if str(path) in BUILT_IN:
         from importlib.resources import files
 
@@ -266,38 +216,21 @@ def _files(path: str | Path) -> Iterator[tuple[Path, Iterator[raw.Record]]]:
         if not resource.is_file():
             raise OpsdError(f"problems.path: the built-in set {path!r} is missing from this installation")
         file = Path(f"{path}.jsonl")
-        yield file, raw.lines(file, resource.read_bytes().splitlines())
+        yield file, lines(file, resource.read_bytes().splitlines())
         return
     place = expand(path)
     if place.is_dir():
         found = [place / name for name in livecodebench.RELEASES.values() if (place / name).is_file()]
-        found = found or sorted(place.glob("*.parquet"))
+        found = found or sorted(place.glob("*.parquet")) or sorted(place.glob("data/*.parquet"))
         if not found:
             raise BadInput(
                 f"problems.path: {path} is a folder without LiveCodeBench's test*.jsonl or a parquet file: name a file"
             )
-    elif place.is_file():
+    elif place.exists():  # a pipe is no regular file
         found = [place]
     else:
         close = difflib.get_close_matches(str(path), BUILT_IN, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "name a jsonl file or 'primer'"
         raise BadInput(f"problems.path: no such file: {path}: {hint}")
     for file in found:
-        yield file, raw.read(file)
-
-
-def _check_words(path: str | Path, filters: Filters, met: Mapping[str, set[str]]) -> None:
-    """A filter word that matches no problem is a typing error, not an empty filter."""
-    for key, values in met.items():
-        for word in getattr(filters, key):
-            if not values & _meanings(word, key):
-                close = difflib.get_close_matches(word, values, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(values))}"
-                raise BadInput(f"problems.{key}: no problem in {path} has {word!r}: {hint}")
-
-
-def _meanings(word: str, key: str = "release") -> set[str]:
-    """The values that a filter word stands for: itself, and the increments of a LiveCodeBench release."""
-    if key == "release" and re.fullmatch(r"release_(v\d+|latest)|v\d+_v\d+", word):
-        return {word, *livecodebench.expand_release(word)}
-    return {word}
+        yield file, records(file)

@@ -1,8 +1,9 @@
 """LiveCodeBench's own files: one record of ``code_generation_lite`` in, one problem out; and their download.
 
-Private tests come as JSON, or as base64 of zlib of a pickle of one JSON text. Unpickling data from the
-network runs any code in it, so the pickle is read by hand: one string, or it is refused. Fields and releases
-are those of the dataset's card; the order of tests (public, then private) is that of its official grader.
+Private tests come as JSON, or as base64 of zlib of a pickle of one JSON text, which is read by hand (``pickles``).
+Other tools write the rows out again with tests already decoded, numbers and nulls where there were texts: these are
+read too. Fields and releases are those of the dataset's card; the order of tests (public, then private) is that of its
+official grader.
 What this module does not do: word the prompt (the configuration chooses that), or grade.
 """
 
@@ -10,16 +11,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 import re
 import zlib
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from opsd_rs.errors import BadInput
+from opsd_rs.inputs import is_absent, loads, parse, short
+from opsd_rs.problems.entry_names import entry_name
+from opsd_rs.problems.pickles import read_pickle
+from opsd_rs.problems.unsupported import Unsupported
 from opsd_rs.records import Case, Problem
 
 REPOSITORY = "livecodebench/code_generation_lite"
@@ -42,6 +46,7 @@ PUBLISHED_WINDOW = ("2025-02-01", "2025-05-01")
 """Contest dates, first kept and first not kept, of the problems that SDPO trains on."""
 PUBLISHED_COUNT = 131
 """Problems in that window."""
+TEST_KEYS = ("public_test_cases", "private_test_cases")
 MAX_TEST_BYTES = 1 << 30
 """Private tests of one problem larger than this are refused: a few kilobytes can inflate to anything."""
 
@@ -80,36 +85,40 @@ def expand_release(word: str) -> tuple[str, ...]:
 def head(record: Mapping[str, Any], release: str | None) -> Problem:
     """All but the tests, which are large: enough to filter by.
 
+    Null and absent are the same: other tools write one for the other.
+
     :raises BadInput: names the key
     """
-    metadata = _text(record, "metadata")
-    try:
-        function = json.loads(metadata).get("func_name") if metadata.strip() else None
-    except (ValueError, AttributeError) as error:
-        raise BadInput(f"key metadata: not a JSON object in a string ({_short(metadata)})") from error
-    if function is not None and not isinstance(function, str):
-        raise BadInput(f"key metadata: func_name must be a string, found {function!r}")
-    contest_date = _text(record, "contest_date")
-    try:
-        date = datetime.fromisoformat(contest_date).date().isoformat()
-    except ValueError as error:
-        raise BadInput(f"key contest_date: not an ISO date: {contest_date!r}") from error
     starter_code = _text(record, "starter_code")
-    problem_id = _text(record, "question_id")
-    if not problem_id:
-        raise BadInput("key question_id: must not be empty")
     return Problem(
-        problem_id=problem_id,
+        problem_id=problem_id(record),
         prompt=_text(record, "question_content"),
         tests=(),
         starter_code=starter_code if starter_code.strip() else None,
         # The bare name: the grader takes the method of class Solution if there is one, else the function.
-        entry_point=function or None,
-        difficulty=_text(record, "difficulty"),
-        platform=_text(record, "platform"),
-        date=date,
+        entry_point=_function(record),
+        difficulty=_text(record, "difficulty") or None,
+        platform=_text(record, "platform") or None,
+        date=_date(record, whole=False) or None,
         release=release,
     )
+
+
+def problem_id(record: Mapping[str, Any]) -> str:
+    """The problem's name: ``question_id``.
+
+    :raises BadInput: there is none
+    """
+    if "question_id" not in record:
+        raise BadInput("key question_id is missing: not a record of LiveCodeBench's code_generation_lite")
+    name = record["question_id"]
+    if isinstance(name, float) and name.is_integer():
+        name = int(name)  # a column of integers with a null in it
+    if isinstance(name, bool) or not isinstance(name, (str, int)):
+        raise BadInput(f"key question_id: must be a string, found {type(name).__name__}")
+    if name == "":
+        raise BadInput("key question_id: must not be empty")
+    return _sound("question_id", str(name))
 
 
 def card(record: Mapping[str, Any]) -> dict[str, str]:
@@ -117,8 +126,8 @@ def card(record: Mapping[str, Any]) -> dict[str, str]:
 
     Of a record whose :func:`head` could be read; of the others, those it lacks are empty.
     """
-    fields = {key: str(record.get(key) or "") for key in CARD}
-    return {**fields, "contest_date": datetime.fromisoformat(fields["contest_date"]).isoformat()}
+    fields = {key: str("" if is_absent(record.get(key)) else record[key]) for key in CARD}
+    return {**fields, "question_id": problem_id(record), "contest_date": _date(record, whole=True)}
 
 
 def cases(record: Mapping[str, Any]) -> tuple[Case, ...]:
@@ -126,36 +135,49 @@ def cases(record: Mapping[str, Any]) -> tuple[Case, ...]:
 
     :raises BadInput: names the key and what was wrong with it
     """
-    public, private = _text(record, "public_test_cases"), _text(record, "private_test_cases")
-    try:
-        public_value = json.loads(public)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"key public_test_cases: not JSON ({error})") from error
-    try:
-        private_value = decode_tests(private)
-    except ValueError as error:
-        raise BadInput(f"key private_test_cases: {error}: download the file again") from error
-    return (
-        *_listed("public_test_cases", public_value, public=True),
-        *_listed("private_test_cases", private_value, public=False),
-    )
+    if not any(key in record for key in TEST_KEYS):
+        raise BadInput(
+            "key public_test_cases is missing: not a record of LiveCodeBench's code_generation_lite"
+        )
+    found = []
+    for key, public in zip(TEST_KEYS, (True, False), strict=True):
+        value = record.get(key)
+        if is_absent(value) or (isinstance(value, (str, bytes)) and not value.strip()):
+            continue  # the column of tests that were left out
+        if isinstance(value, (str, bytes)):
+            text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+            try:
+                value = decode_tests(_sound(key, text))
+            except ValueError as error:
+                raise BadInput(f"key {key}: {error}: download the file again") from error
+        found += _listed(key, value, public=public)
+    if not found:
+        raise Unsupported(
+            "key private_test_cases: holds no test, nor does public_test_cases: leave the problem out"
+        )
+    name = _function(record)
+    for key, kind in ((test.key, test.kind) for test in found):
+        if kind == "functional" and name is None:
+            raise BadInput(
+                f"key {key}.testtype: functional, but metadata names no func_name: the program cannot be called"
+            )
+    return tuple(test.case for test in found)
 
 
 def decode_tests(text: str) -> Any:
-    """The JSON value of ``private_test_cases``, plain or packed.
+    """The value of a column of tests: JSON, a Python literal, or packed (base64, zlib, pickle of either or of a list).
 
     :raises ValueError: which of the layers did not open
     """
+    if text.lstrip()[:1] in ("[", "{", '"'):
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ValueError(f"not JSON ({error})") from error
     try:
-        return json.loads(text)
-    except ValueError:
-        pass  # packed, as the official loader assumes too
-    except RecursionError as error:
-        raise ValueError("JSON nested too deep") from error
-    try:
-        packed = base64.b64decode(text, validate=True)
+        packed = base64.b64decode("".join(text.split()), validate=True)  # other tools wrap the line
     except (binascii.Error, ValueError) as error:
-        raise ValueError(f"neither JSON nor base64 ({_short(text)})") from error
+        raise ValueError(f"neither JSON nor base64 ({short(text)})") from error
     try:
         inflater = zlib.decompressobj()
         pickled = inflater.decompress(packed, MAX_TEST_BYTES)
@@ -165,60 +187,28 @@ def decode_tests(text: str) -> Any:
         raise ValueError(f"more than {MAX_TEST_BYTES} bytes of tests")
     if not inflater.eof:
         raise ValueError("zlib: the stream is cut")
-    try:
-        return json.loads(read_pickled_str(pickled))
-    except RecursionError as error:
-        raise ValueError("JSON nested too deep") from error
+    if pickled[:1] in (b"[", b"{"):
+        return loads(pickled)  # packed without the pickle
+    value = read_pickle(pickled)
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"pickle: refused: holds {type(value).__name__}, not a text or a list")
+    return loads(value)
 
 
 def read_pickled_str(data: bytes) -> str:
     """Read a pickle (protocol 1 to 5) that holds one str, as CPython writes it, and nothing else.
 
-    Known opcodes: PROTO and FRAME before the string, one of the three binary strings, MEMOIZE or BINPUT after
-    it, STOP as the last byte (opcodes as documented in ``pickletools``).
-
-    :raises ValueError: any other opcode, a second string, a cut or over-long stream
+    :raises ValueError: any other value, see :func:`opsd_rs.problems.pickles.read_pickle`
 
     >>> read_pickled_str(b"\\x80\\x04\\x8c\\x02hi\\x94.")
     'hi'
     """
-    position, value = 0, None
-
-    def take(count: int) -> bytes:
-        nonlocal position
-        position += count
-        if position > len(data):
-            raise ValueError("pickle: the stream is cut")
-        return data[position - count : position]
-
-    while True:
-        opcode = take(1)
-        if opcode == b"\x80" and position == 1:  # PROTO
-            if take(1)[0] > 5:
-                raise ValueError("pickle: unknown protocol")
-        elif opcode == b"\x95" and value is None:  # FRAME: so many bytes must follow, nothing else is meant
-            length = int.from_bytes(take(8), "little")
-            if position + length > len(data):
-                raise ValueError("pickle: the stream is cut")
-        elif opcode in _STRING_LENGTH_BYTES and value is None:
-            length = int.from_bytes(take(_STRING_LENGTH_BYTES[opcode]), "little")
-            value = take(length).decode("utf-8", "surrogatepass")
-        elif opcode == b"\x94" and value is not None:  # MEMOIZE
-            pass
-        elif opcode == b"q" and value is not None:  # BINPUT
-            take(1)
-        elif opcode == b"." and value is not None:  # STOP
-            if position != len(data):
-                raise ValueError("pickle: bytes after its end")
-            return value
-        else:
-            raise ValueError(
-                f"pickle: refused at byte {position - 1}: opcode {opcode!r} is not part of one string"
-            )
-
-
-# SHORT_BINUNICODE, BINUNICODE, BINUNICODE8
-_STRING_LENGTH_BYTES = {b"\x8c": 1, b"X": 4, b"\x8d": 8}
+    value = read_pickle(data)
+    if not isinstance(value, str):
+        raise ValueError(f"pickle: refused at byte 0: holds {type(value).__name__}, not one string")
+    return value
 
 
 def fetch_lcb(
@@ -273,25 +263,76 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "opsd-rs"
 
 
+def _function(record: Mapping[str, Any]) -> str | None:
+    """``func_name`` of the metadata, which are an object or its text."""
+    value = record.get("metadata")
+    if isinstance(value, str) and value.strip():
+        try:
+            value = parse(value)
+        except ValueError as error:
+            raise BadInput(
+                f"key metadata: not a JSON object in a string ({short(record['metadata'])})"
+            ) from error
+    if is_absent(value) or value == "":
+        return None
+    if not isinstance(value, Mapping):
+        raise BadInput(f"key metadata: not a JSON object in a string ({short(record['metadata'])})")
+    name = value.get("func_name")
+    if not is_absent(name) and not isinstance(name, str):
+        raise BadInput(f"key metadata: func_name must be a string, found {name!r}")
+    return entry_name(name, "metadata: func_name")
+
+
+def _date(record: Mapping[str, Any], *, whole: bool) -> str:
+    """The day of the contest, or with its time as the official runner writes it; empty where there is none."""
+    value = record.get("contest_date")
+    if is_absent(value) or value == "":
+        return ""
+    try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            # Seconds end in the year 5138 where milliseconds begin in 1973.
+            seconds = value / 1000 if abs(value) >= 1e11 else value
+            found = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+        else:
+            found = datetime.fromisoformat(str(value))
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        raise BadInput(f"key contest_date: not an ISO date: {value!r}") from error
+    return found.isoformat() if whole else found.date().isoformat()
+
+
 def _text(record: Mapping[str, Any], key: str) -> str:
-    if key not in record:
-        raise BadInput(f"key {key} is missing: not a record of LiveCodeBench's code_generation_lite")
-    value = record[key]
+    value = record.get(key)
+    if is_absent(value):
+        return ""
     if not isinstance(value, str):
         raise BadInput(f"key {key}: must be a string, found {type(value).__name__}")
     return _sound(key, value)
 
 
-def _listed(key: str, value: Any, *, public: bool) -> list[Case]:
+class _Listed(NamedTuple):
+    key: str
+    kind: Any
+    case: Case
+
+
+def _listed(key: str, value: Any, *, public: bool) -> list[_Listed]:
+    if (
+        isinstance(value, Mapping)
+        and isinstance(value.get("input"), list)
+        and isinstance(value.get("output"), list)
+    ):
+        columns = {name: items for name, items in value.items() if isinstance(items, list)}
+        value = [dict(zip(columns, items, strict=True)) for items in zip(*columns.values(), strict=False)]
     if not isinstance(value, list):
         raise BadInput(f"key {key}: must hold a list of tests, found {type(value).__name__}")
     tests = []
     for index, test in enumerate(value):
         for part in ("input", "output"):
-            if not isinstance(test, dict) or not isinstance(test.get(part), str):
+            if not isinstance(test, Mapping) or not isinstance(test.get(part), str):
                 raise BadInput(f"key {key}[{index}].{part}: must be a string")
             _sound(f"{key}[{index}].{part}", test[part])
-        tests.append(Case(test["input"], test["output"], public))
+        place = f"{key}[{index}]"
+        tests.append(_Listed(place, test.get("testtype"), Case(test["input"], test["output"], public)))
     return tests
 
 
@@ -302,7 +343,3 @@ def _sound(key: str, text: str) -> str:
     except UnicodeEncodeError as error:
         raise BadInput(f"key {key}: holds half a surrogate pair at character {error.start}") from error
     return text
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + "...")

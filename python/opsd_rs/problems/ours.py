@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import keyword
 import math
 import re
 from datetime import date
@@ -17,6 +16,8 @@ from functools import cache
 from typing import Any
 
 from opsd_rs.errors import BadInput
+from opsd_rs.inputs import loads
+from opsd_rs.problems.entry_names import entry_name
 from opsd_rs.records import Case, Problem
 
 
@@ -47,6 +48,10 @@ def parse(line: bytes) -> Problem:
     if problem.date is not None and not is_date(problem.date):
         raise BadInput(f"key date: {problem.date!r} is not a date like 2025-02-01")
     if problem.entry_point is not None:
+        name = entry_name(problem.entry_point, "entry_point")
+        if name is None:
+            raise BadInput(f"key entry_point: {problem.entry_point!r} is neither a name nor Class.name")
+        problem = dataclasses.replace(problem, entry_point=name)
         _check_function(problem)
     return problem
 
@@ -57,7 +62,7 @@ def parse_object(line: bytes) -> dict[str, Any]:
     :raises BadInput: it is none
     """
     try:
-        value = json.loads(line)
+        value = loads(line)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"not JSON ({error}): one JSON object per line is expected") from error
     if not isinstance(value, dict):
@@ -110,9 +115,6 @@ def _fault(fault: Any) -> str:
 
 
 def _check_function(problem: Problem) -> None:
-    parts = str(problem.entry_point).split(".")
-    if len(parts) > 2 or not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
-        raise BadInput(f"key entry_point: {problem.entry_point!r} is neither a name nor Class.name")
     for index, test in enumerate(problem.tests):
         values = [("input", number, text) for number, text in enumerate(test.input.split("\n"), 1)]
         for key, number, text in (*values, ("output", 1, test.output)):

@@ -21,7 +21,8 @@ from opsd_rs.base import write_whole
 from opsd_rs.config import ProblemsConfig
 from opsd_rs.errors import BadInput
 from opsd_rs.problems import livecodebench, ours
-from opsd_rs.problems.files import Filters, read
+from opsd_rs.problems.files import UNSUPPORTED, read
+from opsd_rs.problems.filters import Filters
 from opsd_rs.records import Case, Problem
 
 Split = Literal["hash", "sdpo", "none"]
@@ -140,6 +141,11 @@ def from_config(config: ProblemsConfig, *, progress: Callable[[str], None] | Non
     pairs = split_all(problems, split=config.split, fraction=config.train_tests, seed=config.split_seed)
     apart = {problem.problem_id for problem in hold_out(problems, config.held_out, config.split_seed)[1]}
     notes = []
+    if dropped[UNSUPPORTED]:
+        notes.append(
+            f"{config.path}: {dropped[UNSUPPORTED]} of {num_read} rows cannot be graded and are left out: "
+            "`opsd-rs data check` names each"
+        )
     window = (config.date_from, config.date_to) == livecodebench.PUBLISHED_WINDOW
     if window and config.limit is None and len(problems) != livecodebench.PUBLISHED_COUNT:
         notes.append(

@@ -8,7 +8,7 @@ use opsd_sandbox::{Options, Program, Sandboxes};
 use crate::compare::Comparator;
 use crate::compare::checker::CheckerSandbox;
 use crate::error::Error;
-use crate::extract::extract;
+use crate::extract::{NoCode, Rule, extract};
 use crate::prepared::Prepared;
 use crate::settings::Settings;
 use crate::strict::attempt::Attempt;
@@ -80,21 +80,27 @@ impl Grader {
         cancelled: &Arc<AtomicBool>,
     ) -> Grade {
         let feedback = self.settings.feedback;
-        let code = match (&solution.code, &solution.completion) {
-            (Some(code), _) => Some(code.clone()),
-            (None, completion) => completion
-                .as_deref()
-                .and_then(|text| extract(text, self.settings.extract)),
-        };
+        let code = program(solution, self.settings.extract);
         if let Some(task) = &problem.task {
+            // The official runner runs the empty program then.
+            let holds_none = code.is_err() && solution.code.is_none();
             let code = code.unwrap_or_default();
             let sandboxes = &mut self.sandboxes;
-            return official::judge::judge(problem, task, &code, feedback, sandboxes, cancelled);
+            let mut grade =
+                official::judge::judge(problem, task, &code, feedback, sandboxes, cancelled);
+            if holds_none {
+                grade.flags.push("no_code".to_owned());
+            }
+            return grade;
         }
-        let Some(code) = code.filter(|code| !code.trim().is_empty()) else {
-            let text = feedback.no_code(solution.truncated);
-            let outcomes = problem.in_input_order(Vec::new());
-            return Grade::new(Verdict::NoCode, &outcomes, text, Vec::new());
+        let code = match code {
+            Ok(code) => code,
+            Err(why) => {
+                let text = feedback.no_code(solution.truncated);
+                let outcomes = problem.in_input_order(Vec::new());
+                let grade = Grade::new(Verdict::NoCode, &outcomes, text, Vec::new());
+                return grade.because(why);
+            }
         };
         let program = Program {
             code,
@@ -114,6 +120,17 @@ impl Grader {
         let text = feedback.text(&|index| problem.shown(index), &outcomes, &program.code);
         Grade::new(verdict, &outcomes, text, attempt.flags)
     }
+}
+
+/// The program of a solution, or why it has none.
+fn program(solution: &Solution, rule: Rule) -> Result<String, String> {
+    let found = match (&solution.code, &solution.completion) {
+        (Some(code), _) if code.trim().is_empty() => return Err("the program is blank".to_owned()),
+        (Some(code), _) => Ok(code.clone()),
+        (None, Some(text)) => extract(text, rule, solution.truncated),
+        (None, None) => Err(NoCode::Empty),
+    };
+    found.map_err(|why| format!("{why} (extract = {})", String::from(rule)))
 }
 
 /// A problem made ready for a grader's profile, and for its second one. Fails where the first one refuses it.

@@ -22,7 +22,7 @@ pub use compare::Comparator;
 pub use compare::plain::is_plain_json;
 pub use compare::value::Value;
 pub use error::Error;
-pub use extract::{Rule, extract};
+pub use extract::{NoCode, Rule, extract};
 pub use feedback::{Feedback, Shown, Style};
 #[cfg(fuzzing)]
 pub use official::judge_any_reports;

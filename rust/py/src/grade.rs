@@ -26,16 +26,20 @@ pub(crate) fn supervise(py: Python<'_>) -> Result<(), Crossed> {
     })
 }
 
-/// The code inside `text` by the extraction rule of that name. None: there is no code.
+/// The code inside `text` by the extraction rule of that name. None: there is no code. `truncated`: the text ended at
+/// the token limit.
 #[pyfunction]
-#[pyo3(signature = (text, rule = "last"))]
+#[pyo3(signature = (text, rule = "last", truncated = false))]
 pub(crate) fn extract_code(
     py: Python<'_>,
     text: &str,
     rule: &str,
+    truncated: bool,
 ) -> Result<Option<String>, Crossed> {
     let found = Rule::try_from(rule.to_owned()).map_err(Crossed::Bad)?;
-    crossing(py, || Ok::<_, Crossed>(opsd_grade::extract(text, found)))
+    crossing(py, || {
+        Ok::<_, Crossed>(opsd_grade::extract(text, found, truncated).ok())
+    })
 }
 
 /// A program on standard input as LiveCodeBench's official runner rewrites it: imports, then a function. None where the

@@ -66,7 +66,7 @@ def test_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ('{"problem_id": "add", "sam', "line 2: "),
         ("[]", "line 2: must be a JSON object"),
         ('{"problem_id": "add", "sample": 0}', "line 2: needs the key code or the key completion"),
-        ('{"problem_id": "add", "code": ""}', "line 2: key sample is missing"),
+        ('{"code": ""}', "line 2: key problem_id is missing, the row has code"),
         ('{"problem_id": "add", "sample": true, "code": ""}', "line 2: key sample: must be an integer"),
         (
             '{"problem_id": "sub", "sample": 0, "code": ""}',

@@ -184,7 +184,7 @@ def test_solutions_in_the_custom_output_form(tmp_path: Path) -> None:
         {"question_id": 17, "code_list": ["x"]},
     ]
     path.write_text(json.dumps(items, indent=1))
-    assert read_solutions(path, {"b", "17"}) == [
+    assert read_solutions(path, dict.fromkeys(["b", "17"])) == [
         Solution("b", 0, code="print(1)", completion="I say"),
         Solution("b", 1, code="", completion="nothing"),
         Solution("17", 0, code="x"),
@@ -208,4 +208,4 @@ def test_bad_custom_output_is_named(tmp_path: Path, text: str, words: str) -> No
     path = tmp_path / "s.json"
     path.write_text(text)
     with pytest.raises(BadInput, match=f"s.json.*{words}"):
-        read_solutions(path, {"b"})
+        read_solutions(path, {"b": None})

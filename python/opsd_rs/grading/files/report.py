@@ -7,6 +7,7 @@ problem are alike (Miller, arXiv 2411.00640).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from opsd_rs.records import Grade, Problem, SecondVerdict
 K_LIST = sorted({*OFFICIAL_K, *(2**power for power in range(10))})
 """The k of pass@k, as far as every problem has so many graded samples: the official runner's and powers of two."""
 
+MISSING = re.compile(r"No module named \\?'([^'\\]+)")
+"""In the message of a program that imports what is not there."""
 GROUPS: Mapping[str, Callable[[Problem], str | None]] = {
     "difficulty": lambda problem: problem.difficulty,
     "platform": lambda problem: problem.platform,
@@ -33,6 +36,8 @@ class Tally:
         self.passed: dict[str, list[bool | None]] = {}
         self.verdicts: Counter[str] = Counter()
         self.flags: Counter[str] = Counter()
+        self.no_code: Counter[str] = Counter()
+        self.missing_modules: Counter[str] = Counter()
         self.also: dict[str, Any] | None = None
 
     def add(self, grade: Grade) -> None:
@@ -40,6 +45,12 @@ class Tally:
         self.passed.setdefault(grade.problem_id, []).append(grade.passed)
         self.verdicts[grade.verdict] += 1
         self.flags.update(grade.flags)
+        if grade.verdict == "no_code":
+            self.no_code[grade.message.partition(" (extract = ")[0]] += 1
+        elif "no_code" in grade.flags:
+            self.no_code[f"the rule {grade.grader.extract} finds no program"] += 1
+        elif not grade.passed and (found := MISSING.search(grade.message)):
+            self.missing_modules[found[1].partition(".")[0]] += 1
         if grade.also is not None:
             self._compare(grade, grade.also)
 
@@ -63,11 +74,14 @@ def summarise(tally: Tally, problems: Mapping[str, Problem]) -> dict[str, Any]:
     :param problems: of every id in the tally; their tests are not looked at
     :returns: of the whole and, under ``by``, of each group: ``num_problems, num_solutions, num_null``;
         ``mean_at_k`` (fraction; None if nothing was graded), ``ci95`` (None below two problems), ``pass_at_k``;
-        ``verdicts``; ``flags``: see :func:`flag_shares`; ``also``: where the second profile's ``passed`` differs, None
-        without one
+        ``verdicts``; ``no_code``: why answers held no code, and how many; ``missing_modules``: how many solutions
+        failed for want of each; ``flags``: see :func:`flag_shares`; ``also``: where the second profile's ``passed``
+        differs, None without one
     """
     summary = figures(tally.passed.values())
     summary["verdicts"] = dict(tally.verdicts.most_common())
+    summary["no_code"] = dict(tally.no_code.most_common())
+    summary["missing_modules"] = dict(tally.missing_modules.most_common())
     summary["flags"] = flag_shares(tally.flags, summary["num_solutions"])
     by: dict[str, dict[str, Any]] = {}
     for name, value_of in GROUPS.items():
@@ -130,6 +144,25 @@ def report_counts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         parts = {"num_agree": also["num_agree"], **disagree, "num_unknown": also["num_unknown"]}
         found += [{"": f"{also['profile']} {name}", "count": count} for name, count in parts.items()]
     return found
+
+
+def report_notes(summary: Mapping[str, Any]) -> list[str]:
+    """What a reader of the figures should know first: answers without code, programs that lack a module."""
+    notes = []
+    no_code, missing = summary["no_code"], summary["missing_modules"]
+    if (count := sum(no_code.values())) > summary["num_solutions"] / 2:
+        reason = next(iter(no_code))
+        notes.append(
+            f"{count} of {summary['num_solutions']} answers hold no code ({no_code[reason]}: {reason}): is --extract "
+            "the rule for these answers, and were they cut?"
+        )
+    if missing:
+        names = ", ".join(f"{name} {count}" for name, count in missing.items())
+        notes.append(
+            f"{sum(missing.values())} of {summary['num_solutions']} solutions failed for want of a module ({names}); "
+            "where it is installed they may be right: --site-packages DIR lets programs import from a folder"
+        )
+    return notes
 
 
 def _row(name: str, part: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Unpack
 
 from opsd_rs.base import MOST_TEST_CHARS, SizedLru, Ticker, num_test_chars
 from opsd_rs.config import GraderOptions, GraderSettings
-from opsd_rs.errors import DiskFull
+from opsd_rs.errors import BadInput, DiskFull
 from opsd_rs.grading.cluster.grader import RayGrader
 from opsd_rs.grading.files.cache import Cache
 from opsd_rs.grading.files.journal import Journal
@@ -82,7 +82,8 @@ def grade_files(
     :param settings: as for :class:`Grader`, as are the options
     :returns: see ``files.report.summarise``; also ``num_run`` (programs run now), ``num_resumed``, ``num_cached``,
         ``num_repeated`` (solutions that copy a program's result) and ``files``
-    :raises BadInput: a corrupt problem or solution, an unknown problem, an ``out`` that exists without ``resume``
+    :raises BadInput: a corrupt problem or solution, no solution, an unknown problem, an ``out`` that exists without
+        ``resume``
     :raises DiskFull: no space for ``out``, its journal or the cache; ``resume`` continues with what was graded
     """
     if isinstance(problems, Mapping):
@@ -187,8 +188,13 @@ class _Run:
         for index, solution in enumerate(self._solutions):
             by_problem.setdefault(solution.problem_id, []).append(index)
         by_key: dict[str, list[int]] = {}
+        faults: list[str] = []
         for name, places in by_problem.items():
-            problem = self._entries[name].open()
+            try:
+                problem = self._entries[name].open()
+            except BadInput as error:
+                faults.append(str(error))
+                continue
             # Kept for grading are the first problems, not the last: those are graded first.
             if self._kept.total_size + num_test_chars(problem) <= self._kept.limit:
                 self._kept.put(name, problem)
@@ -196,6 +202,9 @@ class _Run:
             for index in places:
                 key = program_key(ours, theirs, self._solutions[index], rule)
                 by_key.setdefault(key, []).append(index)
+        if faults:
+            more = f" (and {len(faults) - 1} more problems that solutions name)" if len(faults) > 1 else ""
+            raise BadInput(f"{faults[0]}{more}")
         return by_key
 
     def _open(self, name: str) -> Problem:

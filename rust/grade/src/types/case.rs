@@ -53,7 +53,7 @@ pub(crate) struct Solution {
     pub code: Option<String>,
     /// A model's answer.
     pub completion: Option<String>,
-    /// The completion ended at the token limit; changes only the feedback's wording.
+    /// The completion ended at the token limit: a block that it leaves open is cut.
     #[serde(default)]
     pub truncated: bool,
 }

@@ -37,9 +37,10 @@ pub(crate) struct Grade {
     pub reason: Option<Reason>,
     /// What happened during the run: `state_leak` (a failure vanished in a fresh process), `budget` (tests skipped
     /// after a failure), `starved`, `killed` (a test was run again), `retried` (a sandbox was replaced), `confirmed` (a
-    /// test over its time limit was run a second time), `near_limit` (a test took 0.85 to 1.3 times its CPU limit).
+    /// test over its time limit was run a second time), `no_code` (under an official profile: the answer held no program,
+    /// and the empty one was judged), `near_limit` (a test took 0.85 to 1.3 times its CPU limit).
     pub flags: Vec<String>,
-    /// One line for `infra_error` and `runtime_error`, fit for a log.
+    /// One line for `infra_error`, `runtime_error` and `no_code`, fit for a log.
     pub message: String,
     /// What the official runner would have returned; official profiles only.
     pub official: Option<Official>,
@@ -69,6 +70,17 @@ impl Grade {
             official: None,
             also: None,
         }
+    }
+}
+
+impl Grade {
+    /// The grade with a reason that no test gave.
+    pub(crate) fn because(mut self, why: String) -> Self {
+        if let Some(reason) = &mut self.reason {
+            reason.message.clone_from(&why);
+        }
+        self.message = why;
+        self
     }
 }
 

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from opsd_rs.errors import BadInput
+from opsd_rs.inputs.sources import Source, source
+from opsd_rs.inputs.values import raw_decode
 
 ROWS_AT_ONCE = 32
 """Parquet rows read together; with LiveCodeBench's tests about 100 MB."""
@@ -34,21 +36,21 @@ class Record(NamedTuple):
     """Reads ``value`` again; raises BadInput where the file has changed meanwhile."""
 
 
-def read(file: Path) -> Iterator[Record]:
+def records(file: Path) -> Iterator[Record]:
     """The records of a file.
 
     :raises BadInput: names the file and line: it cannot be read, or is neither JSON nor parquet
     """
+    found = source(file)
     try:
-        with file.open("rb") as stream:
-            head = stream.read(64)
-            if head[:4] == b"PAR1":
-                yield from _rows(file)
-            elif head.lstrip()[:1] == b"[":
-                yield from _items(file, head + stream.read())
+        if found.head[:4] == b"PAR1":
+            yield from _rows(found)
+            return
+        with found.open() as stream:
+            if found.head.lstrip()[:1] == b"[":
+                yield from _items(file, stream.read())
             else:
-                stream.seek(0)
-                yield from _lines(file, stream)
+                yield from _lines(file, found, stream)
     except OSError as error:
         raise BadInput(f"problems.path: {file}: {error.strerror}") from error
 
@@ -64,26 +66,26 @@ def _same(value: Value) -> Value:
     return value
 
 
-def _lines(file: Path, stream: Any) -> Iterator[Record]:
-    offset = index = 0
+def _lines(file: Path, found: Source, stream: IO[bytes]) -> Iterator[Record]:
+    offset, index = found.start, 0
     for number, line in enumerate(stream, 1):
         if line.strip():
             yield Record(
-                f"{file}:{number}", index, line, partial(_line_again, file, number, offset, line[:64])
+                f"{file}:{number}", index, line, partial(_line_again, found, number, offset, line[:64])
             )
             index += 1
         offset += len(line)
 
 
-def _line_again(file: Path, number: int, offset: int, start: bytes) -> bytes:
+def _line_again(found: Source, number: int, offset: int, start: bytes) -> bytes:
     try:
-        with file.open("rb") as stream:
+        with found.path.open("rb") as stream:
             stream.seek(offset)
             line = stream.readline()
     except OSError as error:
-        raise BadInput(f"{file}: {error.strerror}") from error
+        raise BadInput(f"{found.name}: {error.strerror}") from error
     if not line.startswith(start):
-        raise BadInput(f"{file}:{number}: the file has changed since it was opened: start again")
+        raise BadInput(f"{found.name}:{number}: the file has changed since it was opened: start again")
     return line
 
 
@@ -94,7 +96,6 @@ def _items(file: Path, data: bytes) -> Iterator[Record]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadInput(f"{file}:{line}: not UTF-8 ({error.reason})") from error
-    decoder = json.JSONDecoder()
     position, line, index = text.index("[") + 1, 1 + text.count("\n", 0, text.index("[")), 0
     try:
         while True:
@@ -103,7 +104,7 @@ def _items(file: Path, data: bytes) -> Iterator[Record]:
             if index == 0 and text[position : position + 1] == "]":
                 return
             where = f"{file}:{line}"
-            value, end = decoder.raw_decode(text, position)
+            value, end = raw_decode(text, position)
             if not isinstance(value, dict):
                 raise BadInput(
                     f"{where}: one JSON object per problem is expected, found {type(value).__name__}"
@@ -129,12 +130,15 @@ def _past_space(text: str, position: int) -> int:
     return position
 
 
-def _rows(file: Path) -> Iterator[Record]:
-    stamp, start = _stamp(file), 0
-    while batch := _batch(file, stamp, start):
+def _rows(found: Source) -> Iterator[Record]:
+    file, start = found.path, 0
+    stamp = _stamp(file)
+    while batch := _batch(file, stamp, start, found.name):
         for offset, row in enumerate(batch):
             index = start + offset
-            yield Record(f"{file}, row {index + 1}", index, row, partial(_row_again, file, stamp, index))
+            yield Record(
+                f"{found.name}, row {index + 1}", index, row, partial(_row_again, found, stamp, index)
+            )
         start += len(batch)
 
 
@@ -145,31 +149,33 @@ def _stamp(file: Path) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=1)
-def _batch(file: Path, stamp: tuple[int, int, int], start: int) -> list[dict[str, Any]]:
+def _batch(file: Path, stamp: tuple[int, int, int], start: int, name: str) -> list[dict[str, Any]]:
     """Rows from ``start`` on; the last batch stays in memory, as its rows are read again one after the other."""
     import polars
 
     try:
         frame = polars.scan_parquet(file, glob=False).slice(start, ROWS_AT_ONCE).collect()
     except (polars.exceptions.PolarsError, OSError) as error:
-        raise BadInput(f"{file}: not a readable parquet file ({str(error).splitlines()[0]})") from error
+        raise BadInput(f"{name}: not a readable parquet file ({str(error).splitlines()[0]})") from error
     return [_plain(row) for row in frame.to_dicts()]
 
 
-def _row_again(file: Path, stamp: tuple[int, int, int], index: int) -> Mapping[str, Any]:
+def _row_again(found: Source, stamp: tuple[int, int, int], index: int) -> Mapping[str, Any]:
     start = index - index % ROWS_AT_ONCE
     try:
-        if _stamp(file) == stamp:
-            return _batch(file, stamp, start)[index - start]
+        if _stamp(found.path) == stamp:
+            return _batch(found.path, stamp, start, found.name)[index - start]
     except OSError as error:
-        raise BadInput(f"{file}: {error.strerror}") from error
-    raise BadInput(f"{file}: the file has changed since it was opened: start again")
+        raise BadInput(f"{found.name}: {error.strerror}") from error
+    raise BadInput(f"{found.name}: the file has changed since it was opened: start again")
 
 
 def _plain(value: Any) -> Any:
-    """A table's value as JSON would have it: dates as ISO text."""
+    """A table's value as JSON would have it: dates as ISO text, bytes as text."""
     if isinstance(value, (datetime, date)):
         return value.isoformat()
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     return [_plain(item) for item in value] if isinstance(value, list) else value
