@@ -20,6 +20,9 @@ use crate::types::official::OfficialTask;
 use crate::types::verdict::Verdict;
 use crate::{official, strict};
 
+/// What some editors write at the start of a file.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Grades solutions one after the other in sandboxes of its own. Lives and works on one thread.
 #[derive(Debug)]
 pub(crate) struct Grader {
@@ -88,8 +91,15 @@ impl Grader {
         };
         if let Some(task) = &problem.task {
             let code = code.unwrap_or_default();
-            let sandboxes = &mut self.sandboxes;
-            return official::judge::judge(problem, task, &code, feedback, sandboxes, cancelled);
+            return official::judge::judge(
+                problem,
+                task,
+                &code,
+                feedback,
+                &mut self.sandboxes,
+                &self.run_lock,
+                cancelled,
+            );
         }
         let Some(code) = code.filter(|code| !code.trim().is_empty()) else {
             let text = feedback.no_code(solution.truncated);
@@ -97,7 +107,8 @@ impl Grader {
             return Grade::new(Verdict::NoCode, &outcomes, text, Vec::new());
         };
         let program = Program {
-            code,
+            // As the interpreter reads a file: a mark of the byte order is no part of the program.
+            code: code.trim_start_matches(BYTE_ORDER_MARK).to_owned(),
             entry: problem.entry.clone(),
         };
         let mut attempt = Attempt::new(problem, &self.settings, cancelled);
