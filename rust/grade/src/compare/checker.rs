@@ -109,7 +109,6 @@ impl CheckerSandbox {
     }
 
     /// The checker's own words on an answer; an error where the machinery failed.
-
     fn ask(
         &mut self,
         checker: &Checker,
