@@ -206,6 +206,7 @@ fn as_dict<'py>(py: Python<'py>, index: usize, run: &TestRun) -> PyResult<Bound<
     result.set_item("memory_mib", run.memory_mib)?;
     result.set_item("process_cpu_seconds", run.process_cpu_seconds)?;
     result.set_item("waited_seconds", run.waited_seconds)?;
+    result.set_item("ahead_seconds", run.ahead_seconds)?;
     result.set_item("starved", run.starved)?;
     result.set_item("naps", run.naps)?;
     result.set_item("fresh", run.fresh)?;

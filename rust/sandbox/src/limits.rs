@@ -15,7 +15,8 @@ pub struct Limits {
     /// Wall seconds after which a test ends: as starved by the machine, which says nothing about the program, if it
     /// has waited for a core for half of them; as idle if not.
     pub wall_seconds: f64,
-    /// CPU seconds by which a program may be ahead of wall time, that is, of what one core gives it. Infinite: any.
+    /// By how many seconds all of a program's threads together may compute, or wait for a core, for longer than wall
+    /// time lasts: one thread never does. Infinite: any.
     pub ahead_seconds: f64,
     /// Address space, MiB (`RLIMIT_AS`); the interpreter's own part is included.
     pub memory_mib: u64,

@@ -21,13 +21,12 @@ use crate::types::verdict::{Outcome, Verdict};
 
 /// Runs of a program after a fault of ours, besides the first.
 const RETRIES: u32 = 2;
-/// CPU seconds of a program beyond one core, after which it runs alone.
+/// Seconds that a program's threads compute, or wait for a core, beyond wall time, after which it runs alone.
 const AHEAD_SECONDS: f64 = 0.5;
-/// Wall seconds of a step: the deadline decides. Alone a step ends soon after it should have: who has switched the
-/// runner's alarm off keeps everybody waiting.
+/// Wall seconds of a step: the deadline decides. Alone a step ends so long after it should have: a program that has
+/// switched the runner's alarm off keeps everybody waiting.
 const ANY_SECONDS: f64 = 999_999.0;
-const LATE_FACTOR: f64 = 2.0;
-const LATE_SECONDS: f64 = 5.0;
+const LATE_SECONDS: f64 = 2.0;
 
 /// The grade of `code`. A fault of ours starts the whole program again: it keeps state from test to test.
 pub(crate) fn judge(
@@ -48,7 +47,7 @@ pub(crate) fn judge(
             run_lock.shared()
         };
         let counts = turn.is_alone() || num_crowded > RETRIES;
-        let late = LATE_FACTOR * f64::from(task.timeout_seconds) + LATE_SECONDS;
+        let late = f64::from(task.timeout_seconds) + LATE_SECONDS;
         let limits = Limits {
             wall_seconds: if counts { late } else { ANY_SECONDS },
             ahead_seconds: if counts { f64::INFINITY } else { AHEAD_SECONDS },

@@ -23,6 +23,8 @@ pub(crate) struct Clocks {
     last: Option<Sample>,
     idle_seconds: f64,
     waited_seconds: f64,
+    /// Of all threads together.
+    all_waited_seconds: f64,
     naps: Naps,
     chance: RandomState,
     num_samples: u64,
@@ -63,6 +65,7 @@ impl Clocks {
             last: None,
             idle_seconds: 0.0,
             waited_seconds: 0.0,
+            all_waited_seconds: 0.0,
             naps: Naps::default(),
             chance: RandomState::new(),
             num_samples: 0,
@@ -98,6 +101,11 @@ impl Clocks {
         (self.idle_seconds, self.waited_seconds)
     }
 
+    /// By how many seconds the threads together have computed, or waited for a core, for longer than wall time.
+    pub(crate) fn ahead(&self, cpu: f64, wall: f64) -> f64 {
+        cpu + self.all_waited_seconds - wall
+    }
+
     /// It sleeps and wakes all the time, and has waited for a core as long as a program may sleep.
     pub(crate) fn is_napping(&self) -> bool {
         self.naps.confirmed
@@ -116,6 +124,7 @@ impl Clocks {
         if let Some(before) = &self.last {
             self.idle_seconds += idle_between(before, &now);
             self.waited_seconds += waited_between(before, &now);
+            self.all_waited_seconds += delays_between(before, &now).sum::<f64>();
         }
         Ok(self.last.insert(now))
     }
@@ -130,7 +139,8 @@ impl Clocks {
         if cpu >= limits.cpu_seconds {
             return Ok(Err(Limit::Cpu));
         }
-        if cpu - wall >= limits.ahead_seconds {
+        let ahead = self.ahead(cpu, wall);
+        if ahead >= limits.ahead_seconds {
             return Ok(Err(Limit::Cores));
         }
         if wall >= limits.wall_seconds {
@@ -155,12 +165,12 @@ impl Clocks {
             return Ok(Err(Limit::Wall));
         }
         // CPU time grows at most as fast as the number of threads that run at once.
-        let threads = threads.clamp(1, sys::num_cores()) as f64;
-        let until_cpu = (limits.cpu_seconds - cpu) / threads;
+        let num_threads = threads.max(1) as f64;
+        let until_cpu = (limits.cpu_seconds - cpu) / num_threads.min(sys::num_cores() as f64);
         let until_idle = (timeout - self.idle_seconds).min(timeout / SAMPLES);
         let mut wait = until_cpu.min(self.chance() * until_idle);
         if limits.ahead_seconds.is_finite() {
-            let until_ahead = (limits.ahead_seconds - (cpu - wall)) / (threads - 1.0);
+            let until_ahead = (limits.ahead_seconds - ahead) / (num_threads - 1.0);
             wait = wait.min(until_ahead.clamp(ONE_CORE_WAIT.1, ONE_CORE_WAIT.0));
         }
         let wait = Duration::from_secs_f64(wait.min(limits.wall_seconds - wall).max(0.0));
@@ -203,12 +213,19 @@ fn idle_between(before: &Sample, after: &Sample) -> f64 {
 
 /// Seconds between two samples that the thread which waited most has waited for a core.
 fn waited_between(before: &Sample, after: &Sample) -> f64 {
-    let known = |thread| before.delays.iter().find(|delay| delay.thread == thread);
-    let each = after.delays.iter().map(|delay| {
-        let earlier = known(delay.thread).map_or(0, |known| known.nanoseconds);
-        delay.nanoseconds.saturating_sub(earlier)
-    });
-    each.max().unwrap_or(0) as f64 * 1e-9
+    delays_between(before, after).fold(0.0, f64::max)
+}
+
+/// The same for each thread.
+fn delays_between(before: &Sample, after: &Sample) -> impl Iterator<Item = f64> {
+    after.delays.iter().map(|delay| {
+        let known = before
+            .delays
+            .iter()
+            .find(|known| known.thread == delay.thread);
+        let earlier = known.map_or(0, |known| known.nanoseconds);
+        delay.nanoseconds.saturating_sub(earlier) as f64 * 1e-9
+    })
 }
 
 /// Reads every clock. CPU time is exact; the rest comes from /proc and is missing for threads that have just ended.
@@ -300,6 +317,7 @@ mod tests {
             sample(10, 2.0, &[9, 2, 1, 2], true),
         );
         assert!((waited_between(&before, &after) - 2.0).abs() < 1e-9);
+        assert!((delays_between(&before, &after).sum::<f64>() - 5.0).abs() < 1e-9);
         assert!((idle_between(&before, &after) - 7.0).abs() < 1e-9);
     }
 

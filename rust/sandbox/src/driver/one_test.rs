@@ -65,6 +65,7 @@ impl Sandbox {
             (run.cpu_seconds, run.wall_seconds, run.fresh) = (cpu_seconds, wall_seconds, fresh);
             run.process_cpu_seconds = cpu_of_earlier + cpu_seconds;
             (run.idle_seconds, run.waited_seconds) = clocks.idle_and_waited();
+            run.ahead_seconds = clocks.ahead(cpu_seconds, wall_seconds);
             run.memory_mib = memory_mib(peak_kib);
             if cpu_seconds >= limits.cpu_seconds {
                 run.end = End::Stopped { by: Limit::Cpu };
@@ -107,6 +108,7 @@ impl Sandbox {
             wall_seconds,
             idle_seconds,
             waited_seconds,
+            ahead_seconds: clocks.ahead(cpu_seconds, wall_seconds),
             memory_mib: memory_mib(death.peak_kib),
             fresh,
             ..TestRun::bare(end, stdout, stderr)

@@ -62,8 +62,7 @@ impl Sandbox {
             let left = (seconds - started.elapsed().as_secs_f64()).max(1e-3);
             limits.wall_seconds = left.min(step_seconds);
             let (mut run, survivor) = self.test(child, &limits, &Entry::Stdin)?;
-            limits.ahead_seconds -= (run.cpu_seconds - run.wall_seconds).max(0.0);
-            limits.ahead_seconds = limits.ahead_seconds.max(0.0);
+            limits.ahead_seconds = (limits.ahead_seconds - run.ahead_seconds.max(0.0)).max(0.0);
             if let Some(module) = run.value.as_deref().and_then(harness.blocked_import) {
                 run.end = End::ImportBlocked { module };
                 self.distrust_import_block(&mut run.end, code);

@@ -9,7 +9,7 @@ pub enum Limit {
     Idle,
     /// The absolute wall cap, or the program naps: the machine starved the test, or may have; run it again alone.
     Wall,
-    /// More CPU time than one core gives, where that is a limit.
+    /// It wanted more than one core, where that is a limit.
     Cores,
     /// Address space.
     Memory,
@@ -103,6 +103,8 @@ pub struct TestRun {
     pub idle_seconds: f64,
     /// Seconds of it that the thread which waited most has waited for a core, as far as samples saw.
     pub waited_seconds: f64,
+    /// By how many seconds its threads together computed, or waited for a core, for longer than the test lasted.
+    pub ahead_seconds: f64,
     /// Peak memory of the process so far, MiB: resident, page tables, and shared memory that is not resident.
     pub memory_mib: f64,
     /// It ended by [`Limit::Wall`]: run it again alone, never count it against the program.
@@ -129,6 +131,7 @@ impl TestRun {
             wall_seconds: 0.0,
             idle_seconds: 0.0,
             waited_seconds: 0.0,
+            ahead_seconds: 0.0,
             memory_mib: 0.0,
             starved: false,
             naps: false,
