@@ -29,7 +29,12 @@ pub(super) fn text<'a>(
         }
         fact("Expected: ", &answer(shown.expected, max_chars));
     }
-    if !outcome.message.is_empty() {
+    // The figures of a limit differ from run to run.
+    let is_limit = matches!(
+        outcome.verdict,
+        Verdict::TimeLimit | Verdict::IdleLimit | Verdict::MemoryLimit | Verdict::OutputLimit
+    );
+    if !outcome.message.is_empty() && !is_limit {
         let label = if outcome.verdict == Verdict::WrongAnswer {
             "Checker: "
         } else {

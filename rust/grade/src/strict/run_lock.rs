@@ -5,15 +5,15 @@
 //! eight programs per core); alone, not at all.
 //!
 //! A test that does not end must not keep everybody waiting: whoever waits to be alone blocks new turns for a few
-//! seconds at a time, and after a minute takes a turn beside the others.
+//! seconds at a time, and after two minutes takes a turn beside the others.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// New turns are blocked for the first time at first, then let through for as long; the times double up to the second.
-const BLOCK: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(8));
+const BLOCK: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(16));
 /// How long to wait to be alone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One per supervisor.
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ impl RunLock {
         }
     }
 
-    /// A turn with no other, or after a minute one beside others. The caller must not hold one.
+    /// A turn with no other, or after two minutes one beside others. The caller must not hold one.
     pub(crate) fn alone(&self) -> Turn<'_> {
         self.alone_within(PATIENCE, BLOCK)
     }
