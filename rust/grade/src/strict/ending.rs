@@ -160,7 +160,7 @@ fn idle_message(run: &TestRun, limits: &Limits) -> String {
 fn memory_message(run: &TestRun, limits: &Limits) -> String {
     let bound = size(limits.memory_mib as f64);
     let refused = if run.memory_mib < MEMORY_SHARE * limits.memory_mib as f64 {
-        ", and no room for what it asked for next"
+        ", and no space for what it asked for next"
     } else {
         ""
     };

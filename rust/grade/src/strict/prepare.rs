@@ -106,7 +106,7 @@ pub(crate) fn prepare(
 const MOST_EXPECTED_MIB: u64 = 512;
 
 /// The limit on output, MiB: `given`, or else `default`, but never so little that the longest expected output does not
-/// fit, up to 512 MiB. Without a limit given there is room for other spellings of it: blanks at the ends of lines, or in
+/// fit, up to 512 MiB. Without a limit given there is space for other spellings of it: blanks at the ends of lines, or in
 /// a function's result the escapes and blanks of Python's JSON.
 pub(crate) fn output_mib(
     given: Option<u64>,
