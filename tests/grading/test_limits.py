@@ -34,6 +34,16 @@ def test_a_limit_says_how_much_of_how_much(code: str) -> None:
     assert re.fullmatch(message, grade.message), grade.message
 
 
+@pytest.mark.parametrize("then", ["bytearray(1 << 40)", "print('x' * (2 << 20))", "1 / 0", "os.abort()"])
+def test_what_comes_after_the_time_limit_does_not_count(then: str) -> None:
+    """A test may run to 1.3 times its limit; how far it gets until then depends on the machine."""
+    code = f"import os, time\nwhile time.process_time() < {{}}: pass\n{then}"
+    problem = Problem("p", "", (Case("", "1"),), time_limit_seconds=1.0)
+    with Grader(workers=1, output_mib=1) as grader:
+        assert one(grader, problem, code.format(1.15)).verdict == "time_limit"
+        assert one(grader, problem, code.format(0.1)).verdict != "time_limit"
+
+
 @pytest.mark.parametrize("feedback", ["sdpo", "leetcode", "lcb"])
 def test_figures_are_not_in_the_feedback(feedback: str) -> None:
     """They differ from run to run, and a teacher's context must not."""

@@ -140,6 +140,18 @@ fn verdict(
     }
 }
 
+/// Whether the program brought about this end, not the machine or its clocks.
+fn ended_by_itself(end: &End) -> bool {
+    match end {
+        End::Finished | End::Raised { .. } | End::Exited { .. } => true,
+        End::Signaled { signal } => *signal != SIGKILL,
+        End::Stopped { by } => matches!(by, Limit::Memory | Limit::Output),
+        End::Compile { .. } | End::Violation { .. } | End::Missing | End::ImportBlocked { .. } => {
+            false
+        }
+    }
+}
+
 /// `time_limit: 7.80 s of 6 s`.
 pub(super) fn time_message(cpu_seconds: f64, limits: &Limits) -> String {
     format!("time_limit: {cpu_seconds:.2} s of {} s", limits.cpu_seconds)
