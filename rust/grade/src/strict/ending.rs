@@ -75,7 +75,8 @@ fn verdict(
             "starved: the machine gave the program no time".to_owned(),
         ),
         // A test may run a little past its limit, to tell a time near it from one far beyond (see `attempt`).
-        End::Finished | End::Raised { .. } | End::Exited { .. } if late => {
+        // Whatever comes then, it is too slow: how far it gets depends on the machine.
+        end if late && ended_by_itself(end) => {
             (Verdict::TimeLimit, time_message(run.cpu_seconds, limits))
         }
         End::Finished => {
