@@ -137,6 +137,25 @@ def test_a_checker_that_fails_is_no_wrong_answer(tmp_path: Path, source: str, wo
     assert checked(tmp_path, source, ADD, "1 / 0").verdict == "runtime_error", "nothing was asked of it"
 
 
+def test_an_answer_that_makes_a_checker_fail_is_wrong(tmp_path: Path) -> None:
+    """The checker judges the expected output without failing, so it is the answer that it cannot read."""
+    source = "import sys\nnumber = int(open(sys.argv[3]).read())\nraise SystemExit(int(number != 3))"
+    problem = Problem("number", "", (Case("", "3"), Case("", "3")))
+    for answer in ("'x'", "chr(0)", "'9' * 5000", "'3 4'", "''"):
+        grade = checked(tmp_path, source, problem, f"print({answer})")
+        assert (grade.verdict, grade.passed) == ("wrong_answer", False), answer
+        assert "the answer cannot be read: checker " in grade.metadata["message"]
+        assert "line 2: ValueError" in grade.metadata["message"]
+    assert checked(tmp_path, source, problem, "print(3)").verdict == "accepted"
+    assert (
+        checked(tmp_path, source, Problem("n", "", (Case("", "x"),)), "print('x')").verdict == "infra_error"
+    )
+    endless = "import sys\nwhile open(sys.argv[3]).read() == 'x\\n': pass"
+    grade = checked(tmp_path, endless, Problem("n", "", (Case("", "3"),)), "print('x')")
+    assert grade.verdict == "wrong_answer"
+    assert "stopped by its cpu limit" in grade.metadata["message"]
+
+
 def test_no_output_makes_a_checker_fail_to_read(tmp_path: Path) -> None:
     problem = Problem("any", "", (Case("", "x" * 100_000),))
     odd = "import os\nos.write(1, bytes(range(256)) * 4000)"

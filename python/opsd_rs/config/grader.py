@@ -55,12 +55,13 @@ class GraderSettings:
     workers: Annotated[int | None, "Programs at a time; default: one per usable core."] = None
     stop: Annotated[
         Stop,
-        "Tests that are left out: none, those after the first test over time, those after the first failure.",
+        "Tests that are left out: none, those after the first test over a limit, those after the first failure.",
     ] = "never"
     """Tests run smallest input first, then the largest, then the others as given; results keep the order given.
     ``first-failure`` leaves out the tests that would run after a solution's first failure (``not_run``);
-    ``first-timeout`` those after the first ``time_limit`` or ``idle_limit``, the expensive failures. ``never`` runs
-    all, but after a failure only within ``min(tests x time limit, 30 s)`` of CPU time for the whole solution.
+    ``first-timeout`` those after the first test that reached a limit of any kind (CPU or idle time, memory, output),
+    the expensive failures. ``never`` runs all, but after a failure only within ``min(tests x time limit, 30 s)`` of
+    CPU time for the whole solution.
     ``passed`` does not depend on it; a failure after the last test run is missing from the feedback."""
     isolation: Annotated[
         Isolation, "A process per program, its state reset between tests; or a process per test."
@@ -82,13 +83,16 @@ class GraderSettings:
     wall_seconds: Annotated[
         float | None, "Wall time per test, a backstop: a test that meets it is run again."
     ] = None
-    """After the second time the test is given up as starved, which is never counted against the program."""
+    """If it has waited for a core for half of that time; else it is idle. It runs again alone; after the second time
+    it is given up as starved, which is never counted against the program."""
     memory_mib: Annotated[int | None, "Address space; default: the problem's."] = None
-    output_mib: Annotated[int | None, "Standard output per test."] = None
+    output_mib: Annotated[
+        int | None, "Standard output per test; never less than the expected output, up to 512 MiB."
+    ] = None
     threads: Annotated[int | None, "Threads of a program alive at once."] = None
     memory_budget_mib: Annotated[
         int | None,
-        "Resident memory of all programs together; default: a quarter of the machine's, at most 32 GiB.",
+        "Memory of all programs together; default: a quarter of the machine's, at most 32 GiB.",
     ] = None
     """Over it the largest program is killed and runs again by itself."""
     compare: Annotated[
@@ -100,8 +104,8 @@ class GraderSettings:
     decides). For a function's result: ``float`` holds numbers at any depth to its tolerance, ``checker`` sees JSON, all
     others mean ``==``. A problem's own ``compare`` comes first. A checker runs in a sandbox of its own;
     ``sys.argv[1:4]`` are three files to be read with ``open``: input, expected output, the program's output (standard
-    input, too). It accepts by exit code 0 or 42, rejects by 1 or 43; anything else, an uncaught exception too, is
-    ``infra_error``."""
+    input, too). It accepts by exit code 0 or 42, rejects by 1 or 43. Anything else, an uncaught exception too, is a
+    ``wrong_answer`` if it can judge the expected output in place of the answer, and ``infra_error`` if not."""
     extract: Annotated[
         str | None,
         "Which part of a completion is the program: last, first, longest, official[:STYLE], after-think:RULE; default: "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 FLAGS = (
-    "near_limit", "confirmed", "starved", "killed", "retried", "state_leak", "budget", "profiles_disagree",
-    "no_code",
+    "near_limit", "confirmed", "starved", "killed", "retried", "state_leak", "repeated", "budget",
+    "profiles_disagree", "no_code",
 )  # fmt: skip
 """All of ``Grade.flags``; the first three say how far verdicts depend on the machine."""
 

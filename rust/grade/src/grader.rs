@@ -20,6 +20,9 @@ use crate::types::official::OfficialTask;
 use crate::types::verdict::Verdict;
 use crate::{official, strict};
 
+/// What some editors write at the start of a file.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Grades solutions one after the other in sandboxes of its own. Lives and works on one thread.
 #[derive(Debug)]
 pub(crate) struct Grader {
@@ -85,9 +88,15 @@ impl Grader {
             // The official runner runs the empty program then.
             let holds_none = code.is_err() && solution.code.is_none();
             let code = code.unwrap_or_default();
-            let sandboxes = &mut self.sandboxes;
-            let mut grade =
-                official::judge::judge(problem, task, &code, feedback, sandboxes, cancelled);
+            let mut grade = official::judge::judge(
+                problem,
+                task,
+                &code,
+                feedback,
+                &mut self.sandboxes,
+                &self.run_lock,
+                cancelled,
+            );
             if holds_none {
                 grade.flags.push("no_code".to_owned());
             }
@@ -103,7 +112,8 @@ impl Grader {
             }
         };
         let program = Program {
-            code,
+            // As the interpreter reads a file: a mark of the byte order is no part of the program.
+            code: code.trim_start_matches(BYTE_ORDER_MARK).to_owned(),
             entry: problem.entry.clone(),
         };
         let mut attempt = Attempt::new(problem, &self.settings, cancelled);

@@ -321,6 +321,12 @@ fn self_repair_has_a_sentence_for_every_verdict() {
         assert_eq!(told.contains("Input: 3"), verdict != Verdict::CompileError);
         sentences.push(first);
     }
+    let figures = Outcome::bare(Verdict::TimeLimit, "time_limit: 7.80 s of 6 s");
+    let told = in_style(style, &[("3\n", "4\n")], &[figures]);
+    assert!(
+        !told.contains("7.80"),
+        "they differ from run to run: {told}"
+    );
     sentences.sort();
     sentences.dedup();
     assert_eq!(sentences.len(), 8, "each verdict its own");

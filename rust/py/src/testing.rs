@@ -184,6 +184,7 @@ fn as_dict<'py>(py: Python<'py>, index: usize, run: &TestRun) -> PyResult<Bound<
                 Limit::Cpu => "cpu",
                 Limit::Idle => "idle",
                 Limit::Wall => "wall",
+                Limit::Cores => "cores",
                 Limit::Memory => "memory",
                 Limit::Output => "output",
             };
@@ -203,7 +204,11 @@ fn as_dict<'py>(py: Python<'py>, index: usize, run: &TestRun) -> PyResult<Bound<
     result.set_item("cpu_seconds", run.cpu_seconds)?;
     result.set_item("wall_seconds", run.wall_seconds)?;
     result.set_item("memory_mib", run.memory_mib)?;
+    result.set_item("process_cpu_seconds", run.process_cpu_seconds)?;
+    result.set_item("waited_seconds", run.waited_seconds)?;
+    result.set_item("ahead_seconds", run.ahead_seconds)?;
     result.set_item("starved", run.starved)?;
+    result.set_item("naps", run.naps)?;
     result.set_item("fresh", run.fresh)?;
     Ok(result)
 }

@@ -21,6 +21,8 @@ import sys
 import threading
 import traceback
 import types
+import weakref
+from io import TextIOWrapper
 
 import opsd_importing
 import opsd_rehearse
@@ -49,6 +51,9 @@ LOOKS_AROUND = {
 }
 # fmt: on
 PRELUDE = {}
+
+# What programs are told, on every machine: pools are sized by it, and the number of threads is limited.
+CORES = 4
 
 LONGEST_MESSAGE = 4000  # characters; the Rust half cuts at 4096 bytes
 FUNCTION_RECURSION_LIMIT = 50_000  # for function calls: such solutions recurse deeply
@@ -145,9 +150,19 @@ def join_threads():
 
 
 def flush(streams):
-    for stream in (getattr(sys, "stdout", None), getattr(sys, "stderr", None), *streams):
+    for stream in streams:
         if stream is not None and not getattr(stream, "closed", False) and hasattr(stream, "flush"):
             stream.flush()
+
+
+def standard():
+    """What standard output and standard error are now; a program may have put something of its own there."""
+    return getattr(sys, "stdout", None), getattr(sys, "stderr", None)
+
+
+def wrappers():
+    """Those of them that the interpreter writes out when it takes them apart, whatever the program is by then."""
+    return [stream for stream in standard() if _type(stream) is TextIOWrapper]
 
 
 class Program:
@@ -160,6 +175,7 @@ class Program:
         lines = self.source.splitlines(keepends=True)
         self.lines = _len(self.source), None, lines, SOURCE  # as linecache has them
         self.most_bytes = most_bytes
+        self.has_finalizers = "__del__" in self.source
 
     def compile(self):
         if self.entry:
@@ -217,8 +233,19 @@ class Program:
             report = ending or (exited if self.entry and not result else {"end": "finished"})
         value, report = self.spell(result, report)
         result.clear()
-        module.__dict__.clear()  # __del__ methods may print
-        return guarded(lambda: flush(streams)) or report, value
+        # As the interpreter does it: first the streams, while the program's names still mean something.
+        flushed = guarded(lambda: flush((*standard(), *streams)))
+        if self.has_finalizers:
+            # Objects end before the names that their methods use: a collection calls all finalizers first.
+            rest = weakref.ref(module)
+            sys.modules.pop(module.__name__, None)
+            module = None
+            gc.collect()
+            module = rest()
+        if module is not None:
+            module.__dict__.clear()  # finalizers may print
+        flushed = guarded(lambda: flush((*wrappers(), *streams))) or flushed
+        return flushed or report, value
 
     def call(self, names, arguments, result):
         """Defines the program and calls its entry point; the returned value goes into ``result``."""
@@ -298,6 +325,14 @@ def fill_pools():
             KEPT.append(block)
 
 
+def hide_cores():
+    """Makes the number of processors the same everywhere: how many threads a pool starts must not change a verdict."""
+    os.cpu_count = lambda: CORES
+    os.sched_getaffinity = lambda pid: set(range(CORES))
+    if hasattr(os, "process_cpu_count"):  # since Python 3.13
+        os.process_cpu_count = lambda: CORES
+
+
 def serve(core, site_packages, packages, with_numpy, custom):
     """The zygote's main function: warm up, seal, fork on request. A child never returns from here.
 
@@ -309,6 +344,7 @@ def serve(core, site_packages, packages, with_numpy, custom):
         importlib.import_module(name)
     if with_numpy:
         importlib.import_module("numpy")
+    hide_cores()
     site.setquit()  # -S leaves out exit() and quit()
     for name in STARRED:
         exec(f"from {name} import *", PRELUDE)

@@ -68,6 +68,14 @@ pub use zygote::child::{ChildStep, next_step, next_test};
 pub use zygote::readable::Readable;
 pub use zygote::state::Zygote;
 
+/// Lets this process, which drives sandboxes, use all the descriptors that it may.
+///
+/// # Errors
+/// The limits of this process cannot be read or set.
+pub fn use_all_descriptors() -> std::io::Result<()> {
+    sys::raise_open_files()
+}
+
 /// The Python half, run by the zygote's interpreter and inherited by every child; its `serve` is the zygote's main
 /// function.
 pub const HARNESS: &str = include_str!("../python/harness.py");

@@ -12,8 +12,12 @@ pub struct Limits {
     pub cpu_seconds: f64,
     /// Seconds in which the program neither computed nor waited for a core: `wall - cpu - run_delay`.
     pub idle_seconds: f64,
-    /// Wall seconds after which a test counts as starved by the machine, which says nothing about the program.
+    /// Wall seconds after which a test ends: as starved by the machine, which says nothing about the program, if it
+    /// has waited for a core for half of them; as idle if not.
     pub wall_seconds: f64,
+    /// By how many seconds all of a program's threads together may compute, or wait for a core, for longer than wall
+    /// time lasts: one thread never does. Infinite: any.
+    pub ahead_seconds: f64,
     /// Address space, MiB (`RLIMIT_AS`); the interpreter's own part is included.
     pub memory_mib: u64,
     /// Soft limit of the main thread's stack, MiB; a program may raise it.
@@ -32,6 +36,7 @@ impl Default for Limits {
             cpu_seconds: 6.0,
             idle_seconds: 3.0,
             wall_seconds: 90.0, // 10 x CPU + 30
+            ahead_seconds: f64::INFINITY,
             memory_mib: 1024,
             stack_mib: 64,
             output_mib: 16,
@@ -64,6 +69,10 @@ impl Limits {
                     "{name} = {value}: must be above 0 and below 1e6 seconds"
                 ));
             }
+        }
+        if self.ahead_seconds.is_nan() || self.ahead_seconds < 0.0 {
+            let ahead = self.ahead_seconds;
+            return Err(format!("ahead_seconds = {ahead}: must be 0 or more"));
         }
         for (name, value, most) in [
             ("memory_mib", self.memory_mib, 1 << 20),

@@ -5,7 +5,8 @@
 //! output, the candidate's output (for a function problem: the arguments, one JSON value a line, and two JSON values).
 //! Standard input is the candidate's output too. It says "right" by ending normally or with exit code 0 (or Kattis's
 //! 42), "wrong" by exit code 1 (or 43); what it then printed is the remark on the answer. Everything else, an uncaught
-//! exception, another code, a limit, is a fault of the checker and never counts against the candidate.
+//! exception, another code, a limit, is a failure of the checker. Then it is asked about the expected output: if it can
+//! judge that, it is the answer that it could not read, which is wrong; if not, nothing is known about the candidate.
 
 use opsd_sandbox::{End, Entry, Error, Go, Limits, Options, Program, Sandbox, TestRun};
 
@@ -94,6 +95,27 @@ impl CheckerSandbox {
         expected: &[u8],
         answer: &[u8],
     ) -> Judged {
+        let cause = match self.ask(checker, input, expected, answer) {
+            Ok(Judged::Unknown { cause }) => cause,
+            Ok(judged) => return judged,
+            Err(cause) => return Judged::Unknown { cause },
+        };
+        match self.ask(checker, input, expected, expected) {
+            Ok(Judged::Right | Judged::Wrong { .. }) => Judged::Wrong {
+                remark: format!("the answer cannot be read: {cause}"),
+            },
+            Ok(Judged::Unknown { .. }) | Err(_) => Judged::Unknown { cause },
+        }
+    }
+
+    /// The checker's own words on an answer; an error where the machinery failed.
+    fn ask(
+        &mut self,
+        checker: &Checker,
+        input: &[u8],
+        expected: &[u8],
+        answer: &[u8],
+    ) -> Result<Judged, String> {
         let lengths = format!("{} {} {}\n", input.len(), expected.len(), answer.len());
         let data = [
             lengths.as_bytes(),
@@ -106,14 +128,12 @@ impl CheckerSandbox {
         let mut cause = String::new();
         for _ in 0..=RETRIES {
             match self.run(&data) {
-                Ok(Some(run)) if !run.starved => return checker.verdict(&run),
+                Ok(Some(run)) if !run.starved => return Ok(checker.verdict(&run)),
                 Ok(_) => "starved: the machine gave the checker no time".clone_into(&mut cause),
                 Err(error) => cause = error.to_string(),
             }
         }
-        Judged::Unknown {
-            cause: format!("checker {}: {cause}", checker.name),
-        }
+        Err(format!("checker {}: {cause}", checker.name))
     }
 
     fn run(&mut self, data: &[u8]) -> Result<Option<TestRun>, Error> {

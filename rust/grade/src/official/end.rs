@@ -57,6 +57,14 @@ impl<'a> OfficialRun<'a> {
     /// The process is gone, or sends what no harness sends.
     pub(super) fn gone(&mut self, run: &TestRun) -> Option<Step<'a>> {
         let (verdict, words) = match &run.end {
+            End::Stopped { by: Limit::Wall } if run.wall_seconds < self.deadline_seconds() => (
+                Verdict::TimeLimit,
+                format!(
+                    "The test went on after its time limit of {} s, or all tests together after the deadline of {} s.",
+                    self.task.timeout_seconds,
+                    self.deadline_seconds()
+                ),
+            ),
             End::Stopped { by: Limit::Wall } => (
                 Verdict::TimeLimit,
                 format!(

@@ -6,6 +6,7 @@ use crate::compare::Comparator;
 use crate::error::Error;
 use crate::prepared::{Expected, Prepared};
 use crate::settings::Overrides;
+use crate::strict::prepare::output_mib;
 use crate::types::case::Problem;
 use crate::types::official::OfficialTask;
 
@@ -25,10 +26,18 @@ pub(crate) fn prepare(
     task: OfficialTask,
     seconds: f64,
 ) -> Result<Prepared, Error> {
+    let longest = problem.tests.iter().map(|case| case.output.len()).max();
+    let is_value = problem.entry_point.is_some();
+    let output_mib = output_mib(
+        overrides.output_mib,
+        OUTPUT_MIB,
+        longest.unwrap_or(0),
+        is_value,
+    );
     let limits = Limits {
         memory_mib: overrides.memory_mib.unwrap_or(MEMORY_MIB),
         stack_mib: STACK_MIB,
-        output_mib: overrides.output_mib.unwrap_or(OUTPUT_MIB),
+        output_mib,
         threads: overrides.threads.unwrap_or(THREADS),
         ..Limits::with_cpu(seconds)
     };

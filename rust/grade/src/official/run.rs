@@ -33,6 +33,8 @@ pub(super) struct OfficialRun<'a> {
     pub(super) pending: Option<Pending>,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) verdict: Option<Verdict>,
+    /// Other programs may have made it too slow, or it may have made others so: see `judge`.
+    pub(super) is_crowded: bool,
     pub(super) official: Option<Official>,
 }
 
@@ -61,6 +63,7 @@ impl<'a> OfficialRun<'a> {
             pending: None,
             outcomes: Vec::new(),
             verdict: None,
+            is_crowded: false,
             official: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use opsd_sandbox::{End, Step, TestRun};
+use opsd_sandbox::{End, Limit, Step, TestRun};
 use serde_json::Value as Json;
 
 use super::equality::{AMBIGUOUS, EMPTY};
@@ -19,10 +19,21 @@ use crate::types::verdict::{Outcome, Verdict};
 /// `str` of the exception that comparing a signalling NaN raises.
 const SIGNALLED: &[u8] = b"[<class 'decimal.InvalidOperation'>]";
 
+/// Share of its timeout that a test which reached it must have waited for a core, to be run again alone: less could
+/// hardly have changed the verdict.
+const WAITED_SHARE: f64 = 0.1;
+
 impl<'a> OfficialRun<'a> {
     /// Reads the report of a step; the next step, or None when all is known.
     pub(super) fn next(&mut self, run: &TestRun) -> Option<Step<'a>> {
         if self.cancelled.load(Ordering::Relaxed) {
+            return None;
+        }
+        let timeout = f64::from(self.task.timeout_seconds);
+        self.is_crowded |=
+            run.wall_seconds >= timeout && run.waited_seconds >= WAITED_SHARE * timeout;
+        if run.end == (End::Stopped { by: Limit::Cores }) {
+            self.is_crowded = true;
             return None;
         }
         if let End::ImportBlocked { module } = &run.end {
@@ -150,7 +161,8 @@ impl<'a> OfficialRun<'a> {
             (-4, Verdict::RuntimeError)
         };
         let brief = if timeout {
-            String::new()
+            let (wall, bound) = (run.wall_seconds, self.task.timeout_seconds);
+            format!("time_limit: {wall:.2} s of {bound} s")
         } else {
             report.brief()
         };

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use opsd_sandbox::{LevelReport, Options, Sandbox, Sandboxes};
+use opsd_sandbox::{LevelReport, Options, Sandbox, Sandboxes, use_all_descriptors};
 
 use super::isolation;
 use super::protocol::{Reply, Request, receive, receive_tests, send};
@@ -48,6 +48,10 @@ pub fn supervise(mut stream: UnixStream) -> Result<(), Error> {
     let Some(settings) = receive::<Settings>(&mut stream)? else {
         return Ok(());
     };
+    use_all_descriptors().map_err(|source| Error::Io {
+        step: "raising the limit on open files",
+        source,
+    })?;
     let replies = Arc::new(Mutex::new(clone(&stream)?));
     watch_parent(settings.parent, clone(&stream)?);
     let result = serve(&settings, stream, &replies);

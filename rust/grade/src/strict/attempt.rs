@@ -3,7 +3,12 @@
 //! - A wrong answer, error or memory failure in a process that ran earlier tests is run again in a fresh one, and the
 //!   second verdict counts: state that an earlier test left behind never fails a solution. Once two failures were
 //!   confirmed by a second run and none has vanished, the program is taken to keep no state: later failures count
-//!   at once.
+//!   at once. If a failure vanishes, all tests run from the start, each in a fresh process, and the first verdict
+//!   counts: a program that answers in another way once it finds itself in a fresh process gains nothing.
+//! - State that an earlier test left behind never makes a solution pass either: it is bounded by the CPU time that it
+//!   took to compute. After a quarter of one test's limit the next test gets a fresh process; and where a process has
+//!   used more than one test's limit, this test included, an acceptance is repeated in a fresh one.
+//! - A test that the machine starved runs again alone. One that naps even then is idle.
 //! - A test is stopped at 1.3 times its CPU limit, to tell a time near the limit from one far beyond it.
 //!   Between 1 and 1.3 times the limit it is run again alone, while no other program of this supervisor runs, and the
 //!   smaller CPU time counts. Beyond, the first failure of a solution is run again in a fresh process (an earlier test
@@ -17,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use opsd_sandbox::{End, Limit, TestRun};
 
-use super::ending::outcome;
+use super::ending::{outcome, time_message};
 use crate::compare::checker::CheckerSandbox;
 use crate::prepared::Prepared;
 use crate::settings::Settings;
@@ -33,6 +38,8 @@ const RETRIES: u32 = 2;
 const CONFIRMATIONS: u32 = 2;
 /// A test is stopped at this share of its CPU limit, unless it runs a second time because it was too slow.
 pub(super) const SLACK: f64 = 1.3;
+/// Share of one test's CPU limit after which the next test gets a fresh process.
+const PROCESS_SHARE: f64 = 0.25;
 /// CPU times near a limit, in shares of it: there a verdict may depend on the machine.
 const BAND: (f64, f64) = (0.85, SLACK);
 
@@ -45,6 +52,8 @@ pub(super) enum Next {
     Fresh,
     /// This test again, in a fresh process: it was disturbed, or an earlier test may have made it fail.
     Again,
+    /// This test again, in a fresh process with no other program beside it: the machine starved it.
+    Alone,
     /// This test a second time, at its limit itself: it was too slow.
     Repeat {
         /// So near the limit that no other program may run beside it.
@@ -52,6 +61,8 @@ pub(super) enum Next {
     },
     /// The test whose outcome is missing, once another program has run alone.
     Yield,
+    /// All tests, each in a fresh process: the program keeps state.
+    Restart,
     /// No further test.
     Done,
 }
@@ -107,24 +118,37 @@ impl<'a> Attempt<'a> {
         self.outcomes.iter().any(|outcome| outcome.verdict.failed())
     }
 
-    /// Keeps the outcome of the test that ran as the `position`-th, unless it must run once more; what to run next.
+    /// Keeps the outcome of the test that ran as the `position`-th, with nothing beside it or not, unless it must run
+    /// once more; what to run next.
     pub(super) fn next(
         &mut self,
         position: usize,
         run: &TestRun,
+        alone: bool,
         checkers: &mut CheckerSandbox,
     ) -> Next {
         if self.cancelled.load(Ordering::Relaxed) {
             return Next::Done;
         }
         self.spent_seconds += run.cpu_seconds;
-        if run.starved || run.end == (End::Stopped { by: Limit::Wall }) {
+        let mut idle = None;
+        if run.starved {
             self.flag("starved");
             self.num_starved += 1;
-            if self.num_starved <= RETRIES {
-                return Next::Again;
+            if run.naps && (alone || self.num_starved > RETRIES) {
+                idle = Some(TestRun {
+                    end: End::Stopped { by: Limit::Idle },
+                    starved: false,
+                    ..run.clone()
+                });
+            } else if self.num_starved <= RETRIES {
+                return match self.first_run {
+                    Some(_) => Next::Repeat { alone: true },
+                    None => Next::Alone,
+                };
             }
         }
+        let run = idle.as_ref().unwrap_or(run);
         if run.end == (End::Signaled { signal: SIGKILL }) {
             self.flag("killed");
             self.num_killed += 1;
@@ -146,7 +170,11 @@ impl<'a> Attempt<'a> {
             } else {
                 run.cpu_seconds
             };
-            found.cpu_seconds = Some(seconds.min(second));
+            let seconds = seconds.min(second);
+            found.cpu_seconds = Some(seconds);
+            if found.verdict == Verdict::TimeLimit {
+                found.message = time_message(seconds, limits);
+            }
         } else if found.verdict == Verdict::TimeLimit {
             let alone = run.cpu_seconds < SLACK * limits.cpu_seconds;
             if alone || !self.failed() {
@@ -156,14 +184,18 @@ impl<'a> Attempt<'a> {
         } else if self.may_come_from_state(&found, run) {
             self.doubted = Some(position);
             return Next::Again;
+        } else if self.may_be_bought_by_state(&found, run) {
+            self.flag("repeated");
+            return Next::Again;
         }
         if self.doubted.take() == Some(position) {
             if found.verdict == Verdict::Accepted {
                 self.keeps_state = true; // right alone, wrong after the tests before it
                 self.flag("state_leak");
-            } else {
-                self.num_confirmed += 1;
+                self.outcomes.clear();
+                return Next::Restart;
             }
+            self.num_confirmed += 1;
         }
         self.keep(position, found, run)
     }
@@ -177,6 +209,13 @@ impl<'a> Attempt<'a> {
                 found.verdict,
                 Verdict::WrongAnswer | Verdict::RuntimeError | Verdict::MemoryLimit
             )
+    }
+
+    /// Whether earlier tests of the same process may have done the work of this accepted one.
+    fn may_be_bought_by_state(&self, found: &Outcome, run: &TestRun) -> bool {
+        found.verdict == Verdict::Accepted
+            && !run.fresh
+            && run.process_cpu_seconds > self.problem.limits.cpu_seconds
     }
 
     /// Keeps an outcome; what to run next.
@@ -197,9 +236,12 @@ impl<'a> Attempt<'a> {
         if verdict == Verdict::InfraError && run.end != End::Finished {
             return Next::Done; // starved or killed three times: the next test would be, too
         }
-        let timeout = matches!(verdict, Verdict::TimeLimit | Verdict::IdleLimit);
+        let is_limit = matches!(
+            verdict,
+            Verdict::TimeLimit | Verdict::IdleLimit | Verdict::MemoryLimit | Verdict::OutputLimit
+        );
         if failed && self.settings.stop == Stop::FirstFailure
-            || timeout && self.settings.stop == Stop::FirstTimeout
+            || is_limit && self.settings.stop == Stop::FirstTimeout
         {
             return Next::Done;
         }
@@ -209,8 +251,9 @@ impl<'a> Attempt<'a> {
             self.flag("budget");
             return Next::Done;
         }
+        let used = run.process_cpu_seconds >= PROCESS_SHARE * self.problem.limits.cpu_seconds;
         match self.settings.isolation {
-            Isolation::Solution if !self.keeps_state => Next::Test,
+            Isolation::Solution if !self.keeps_state && !used => Next::Test,
             // A program that fails and then passes keeps state or guesses: it gets no second guess.
             Isolation::Solution | Isolation::Test => Next::Fresh,
         }

@@ -75,8 +75,9 @@ fn verdict(
             "starved: the machine gave the program no time".to_owned(),
         ),
         // A test may run a little past its limit, to tell a time near it from one far beyond (see `attempt`).
-        End::Finished | End::Raised { .. } | End::Exited { .. } if late => {
-            (Verdict::TimeLimit, String::new())
+        // Whatever comes then, it is too slow: how far it gets depends on the machine.
+        end if late && ended_by_itself(end) => {
+            (Verdict::TimeLimit, time_message(run.cpu_seconds, limits))
         }
         End::Finished => {
             let answer = match entry {
@@ -89,14 +90,10 @@ fn verdict(
                 Judged::Unknown { cause } => (Verdict::InfraError, cause),
             }
         }
-        End::Raised { kind, message, .. } => {
-            let verdict = if kind == "MemoryError" {
-                Verdict::MemoryLimit
-            } else {
-                Verdict::RuntimeError
-            };
-            (verdict, exception_text(kind, message))
+        End::Raised { kind, .. } if kind == "MemoryError" => {
+            (Verdict::MemoryLimit, memory_message(run, limits))
         }
+        End::Raised { kind, message, .. } => (Verdict::RuntimeError, exception_text(kind, message)),
         End::Compile { kind, message, .. } => {
             (Verdict::CompileError, exception_text(kind, message))
         }
@@ -108,22 +105,19 @@ fn verdict(
             Verdict::InfraError,
             "killed: somebody else ended the program's process".to_owned(),
         ),
-        End::Signaled { signal } => {
-            let verdict = if near_memory {
-                Verdict::MemoryLimit
-            } else {
-                Verdict::RuntimeError
-            };
-            (
-                verdict,
-                format!("The process was ended by {}.", signal_name(*signal)),
-            )
-        }
+        End::Signaled { .. } if near_memory => (Verdict::MemoryLimit, memory_message(run, limits)),
+        End::Signaled { signal } => (
+            Verdict::RuntimeError,
+            format!("The process was ended by {}.", signal_name(*signal)),
+        ),
         End::Stopped { by } => match by {
-            Limit::Cpu => (Verdict::TimeLimit, String::new()),
-            Limit::Idle => (Verdict::IdleLimit, String::new()),
-            Limit::Memory => (Verdict::MemoryLimit, String::new()),
-            Limit::Output => (Verdict::OutputLimit, String::new()),
+            Limit::Cpu | Limit::Cores => {
+                let message = time_message(run.cpu_seconds, limits);
+                (Verdict::TimeLimit, message)
+            }
+            Limit::Idle => (Verdict::IdleLimit, idle_message(run, limits)),
+            Limit::Memory => (Verdict::MemoryLimit, memory_message(run, limits)),
+            Limit::Output => (Verdict::OutputLimit, output_message(run, limits)),
             Limit::Wall => (
                 Verdict::InfraError,
                 "starved: the wall cap was reached".to_owned(),
@@ -144,5 +138,80 @@ fn verdict(
                 format!("NameError: name '{name}' is not defined"),
             )
         }
+    }
+}
+
+/// Whether the program brought about this end, not the machine or its clocks.
+fn ended_by_itself(end: &End) -> bool {
+    match end {
+        End::Finished | End::Raised { .. } | End::Exited { .. } => true,
+        End::Signaled { signal } => *signal != SIGKILL,
+        End::Stopped { by } => matches!(by, Limit::Memory | Limit::Output),
+        End::Compile { .. } | End::Violation { .. } | End::Missing | End::ImportBlocked { .. } => {
+            false
+        }
+    }
+}
+
+/// `time_limit: 7.80 s of 6 s`.
+pub(super) fn time_message(cpu_seconds: f64, limits: &Limits) -> String {
+    format!("time_limit: {cpu_seconds:.2} s of {} s", limits.cpu_seconds)
+}
+
+/// Sleep as far as samples saw it; where the wall cap ended a test, all time in which it did nothing.
+fn idle_message(run: &TestRun, limits: &Limits) -> String {
+    let rest = run.wall_seconds - run.cpu_seconds - run.waited_seconds;
+    let idle = if run.naps {
+        run.wall_seconds - run.cpu_seconds
+    } else {
+        rest
+    };
+    let idle = idle.max(run.idle_seconds);
+    format!("idle_limit: {idle:.2} s of {} s", limits.idle_seconds)
+}
+
+fn memory_message(run: &TestRun, limits: &Limits) -> String {
+    let bound = size(limits.memory_mib as f64);
+    let refused = if run.memory_mib < MEMORY_SHARE * limits.memory_mib as f64 {
+        ", and no space for what it asked for next"
+    } else {
+        ""
+    };
+    format!("memory_limit: {} of {bound}{refused}", size(run.memory_mib))
+}
+
+/// A value's text that would be too long is not written to its end.
+fn output_message(run: &TestRun, limits: &Limits) -> String {
+    let (written, bound) = (run.stdout.len() as f64 / MIB, limits.output_mib as f64);
+    if written < bound {
+        format!("output_limit: more than {}", size(bound))
+    } else {
+        format!("output_limit: {} of {}", size(written), size(bound))
+    }
+}
+
+const MIB: f64 = 1_048_576.0;
+
+/// An amount of memory, given in MiB.
+fn size(mib: f64) -> String {
+    let (amount, unit) = if mib < 1024.0 {
+        (mib, "MiB")
+    } else {
+        (mib / 1024.0, "GiB")
+    };
+    let text = format!("{amount:.1}");
+    format!("{} {unit}", text.strip_suffix(".0").unwrap_or(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(size(16.0), "16 MiB");
+        assert_eq!(size(34.06), "34.1 MiB");
+        assert_eq!(size(1024.0), "1 GiB");
+        assert_eq!(size(1228.8), "1.2 GiB");
     }
 }

@@ -42,13 +42,12 @@ pub(crate) fn judge(
             cpu_seconds,
             ..problem.limits.clone()
         };
-        let turn = if next == (Next::Repeat { alone: true }) {
-            run_lock.alone()
-        } else {
-            run_lock.shared()
+        let turn = match next {
+            Next::Alone | Next::Repeat { alone: true } => run_lock.alone(),
+            _ => run_lock.shared(),
         };
         let result = sandboxes.run(program, inputs, &limits, &mut |at, run| {
-            match attempt.next(done + at, run, checkers) {
+            match attempt.next(done + at, run, turn.is_alone(), checkers) {
                 // The second run itself was disturbed: the same run once more, under the same limits.
                 Next::Again if repeats => return Go::Again,
                 // Begin again with the next test: a process that waited here would keep its memory, and the one
@@ -60,7 +59,9 @@ pub(crate) fn judge(
                 Next::Test => Go::Next,
                 Next::Fresh => Go::NextFresh,
                 Next::Again => Go::Again,
-                Next::Repeat { .. } | Next::Yield | Next::Done => Go::Stop,
+                Next::Alone | Next::Repeat { .. } | Next::Yield | Next::Restart | Next::Done => {
+                    Go::Stop
+                }
             }
         });
         drop(turn);

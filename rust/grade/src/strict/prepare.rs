@@ -36,11 +36,18 @@ pub(crate) fn prepare(
         return Err(bad("has no tests, so nothing can be graded".to_owned()));
     }
     let own = Limits::with_cpu(overrides.cpu_seconds.unwrap_or(time_limit_seconds));
+    let longest = tests.iter().map(|case| case.output.len()).max();
+    let output_mib = output_mib(
+        overrides.output_mib,
+        own.output_mib,
+        longest.unwrap_or(0),
+        entry_point.is_some(),
+    );
     let limits = Limits {
         idle_seconds: overrides.idle_seconds.unwrap_or(own.idle_seconds),
         wall_seconds: overrides.wall_seconds.unwrap_or(own.wall_seconds),
         memory_mib: overrides.memory_mib.unwrap_or(memory_limit_mib),
-        output_mib: overrides.output_mib.unwrap_or(own.output_mib),
+        output_mib,
         threads: overrides.threads.unwrap_or(own.threads),
         ..own
     };
@@ -95,6 +102,27 @@ pub(crate) fn prepare(
     })
 }
 
+/// Longest expected output, MiB, up to which the limit on output grows with it.
+const MOST_EXPECTED_MIB: u64 = 512;
+
+/// The limit on output, MiB: `given`, or else `default`, but never so little that the longest expected output does not
+/// fit, up to 512 MiB. Without a limit given there is space for other spellings of it: blanks at the ends of lines, or in
+/// a function's result the escapes and blanks of Python's JSON.
+pub(crate) fn output_mib(
+    given: Option<u64>,
+    default: u64,
+    longest_expected: usize,
+    is_value: bool,
+) -> u64 {
+    let spellings = if is_value { 4 } else { 2 };
+    let most = MOST_EXPECTED_MIB << 20;
+    let expected = longest_expected as u64;
+    match given {
+        Some(given) => given.max((expected.min(most) >> 20) + 1),
+        None => default.max(((spellings * expected).min(most) >> 20) + 1),
+    }
+}
+
 /// Places of the tests in the order in which they run. Of equal ones the first goes first.
 fn running_order(tests: &[Case]) -> Vec<usize> {
     let size = |&index: &usize| tests[index].input.len();
@@ -112,7 +140,7 @@ fn running_order(tests: &[Case]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::running_order;
+    use super::{MOST_EXPECTED_MIB, output_mib, running_order};
     use crate::compare::Comparator;
     use crate::compare::value::Value;
     use crate::prepared::Prepared;
@@ -149,6 +177,19 @@ mod tests {
         assert_eq!(&*function.inputs[0], b"[1, 2]\n3");
         let program = prepare(problem(None, "", "[1, 2]")).unwrap();
         assert!(program.outputs[0].value().is_none());
+    }
+
+    #[test]
+    fn the_expected_output_fits() {
+        assert_eq!(output_mib(None, 16, 100, false), 16);
+        assert_eq!(output_mib(None, 16, 20_000_000, false), 39);
+        assert_eq!(output_mib(None, 16, 20_000_000, true), 77);
+        assert_eq!(output_mib(Some(4), 16, 100, false), 4);
+        assert_eq!(output_mib(Some(4), 16, 5 << 20, false), 6);
+        assert_eq!(
+            output_mib(None, 16, usize::MAX >> 8, false),
+            MOST_EXPECTED_MIB + 1
+        );
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) enum Stop {
     /// Run all tests (within the budget after a failure, see `strict::attempt`).
     #[default]
     Never,
-    /// The first test that is stopped for its time, computing or idle, is the last: these failures are expensive.
+    /// The first test that reaches a limit (CPU or idle time, memory, output) is the last: these failures are expensive.
     FirstTimeout,
     /// The first test that fails, in the order in which they run (see `strict::prepare`), is the last.
     FirstFailure,

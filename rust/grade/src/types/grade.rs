@@ -36,9 +36,10 @@ pub(crate) struct Grade {
     /// The same in a form for programs; None when every test passed.
     pub reason: Option<Reason>,
     /// What happened during the run: `state_leak` (a failure vanished in a fresh process), `budget` (tests skipped
-    /// after a failure), `starved`, `killed` (a test was run again), `retried` (a sandbox was replaced), `confirmed` (a
-    /// test over its time limit was run a second time), `no_code` (under an official profile: the answer held no program,
-    /// and the empty one was judged), `near_limit` (a test took 0.85 to 1.3 times its CPU limit).
+    /// after a failure), `starved`, `killed` (a test was run again), `repeated` (an accepted test was run again in a
+    /// fresh process, because earlier tests had used CPU time in its own), `retried` (a sandbox was replaced),
+    /// `confirmed` (a test over its time limit was run a second time), `no_code` (under an official profile: the answer
+    /// held no program, and the empty one was judged), `near_limit` (a test took 0.85 to 1.3 times its CPU limit).
     pub flags: Vec<String>,
     /// One line for `infra_error`, `runtime_error` and `no_code`, fit for a log.
     pub message: String,

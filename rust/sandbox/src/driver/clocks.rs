@@ -1,13 +1,14 @@
 //! Three clocks of another process, read from outside: CPU time, time spent waiting for a core, and idle time. Only CPU
 //! and idle time count against a program; waiting for a core is the machine's fault.
 //!
-//! Samples come at moments that a program cannot predict: one that could would be awake at each of them.
+//! Samples come at moments that a program cannot predict: one that could would be awake at each of them. Threads that
+//! queue behind each other all wait at once; so a process has waited as long as the one of its threads that waited most.
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
+use crate::driver::naps::{Delay, Naps};
 use crate::limits::Limits;
 use crate::sys;
 use crate::types::outcome::Limit;
@@ -21,27 +22,36 @@ pub(crate) struct Clocks {
     /// `None` until the first wait is over: most tests end earlier, and a sample costs more than they do.
     last: Option<Sample>,
     idle_seconds: f64,
+    waited_seconds: f64,
+    /// Of all threads together.
+    all_waited_seconds: f64,
+    naps: Naps,
     chance: RandomState,
     num_samples: u64,
 }
 
 /// The clocks of a process at one moment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Sample {
     at: Instant,
     cpu: f64,
-    /// `None` without schedstat(5), as in gVisor.
-    waited: Option<f64>,
+    /// Empty without schedstat(5), as in gVisor.
+    delays: Vec<Delay>,
     asleep: bool,
     threads: usize,
 }
 
-/// Shortest time between two samples.
+/// Shortest time between two samples, and after one that found the process asleep: it uses no CPU time then.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
+/// Longest and shortest time between two samples where the process may use one core only.
+const ONE_CORE_WAIT: (f64, f64) = (0.2, 0.02);
+/// Share of its wall time that a process must have waited for a core if the machine is to blame for the wall cap.
+const STARVED_SHARE: f64 = 0.5;
+/// A test at least this long has its clocks read when it ends, where the caller wants to know how long it waited.
+const LONG_SECONDS: f64 = 0.5;
 /// Longest time before a test's first sample.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
-/// A process that is slow but busy gets at most this many times the timeout.
-const SLOW_FACTOR: u32 = 10;
 /// Samples per idle limit.
 const SAMPLES: f64 = 8.0;
 
@@ -54,6 +64,9 @@ impl Clocks {
             cpu_before,
             last: None,
             idle_seconds: 0.0,
+            waited_seconds: 0.0,
+            all_waited_seconds: 0.0,
+            naps: Naps::default(),
             chance: RandomState::new(),
             num_samples: 0,
         }
@@ -83,20 +96,57 @@ impl Clocks {
         (total - self.cpu_before).max(0.0)
     }
 
+    /// Seconds of sleep, and of waiting for a core, as far as samples saw them.
+    pub(crate) fn idle_and_waited(&self) -> (f64, f64) {
+        (self.idle_seconds, self.waited_seconds)
+    }
+
+    /// By how many seconds the threads together have computed, or waited for a core, for longer than wall time.
+    pub(crate) fn ahead(&self, cpu: f64, wall: f64) -> f64 {
+        cpu + self.all_waited_seconds - wall
+    }
+
+    /// It sleeps and wakes all the time, and has waited for a core as long as a program may sleep.
+    pub(crate) fn is_napping(&self) -> bool {
+        self.naps.confirmed
+    }
+
+    /// The last sample of a test that took long, so that `idle_and_waited` knows all of it.
+    pub(crate) fn finish(&mut self) -> sys::Sys<()> {
+        if self.wall() >= LONG_SECONDS {
+            self.sample()?;
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self) -> sys::Sys<&Sample> {
+        let now = read_clocks(self.pid)?;
+        if let Some(before) = &self.last {
+            self.idle_seconds += idle_between(before, &now);
+            self.waited_seconds += waited_between(before, &now);
+            self.all_waited_seconds += delays_between(before, &now).sum::<f64>();
+        }
+        Ok(self.last.insert(now))
+    }
+
     /// The limit that is reached, or how long to wait until one can be.
     pub(crate) fn check(&mut self, limits: &Limits) -> sys::Sys<Result<Duration, Limit>> {
-        let now = read_clocks(self.pid)?;
-        let (cpu, wall) = ((now.cpu - self.cpu_before).max(0.0), self.wall());
-        self.idle_seconds += self.last.map_or(0.0, |before| idle_between(&before, &now));
-        self.last = Some(now);
+        let cpu_before = self.cpu_before;
+        let now = self.sample()?;
+        let (cpu, asleep, threads) = ((now.cpu - cpu_before).max(0.0), now.asleep, now.threads);
+        let blind = now.delays.is_empty();
+        let wall = self.wall();
         if cpu >= limits.cpu_seconds {
             return Ok(Err(Limit::Cpu));
         }
+        let ahead = self.ahead(cpu, wall);
+        if ahead >= limits.ahead_seconds {
+            return Ok(Err(Limit::Cores));
+        }
         if wall >= limits.wall_seconds {
-            return Ok(Err(Limit::Wall));
+            return Ok(Err(self.at_the_wall(limits, blind)));
         }
         // Without schedstat, waiting for a core looks the same as sleeping: use a generous limit.
-        let blind = now.waited.is_none();
         let timeout = if blind {
             5.0 * limits.cpu_seconds + 10.0
         } else {
@@ -105,12 +155,42 @@ impl Clocks {
         if self.idle_seconds >= timeout {
             return Ok(Err(Limit::Idle));
         }
-        // CPU time grows at most as fast as the number of threads.
-        let until_cpu = (limits.cpu_seconds - cpu) / now.threads.max(1) as f64;
+        let past = self.idle_seconds + self.waited_seconds >= timeout;
+        if past
+            && self
+                .last
+                .as_ref()
+                .is_some_and(|now| self.naps.see(self.pid, &now.delays))
+        {
+            return Ok(Err(Limit::Wall));
+        }
+        // CPU time grows at most as fast as the number of threads that run at once.
+        let num_threads = threads.max(1) as f64;
+        let until_cpu = (limits.cpu_seconds - cpu) / num_threads.min(sys::num_cores() as f64);
         let until_idle = (timeout - self.idle_seconds).min(timeout / SAMPLES);
-        let wait = until_cpu.min(self.chance() * until_idle);
-        let wait = wait.min(limits.wall_seconds - wall);
-        Ok(Ok(Duration::from_secs_f64(wait.max(0.0)).max(SHORTEST_WAIT)))
+        let mut wait = until_cpu.min(self.chance() * until_idle);
+        if limits.ahead_seconds.is_finite() {
+            let until_ahead = (limits.ahead_seconds - ahead) / (num_threads - 1.0);
+            wait = wait.min(until_ahead.clamp(ONE_CORE_WAIT.1, ONE_CORE_WAIT.0));
+        }
+        let wait = Duration::from_secs_f64(wait.min(limits.wall_seconds - wall).max(0.0));
+        Ok(Ok(wait.max(if asleep {
+            SHORTEST_SLEEP
+        } else {
+            SHORTEST_WAIT
+        })))
+    }
+
+    /// What the wall cap means: the machine gave the process no core, or the process did not want one. It may have
+    /// waited for a disk, say: not asleep, but no reason to call it starved, which would say nothing about the program.
+    fn at_the_wall(&self, limits: &Limits, blind: bool) -> Limit {
+        let explained = self.waited_seconds >= STARVED_SHARE * limits.wall_seconds;
+        let may_be_idle = limits.idle_seconds < limits.wall_seconds;
+        if explained || blind || !may_be_idle {
+            Limit::Wall
+        } else {
+            Limit::Idle
+        }
     }
 
     /// Uniform between 0.25 and 1.
@@ -127,21 +207,38 @@ impl Clocks {
 fn idle_between(before: &Sample, after: &Sample) -> f64 {
     let share = 0.5 * f64::from(u8::from(before.asleep) + u8::from(after.asleep));
     let wall = after.at.duration_since(before.at).as_secs_f64();
-    let waited = after.waited.unwrap_or(0.0) - before.waited.unwrap_or(0.0);
-    share * (wall - (after.cpu - before.cpu) - waited.max(0.0)).max(0.0)
+    let waited = waited_between(before, after);
+    share * (wall - (after.cpu - before.cpu) - waited).max(0.0)
+}
+
+/// Seconds between two samples that the thread which waited most has waited for a core.
+fn waited_between(before: &Sample, after: &Sample) -> f64 {
+    delays_between(before, after).fold(0.0, f64::max)
+}
+
+/// The same for each thread.
+fn delays_between(before: &Sample, after: &Sample) -> impl Iterator<Item = f64> {
+    after.delays.iter().map(|delay| {
+        let known = before
+            .delays
+            .iter()
+            .find(|known| known.thread == delay.thread);
+        let earlier = known.map_or(0, |known| known.nanoseconds);
+        delay.nanoseconds.saturating_sub(earlier) as f64 * 1e-9
+    })
 }
 
 /// Reads every clock. CPU time is exact; the rest comes from /proc and is missing for threads that have just ended.
 fn read_clocks(pid: i32) -> sys::Sys<Sample> {
     let cpu = sys::cpu_seconds(pid)?;
-    let (mut waited, mut asleep, mut threads) = (None, true, 0);
+    let (mut delays, mut asleep, mut threads) = (Vec::new(), true, 0);
     if let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) {
         for task in tasks.flatten() {
             threads += 1;
+            let number = task.file_name().to_str().and_then(|name| name.parse().ok());
             let delay = fs::read_to_string(task.path().join("schedstat")).ok();
-            if let Some(nanoseconds) = delay.and_then(|text| parse_run_delay(&text)) {
-                waited = Some(waited.unwrap_or(0.0) + nanoseconds as f64 * 1e-9);
-            }
+            let delay = delay.and_then(|text| Delay::parse(number?, &text));
+            delays.extend(delay);
             let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
             asleep &= is_asleep(&stat);
         }
@@ -149,7 +246,7 @@ fn read_clocks(pid: i32) -> sys::Sys<Sample> {
     Ok(Sample {
         at: Instant::now(),
         cpu,
-        waited,
+        delays,
         asleep,
         threads,
     })
@@ -164,45 +261,6 @@ fn is_asleep(stat: &str) -> bool {
     matches!(state, Some('S' | 'T' | 't' | 'Z' | 'X'))
 }
 
-/// Second field of `/proc/*/schedstat`: "time on cpu, time waiting, slices", nanoseconds.
-fn parse_run_delay(text: &str) -> Option<u64> {
-    text.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
-/// Seconds that a process with one thread has computed, or waited for a core of a busy machine, so far.
-fn busy_seconds(pid: i32) -> f64 {
-    let delay = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok();
-    let waited = delay.and_then(|text| parse_run_delay(&text)).unwrap_or(0);
-    sys::cpu_seconds(pid).unwrap_or(0.0) + waited as f64 * 1e-9
-}
-
-/// Waits until the process at the other end of the socket has sent something; `false` after `timeout` without it. A
-/// process that is busy for most of that time is slow, not stuck: it gets up to `SLOW_FACTOR` times as long.
-pub(crate) fn wait_for_message(socket: RawFd, pid: i32, timeout: Duration) -> sys::Sys<bool> {
-    let started = Instant::now();
-    // The answer usually comes at once, and reading the clocks would cost more.
-    if let [true] = sys::wait([socket], timeout / 10)? {
-        return Ok(true);
-    }
-    let (mut since, mut busy) = (Instant::now(), busy_seconds(pid));
-    loop {
-        let left = timeout.saturating_sub(since.elapsed());
-        let [readable] = sys::wait([socket], left)?;
-        if readable {
-            return Ok(true);
-        }
-        if since.elapsed() < timeout {
-            continue; // interrupted by a signal
-        }
-        let now = busy_seconds(pid);
-        let is_slow = now - busy > 0.5 * timeout.as_secs_f64();
-        if !is_slow || started.elapsed() >= timeout * SLOW_FACTOR {
-            return Ok(false);
-        }
-        (since, busy) = (Instant::now(), now);
-    }
-}
-
 /// Live threads. `None` where /proc does not show them.
 pub(crate) fn threads(pid: i32) -> Option<usize> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
@@ -211,35 +269,7 @@ pub(crate) fn threads(pid: i32) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd;
-
     use super::*;
-
-    #[test]
-    fn a_sleeping_process_times_out_and_a_busy_one_gets_more_time() {
-        let heard = |script: &str| {
-            let (ours, theirs) = sys::socket_pair().unwrap();
-            let mut shell = std::process::Command::new("sh");
-            let mut child = shell.args(["-c", script]).stdin(theirs).spawn().unwrap();
-            drop(shell); // and with it our copy of their end
-            let timeout = Duration::from_secs(1);
-            let heard = wait_for_message(ours.as_raw_fd(), child.id() as i32, timeout).unwrap();
-            child.kill().unwrap();
-            child.wait().unwrap();
-            heard
-        };
-        assert!(!heard("exec sleep 9"));
-        assert!(
-            heard("(sleep 2; kill -9 $$) & while :; do :; done"),
-            "its end closes the socket"
-        );
-    }
-
-    #[test]
-    fn parses_schedstat() {
-        assert_eq!(parse_run_delay("123 456 7\n"), Some(456));
-        assert_eq!(parse_run_delay(""), None);
-    }
 
     #[test]
     fn states() {
@@ -254,22 +284,80 @@ mod tests {
         assert_eq!(threads(i32::MAX), None, "no such process");
     }
 
-    #[test]
-    fn only_sleep_is_idle() {
-        let sample = |seconds, cpu, waited, asleep| Sample {
+    fn sample(seconds: u64, cpu: f64, waited: &[u64], asleep: bool) -> Sample {
+        let delay = |(thread, &seconds): (usize, &u64)| Delay {
+            thread: thread as i32,
+            nanoseconds: seconds * 1_000_000_000,
+            slices: 0,
+        };
+        Sample {
             at: started() + Duration::from_secs(seconds),
             cpu,
-            waited: Some(waited),
+            delays: waited.iter().enumerate().map(delay).collect(),
             asleep,
-            threads: 1,
-        };
-        let before = sample(0, 1.0, 2.0, true);
+            threads: waited.len(),
+        }
+    }
+
+    #[test]
+    fn only_sleep_is_idle() {
+        let before = sample(0, 1.0, &[2], true);
         let idle = |after: &Sample| idle_between(&before, after);
-        assert!((idle(&sample(10, 4.0, 3.0, true)) - 6.0).abs() < 1e-9);
-        assert!((idle(&sample(10, 4.0, 3.0, false)) - 3.0).abs() < 1e-9);
-        assert!(idle(&sample(10, 4.0, 12.0, true)) < 1e-9, "never negative");
-        let (awake, later) = (sample(0, 1.0, 2.0, false), sample(10, 4.0, 3.0, false));
+        assert!((idle(&sample(10, 4.0, &[3], true)) - 6.0).abs() < 1e-9);
+        assert!((idle(&sample(10, 4.0, &[3], false)) - 3.0).abs() < 1e-9);
+        assert!(idle(&sample(10, 4.0, &[12], true)) < 1e-9, "never negative");
+        let (awake, later) = (sample(0, 1.0, &[2], false), sample(10, 4.0, &[3], false));
         assert!(idle_between(&awake, &later) < 1e-9, "stolen time");
+    }
+
+    #[test]
+    fn threads_that_wait_at_once_have_waited_once() {
+        let (before, after) = (
+            sample(0, 1.0, &[9, 0, 0], true),
+            sample(10, 2.0, &[9, 2, 1, 2], true),
+        );
+        assert!((waited_between(&before, &after) - 2.0).abs() < 1e-9);
+        assert!((delays_between(&before, &after).sum::<f64>() - 5.0).abs() < 1e-9);
+        assert!((idle_between(&before, &after) - 7.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_machine_is_to_blame_for_the_wall_cap_only_if_the_process_waited_for_a_core() {
+        let limits = Limits::default();
+        let mut clocks = Clocks::start(sys::pid(), 0.0);
+        clocks.waited_seconds = 0.6 * limits.wall_seconds;
+        assert_eq!(clocks.at_the_wall(&limits, false), Limit::Wall);
+        clocks.waited_seconds = 0.4 * limits.wall_seconds;
+        assert_eq!(clocks.at_the_wall(&limits, false), Limit::Idle);
+        assert_eq!(
+            clocks.at_the_wall(&limits, true),
+            Limit::Wall,
+            "nothing is known"
+        );
+    }
+
+    #[test]
+    fn a_sleeping_process_is_not_looked_at_every_millisecond() {
+        let cpu = sys::cpu_seconds(sys::pid()).unwrap();
+        let mut clocks = Clocks::start(sys::pid(), cpu);
+        let near = Limits {
+            cpu_seconds: 60.0,
+            ..Limits::default()
+        };
+        clocks.cpu_before = cpu - 59.999; // a millisecond is left
+        let wait = clocks.check(&near).unwrap().unwrap();
+        assert!(wait >= SHORTEST_WAIT, "this thread is awake: {wait:?}");
+        let mut sleeper = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let pid = sleeper.id() as i32;
+        while !is_asleep(&fs::read_to_string(format!("/proc/{pid}/stat")).unwrap()) {}
+        let mut clocks = Clocks::start(pid, sys::cpu_seconds(pid).unwrap() - 59.9999);
+        let wait = clocks.check(&near).unwrap().unwrap();
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        assert!(wait >= SHORTEST_SLEEP, "{wait:?}");
     }
 
     fn started() -> Instant {

@@ -90,7 +90,10 @@ impl OwnInput {
         // watching the test finds out.
         let send = |message: &[u8], fd: Option<&OwnedFd>| {
             let fd = fd.map(AsRawFd::as_raw_fd);
-            sys::try_send(control.as_raw_fd(), message, fd.as_slice()).or(Ok(()))
+            match sys::try_send(control.as_raw_fd(), message, fd.as_slice()) {
+                Err(error) if sys::too_many_in_flight(&error) => Err(error),
+                _ => Ok(()),
+            }
         };
         if self.in_messages && input.len() <= wire::LONGEST_INPUT {
             let message = [&next(wire::INPUT_HERE), &**input].concat();

@@ -1,9 +1,12 @@
 //! One memory budget for all programs. Each program has its own limit, but one program per worker may together need
 //! more than the machine has; then the kernel would kill any process, the trainer included.
 //!
-//! The governor watches the resident memory of all programs. Over the budget no new program starts and the largest is
-//! killed; it runs again alone, and only that run counts. A program that runs alone is never killed here: its own limit
-//! bounds it.
+//! The governor watches the memory of all programs, as `footprint` counts it. Over the budget no new program starts and
+//! the largest is killed; it runs again alone, and only that run counts. A program that runs alone is killed here only
+//! if it holds more than its own limit, which the limit on its address space does not see: in page tables.
+//!
+//! A program that is to run alone waits until the others have ended. It keeps new ones from starting, for a few seconds
+//! at a time: one that does not end must not keep everybody waiting.
 //!
 //! Where a control group is delegated to this process, all programs are in one (`cgroup`), and the kernel enforces the
 //! bound too.
@@ -13,15 +16,22 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::driver::cgroup::Group;
+use crate::driver::footprint::held_kib;
 use crate::sys;
 
 /// Between two checks. A program that touches pages at 2 GiB/s grows by 100 MiB in it.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
 /// Share of the budget below which programs may start again.
 const RESUME_BELOW: f64 = 0.8;
+/// A program that waits to be alone keeps others out for at most so long, lets them in for as long, and so on; the times
+/// double up to the second figure. After the third it keeps them out until it is alone.
+const KEEP_OUT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(8));
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Share of its own limit above which a program is ended.
+const OVER_OWN_LIMIT: f64 = 1.1;
 /// Default budget: one part in this many of the memory, at most `MOST_KIB`.
 const SHARE: u64 = 4;
 const MOST_KIB: u64 = 32 << 20;
@@ -49,8 +59,18 @@ struct State {
 #[derive(Debug)]
 struct Lease {
     number: u64,
-    process: Option<(i32, OwnedFd)>,
+    process: Option<Watched>,
     evicted: bool,
+    held_too_much: bool,
+    peak_kib: u64,
+}
+
+#[derive(Debug)]
+struct Watched {
+    pid: i32,
+    pidfd: OwnedFd,
+    most_kib: u64,
+    mapped_before: u64,
 }
 
 /// The right to run one program; returned when dropped.
@@ -106,29 +126,54 @@ impl Governor {
     /// Waits until a program may run. `alone`: until no other runs; no other starts before this lease is dropped.
     pub(crate) fn lease(self: &Arc<Self>, alone: bool) -> MemoryLease {
         let mut state = self.lock();
-        state.num_alone += usize::from(alone);
-        let must_wait = |state: &mut State| {
-            if alone {
-                !state.leases.is_empty()
-            } else {
-                state.paused || state.num_alone > 0
-            }
-        };
-        state = self
-            .changed
-            .wait_while(state, must_wait)
-            .unwrap_or_else(PoisonError::into_inner);
+        if alone {
+            state = self.wait_alone(state);
+        } else {
+            state = self
+                .changed
+                .wait_while(state, |state| state.paused || state.num_alone > 0)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
         let number = state.next;
         state.next += 1;
         state.leases.push(Lease {
             number,
             process: None,
             evicted: false,
+            held_too_much: false,
+            peak_kib: 0,
         });
         MemoryLease {
             governor: Arc::clone(self),
             number,
             alone,
+        }
+    }
+
+    /// Counts as alone from the return on: nothing runs, and nothing starts.
+    fn wait_alone<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        let (started, mut keep_out) = (Instant::now(), KEEP_OUT.0);
+        loop {
+            state.num_alone += 1;
+            let (limit, is_last) = if started.elapsed() < PATIENCE {
+                (keep_out, false)
+            } else {
+                (Duration::MAX, true)
+            };
+            let waited = self
+                .changed
+                .wait_timeout_while(state, limit, |state| !state.leases.is_empty());
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if state.leases.is_empty() || is_last {
+                return state;
+            }
+            state.num_alone -= 1;
+            self.changed.notify_all();
+            let waited = self
+                .changed
+                .wait_timeout_while(state, keep_out, |state| !state.leases.is_empty());
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            keep_out = (2 * keep_out).min(KEEP_OUT.1);
         }
     }
 
@@ -140,14 +185,19 @@ impl Governor {
         }
         let mut total = 0;
         let mut largest: Option<(u64, usize)> = None;
-        for (index, lease) in state.leases.iter().enumerate() {
-            let Some((pid, _)) = &lease.process else {
+        for (index, lease) in state.leases.iter_mut().enumerate() {
+            let Some(process) = &lease.process else {
                 continue;
             };
-            let resident = resident_kib(*pid).unwrap_or(0);
-            total += resident;
-            if largest.is_none_or(|(most, _)| resident > most) {
-                largest = Some((resident, index));
+            let held = held_kib(process.pid, process.mapped_before).unwrap_or(0);
+            lease.peak_kib = lease.peak_kib.max(held);
+            if held as f64 > OVER_OWN_LIMIT * process.most_kib as f64 {
+                lease.held_too_much = true;
+                sys::kill(&process.pidfd);
+            }
+            total += held;
+            if largest.is_none_or(|(most, _)| held > most) {
+                largest = Some((held, index));
             }
         }
         if total > self.budget_kib && state.leases.len() > 1 {
@@ -155,8 +205,8 @@ impl Governor {
             if let Some((_, index)) = largest {
                 let lease = &mut state.leases[index];
                 lease.evicted = true;
-                if let Some((_, pidfd)) = &lease.process {
-                    sys::kill(pidfd);
+                if let Some(process) = &lease.process {
+                    sys::kill(&process.pidfd);
                 }
                 state.num_evicted += 1;
             }
@@ -168,14 +218,41 @@ impl Governor {
 }
 
 impl MemoryLease {
-    /// Names the process that runs under this lease.
-    pub(crate) fn attach(&self, pid: i32, pidfd: &OwnedFd) -> io::Result<()> {
-        let pidfd = pidfd.try_clone()?;
+    /// Names the process that runs under this lease, its own limit, and what it had mapped before its program began, KiB.
+    pub(crate) fn attach(
+        &self,
+        pid: i32,
+        pidfd: &OwnedFd,
+        most_mib: u64,
+        mapped_before: u64,
+    ) -> io::Result<()> {
+        let process = Watched {
+            pid,
+            pidfd: pidfd.try_clone()?,
+            most_kib: most_mib << 10,
+            mapped_before,
+        };
         let mut state = self.governor.lock();
         if let Some(lease) = state.leases.iter_mut().find(|s| s.number == self.number) {
-            lease.process = Some((pid, pidfd));
+            lease.process = Some(process);
         }
         Ok(())
+    }
+
+    fn read<T: Default>(&self, field: impl FnOnce(&Lease) -> T) -> T {
+        let state = self.governor.lock();
+        let lease = state.leases.iter().find(|s| s.number == self.number);
+        lease.map(field).unwrap_or_default()
+    }
+
+    /// The most that its process held, as far as the governor saw.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        self.read(|lease| lease.peak_kib)
+    }
+
+    /// The governor killed it, because it held more than its own limit.
+    pub(crate) fn held_too_much(&self) -> bool {
+        self.read(|lease| lease.held_too_much)
     }
 
     /// No other program runs.
@@ -185,11 +262,7 @@ impl MemoryLease {
 
     /// The governor killed it.
     pub(crate) fn was_evicted(&self) -> bool {
-        let state = self.governor.lock();
-        state
-            .leases
-            .iter()
-            .any(|s| s.number == self.number && s.evicted)
+        self.read(|lease| lease.evicted)
     }
 }
 
@@ -209,26 +282,6 @@ fn watch(governor: &Weak<Governor>) {
         drop(governor);
         thread::sleep(CHECK_EVERY);
     }
-}
-
-/// Resident memory of a process.
-fn resident_kib(pid: i32) -> Option<u64> {
-    match pages(&format!("/proc/{pid}/statm"))? {
-        // Its first thread has ended: ask the others.
-        0 => fs::read_dir(format!("/proc/{pid}/task"))
-            .ok()?
-            .flatten()
-            .filter_map(|task| pages(task.path().join("statm").to_str()?))
-            .max(),
-        pages => Some(pages),
-    }
-    .map(|pages| pages * sys::page_kib())
-}
-
-/// Second field of a `statm`, proc_pid_statm(5).
-fn pages(statm: &str) -> Option<u64> {
-    let text = fs::read_to_string(statm).ok()?;
-    text.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 fn default_budget_kib() -> u64 {
@@ -281,6 +334,5 @@ mod tests {
     #[test]
     fn the_budget_is_within_the_machine() {
         assert!((1..=MOST_KIB).contains(&default_budget_kib()));
-        assert!(resident_kib(sys::pid()).unwrap() > 500);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::driver::child::{Child, ExitInfo};
@@ -18,6 +19,10 @@ use crate::{sys, wire};
 
 /// Longest wait between two checks of whether the test was given up.
 const LONGEST_WAIT: Duration = Duration::from_millis(400);
+
+/// How often, and after which time, threads are counted again where a program has all that it may.
+const LOOKS: u32 = 3;
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A program killed after this share of its CPU limit was killed for reaching it: the kernel's clock is coarse.
 const BACKSTOP: f64 = 0.9;
@@ -37,23 +42,31 @@ enum Event {
 }
 
 impl Sandbox {
-    /// Waits for the end of test `index`, whose input `child` has; returns the child if it can run another.
+    /// Waits for the end of the test whose input `child` has; returns the child if it can run another.
     pub(crate) fn test(
         &mut self,
         mut child: Child,
-        index: usize,
         limits: &Limits,
         entry: &Entry,
     ) -> Result<(TestRun, Option<Child>), Error> {
-        let fresh = std::mem::replace(&mut child.fresh, false);
+        let fresh = child.num_tests == 1;
+        let cpu_of_earlier = child.cpu_before - child.cpu_at_start;
         let mut clocks = Clocks::start(child.pid, child.cpu_before);
-        let seen = self.watch(&child, index, limits, &mut clocks)?;
+        let seen = self.watch(&child, limits, &mut clocks)?;
         let wall_seconds = clocks.wall();
+        let most_held = child.lease.as_ref().map_or(0, MemoryLease::peak_kib);
+        let memory_mib = |peak_kib: u64| peak_kib.max(most_held) as f64 / 1024.0;
         if let Event::Done { peak_kib, report } = seen {
             let cpu_seconds = clocks.cpu().map_err(broken("read the child's clock"))?;
+            if child.is_led {
+                clocks.finish().map_err(broken("read the child's clock"))?;
+            }
             let mut run = collect(&mut child, &report, limits)?;
             (run.cpu_seconds, run.wall_seconds, run.fresh) = (cpu_seconds, wall_seconds, fresh);
-            run.memory_mib = peak_kib as f64 / 1024.0;
+            run.process_cpu_seconds = cpu_of_earlier + cpu_seconds;
+            (run.idle_seconds, run.waited_seconds) = clocks.idle_and_waited();
+            run.ahead_seconds = clocks.ahead(cpu_seconds, wall_seconds);
+            run.memory_mib = memory_mib(peak_kib);
             if cpu_seconds >= limits.cpu_seconds {
                 run.end = End::Stopped { by: Limit::Cpu };
             }
@@ -62,6 +75,7 @@ impl Sandbox {
         // Copy before reaping; our descriptors keep the files alive either way.
         let (stdout, stdout_full, stderr) = outputs(&mut child, limits)?;
         let alone = child.lease.as_ref().is_some_and(MemoryLease::is_alone);
+        let held_too_much = child.lease.as_ref().is_some_and(MemoryLease::held_too_much);
         let death = self.reap(child)?;
         let cpu_seconds = clocks.cpu_of_total(death.cpu_seconds);
         let oom_killed = matches!(seen, Event::Dead)
@@ -70,6 +84,7 @@ impl Sandbox {
         self.evicted |= oom_killed && !alone; // as if the governor had acted first
         let end = match seen {
             Event::LimitReached(by) => End::Stopped { by },
+            Event::Dead if held_too_much => End::Stopped { by: Limit::Memory },
             Event::Dead if death.evicted || (oom_killed && !alone) => End::Signaled {
                 signal: libc::SIGKILL,
             },
@@ -83,29 +98,26 @@ impl Sandbox {
             _ if stdout_full => End::Stopped { by: Limit::Output },
             _ => classify_exit(death, cpu_seconds, limits, entry),
         };
+        let starved = end == End::Stopped { by: Limit::Wall };
+        let (idle_seconds, waited_seconds) = clocks.idle_and_waited();
         let run = TestRun {
-            starved: end == End::Stopped { by: Limit::Wall },
-            end,
-            stdout,
-            stderr,
-            value: None,
-            note: None,
+            starved,
+            naps: starved && clocks.is_napping(),
             cpu_seconds,
+            process_cpu_seconds: cpu_of_earlier + cpu_seconds,
             wall_seconds,
-            memory_mib: death.peak_kib as f64 / 1024.0,
+            idle_seconds,
+            waited_seconds,
+            ahead_seconds: clocks.ahead(cpu_seconds, wall_seconds),
+            memory_mib: memory_mib(death.peak_kib),
             fresh,
+            ..TestRun::bare(end, stdout, stderr)
         };
         Ok((run, None))
     }
 
     /// Waits for whatever ends the test first.
-    fn watch(
-        &self,
-        child: &Child,
-        index: usize,
-        limits: &Limits,
-        clocks: &mut Clocks,
-    ) -> Result<Event, Error> {
+    fn watch(&self, child: &Child, limits: &Limits, clocks: &mut Clocks) -> Result<Event, Error> {
         let listener = self.listener.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         let mut control = child.control.as_raw_fd();
         let pidfd = child.pidfd.as_raw_fd();
@@ -119,7 +131,7 @@ impl Sandbox {
                 match sys::receive_plain(&child.control, &mut bytes) {
                     // It closed the socket: it can only exit or reach a limit.
                     Ok(Some(0)) | Err(_) => control = -1,
-                    Ok(Some(length)) => return done(child, index, &bytes[..length], limits),
+                    Ok(Some(length)) => return done(child, &bytes[..length], limits),
                     Ok(None) => {}
                 }
             }
@@ -151,12 +163,12 @@ impl Sandbox {
 }
 
 /// Parses a child's message.
-fn done(child: &Child, index: usize, message: &[u8], limits: &Limits) -> Result<Event, Error> {
+fn done(child: &Child, message: &[u8], limits: &Limits) -> Result<Event, Error> {
     let Some((words, rest)) = message.split_first_chunk() else {
         return Ok(Event::Forged);
     };
     let [kind, done, peak_kib, length, place, ..] = wire::unpack(words);
-    if kind != wire::DONE || done != index as u64 {
+    if kind != wire::DONE || done != child.num_tests as u64 - 1 {
         return Ok(Event::Forged);
     }
     let report = match place {
@@ -185,9 +197,20 @@ fn answer(pid: i32, listener: &OwnedFd, most: u32) -> Result<Option<u32>, Error>
     if Arch::HERE.and_then(|arch| arch.number("clone")) != Some(number) {
         return Ok(Some(number));
     }
-    let allowed = threads(pid).is_some_and(|living| living < most as usize);
+    let allowed = has_room(pid, most as usize);
     sys::answer(listener, id, (!allowed).then_some(libc::EAGAIN));
     Ok(None)
+}
+
+/// Whether a process has fewer than `most` threads. One that has been joined may take a moment longer to disappear: how
+/// long must not decide whether the next one starts.
+fn has_room(pid: i32, most: usize) -> bool {
+    (0..LOOKS).any(|look| {
+        if look > 0 {
+            thread::sleep(LOOK_AGAIN);
+        }
+        threads(pid).is_some_and(|living| living < most)
+    })
 }
 
 /// Output and report of a test whose process can run another; prepares its output files for that.

@@ -30,23 +30,15 @@ impl Sandbox {
         while let Some(input) = inputs.get(index) {
             let ready = match child.take() {
                 Some(mut child) if child.alive()? => {
-                    child.release(index, input, wire::FIRST_STEP)?;
+                    child.release(input, wire::FIRST_STEP)?;
                     child
                 }
                 old => {
                     old.map_or(Ok(()), |old| self.kill(old))?;
-                    let left = inputs.len() - index;
-                    self.fork(
-                        &program.text(),
-                        limits,
-                        left,
-                        index,
-                        input,
-                        wire::FIRST_STEP,
-                    )?
+                    self.fork(&program.text(), limits, input, wire::FIRST_STEP)?
                 }
             };
-            let (mut run, survivor) = self.test(ready, index, limits, &program.entry)?;
+            let (mut run, survivor) = self.test(ready, limits, &program.entry)?;
             self.distrust_import_block(&mut run.end, &program.code);
             arguments::fault(&run, index, &program.entry, input)?;
             child = survivor;

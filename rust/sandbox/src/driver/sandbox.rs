@@ -1,15 +1,17 @@
 //! One sandbox as its user sees it: starts the zygote, asks it for processes, kills and reaps them.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::process::Child as Process;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::driver::cgroup::Group;
 use crate::driver::child::{Child, ExitInfo};
-use crate::driver::clocks;
 use crate::driver::input::{Input, OwnInput, send_text};
 use crate::driver::memory::{Governor, MemoryLease};
+use crate::driver::messages;
 use crate::driver::options::{Facts, Options};
 use crate::driver::output::Output;
 use crate::driver::spawn::{may_start_threads, spawn};
@@ -42,6 +44,21 @@ pub struct Sandbox {
     governor: Option<Arc<Governor>>,
     /// The program was killed because memory ran out; its next processes run alone.
     pub(crate) evicted: bool,
+    /// What the zygote, and so each process at its start, has mapped read-only or shared, KiB.
+    pub(crate) mapped_before: u64,
+}
+
+/// How long to wait for room for one more process.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// `RLIMIT_CPU` of a program's process: should this driver hang, it ends some day. In whole hours, and twice as many
+/// where the limit on a test is long, so that it does not tell a program how many tests are left, or that a test runs
+/// under another limit than before.
+fn backstop_seconds(cpu_seconds: f64) -> u64 {
+    const HOUR: u64 = 3600;
+    let hours = (2.0 * cpu_seconds / HOUR as f64).ceil() as u64;
+    hours.max(1).next_power_of_two() * HOUR
 }
 
 impl Sandbox {
@@ -73,6 +90,7 @@ impl Sandbox {
             harness: options.harness,
             governor: options.governor.clone(),
             evicted: false,
+            mapped_before: 0,
         };
         if let Some(group) = sandbox.group() {
             group.add(sandbox.pid()).map_err(failed)?;
@@ -176,8 +194,6 @@ impl Sandbox {
         &mut self,
         text: &str,
         limits: &Limits,
-        tests: usize,
-        index: usize,
         input: &Input,
         step: u64,
     ) -> Result<Child, Error> {
@@ -198,10 +214,10 @@ impl Sandbox {
         let (control, theirs) = sys::socket_pair().map_err(broken("socket pair"))?;
         let in_file = send_text(text, &control, &report).map_err(broken("write the program"))?;
         let mut own = OwnInput::new(is_led);
-        own.release(&control, index, input, step)
+        own.release(&control, 0, input, step)
             .map_err(broken("release the input"))?;
 
-        let cpu = (limits.cpu_seconds * tests as f64).ceil() as u64 + 1;
+        let cpu = backstop_seconds(limits.cpu_seconds);
         let memory = limits.memory_mib << 20;
         let stack = limits.stack_mib << 20;
         let most_output = limits.output_mib << 20;
@@ -222,17 +238,12 @@ impl Sandbox {
         if let Some((stdout, stderr)) = &output {
             fds.extend([stdout.as_raw_fd(), stderr.as_raw_fd()]);
         }
-        sys::send(self.socket.as_raw_fd(), &wire::pack(request), &fds)
-            .map_err(broken("ask for a process"))?;
+        let pid = self.ask_for_process(request, &fds)?;
         drop(theirs);
-        let pid = self.recv(wire::FORK)?[1] as i32;
-        if pid <= 0 {
-            return Err(broken("fork")(format!("errno {}", -pid)));
-        }
         let pidfd = sys::pidfd(pid).map_err(broken("pidfd of the child"))?;
         if let Some(lease) = &lease {
             lease
-                .attach(pid, &pidfd)
+                .attach(pid, &pidfd, limits.memory_mib, self.mapped_before)
                 .map_err(broken("watch its memory"))?;
         }
         let mut child = Child {
@@ -242,8 +253,9 @@ impl Sandbox {
             output,
             report,
             input: own,
+            cpu_at_start: 0.0,
             cpu_before: 0.0,
-            fresh: true,
+            num_tests: 1,
             is_led,
             killed_before,
             lease,
@@ -262,6 +274,23 @@ impl Sandbox {
             });
         }
         Ok(child)
+    }
+
+    /// The pid of a new process. Where the user or the control group has no room for one, it waits for that.
+    fn ask_for_process(&mut self, request: wire::Words, fds: &[RawFd]) -> Result<i32, Error> {
+        let started = Instant::now();
+        loop {
+            sys::send(self.socket.as_raw_fd(), &wire::pack(request), fds)
+                .map_err(broken("ask for a process"))?;
+            let pid = self.recv(wire::FORK)?[1] as i32;
+            if pid > 0 {
+                return Ok(pid);
+            }
+            if pid != -libc::EAGAIN || started.elapsed() > PATIENCE {
+                return Err(broken("fork")(format!("errno {}", -pid)));
+            }
+            thread::sleep(PAUSE);
+        }
     }
 
     /// Kills a process without asking how it ended; the zygote waits for its end before it does anything else.
@@ -299,7 +328,7 @@ impl Sandbox {
         let mut bytes = [0; wire::LENGTH];
         let mut fds = [-1; sys::MAX_FDS];
         let socket = self.socket.as_raw_fd();
-        let ready = clocks::wait_for_message(socket, self.pid() as i32, START_TIMEOUT);
+        let ready = messages::wait_for_message(socket, self.pid() as i32, START_TIMEOUT);
         if !ready.map_err(broken("wait for the zygote"))? {
             let cause = format!("no message within {START_TIMEOUT:?}");
             return Err(broken("wait for the zygote")(cause));

@@ -1,5 +1,6 @@
 //! Starts a sandbox: first of all it runs a program with a known answer.
 
+use crate::driver::footprint;
 use crate::driver::input::Input;
 use crate::driver::options::Options;
 use crate::driver::sandbox::Sandbox;
@@ -21,6 +22,7 @@ impl Sandbox {
     pub fn start(options: &Options) -> Result<Self, Error> {
         let mut sandbox = Self::connect(options)?;
         sandbox.rehearse()?;
+        sandbox.mapped_before = footprint::mapped_kib(sandbox.pid() as i32);
         Ok(sandbox)
     }
 

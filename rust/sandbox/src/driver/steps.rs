@@ -31,7 +31,8 @@ impl Sandbox {
     ///
     /// A run's `value` is the raw report; there is none when the process ended. `End::Stopped` by the wall limit means
     /// that the deadline was reached, `End::ImportBlocked` that this level could not give the program a module. Of
-    /// `limits` only memory, stack, output and threads count.
+    /// `limits` only memory, stack, output and threads count, `wall_seconds` for each step, and `ahead_seconds` for all
+    /// steps together.
     ///
     /// # Errors
     /// Infrastructure faults only; the sandbox cannot be used after one. One without a harness leads no programs.
@@ -46,7 +47,7 @@ impl Sandbox {
         let Some(harness) = self.harness else {
             return Err(broken("lead a program")("this sandbox has no harness"));
         };
-        let seconds = deadline.as_secs_f64();
+        let (seconds, step_seconds) = (deadline.as_secs_f64(), limits.wall_seconds);
         let mut limits = Limits {
             cpu_seconds: NO_LIMIT_SECONDS,
             idle_seconds: NO_LIMIT_SECONDS,
@@ -55,11 +56,13 @@ impl Sandbox {
         };
         limits.check().map_err(Error::Limits)?;
         let (started, nothing) = (Instant::now(), Input::from(Vec::new()));
-        let mut child = self.fork(text, &limits, 1, 0, &nothing, wire::FIRST_STEP)?;
+        let mut child = self.fork(text, &limits, &nothing, wire::FIRST_STEP)?;
         self.evicted = false; // it runs alone if it was; the next one need not
-        for index in 0.. {
-            limits.wall_seconds = (seconds - started.elapsed().as_secs_f64()).max(1e-3);
-            let (mut run, survivor) = self.test(child, index, &limits, &Entry::Stdin)?;
+        loop {
+            let left = (seconds - started.elapsed().as_secs_f64()).max(1e-3);
+            limits.wall_seconds = left.min(step_seconds);
+            let (mut run, survivor) = self.test(child, &limits, &Entry::Stdin)?;
+            limits.ahead_seconds = (limits.ahead_seconds - run.ahead_seconds.max(0.0)).max(0.0);
             if let Some(module) = run.value.as_deref().and_then(harness.blocked_import) {
                 run.end = End::ImportBlocked { module };
                 self.distrust_import_block(&mut run.end, code);
@@ -71,7 +74,7 @@ impl Sandbox {
             let Some(step) = wanted else {
                 return self.reap(survivor).map(drop);
             };
-            survivor.release(index + 1, step.input.unwrap_or(&nothing), step.kind)?;
+            survivor.release(step.input.unwrap_or(&nothing), step.kind)?;
             child = survivor;
         }
         Ok(())

@@ -229,8 +229,6 @@ fn look_from_outside(sandbox: &mut Sandbox, level: Level) -> Result<usize, Strin
         .fork(
             &program.text(),
             &Limits::default(),
-            1,
-            0,
             &Input::from(Vec::new()),
             crate::wire::FIRST_STEP,
         )

@@ -190,8 +190,10 @@ pub(crate) fn group() -> u32 {
     unsafe { libc::getegid() }
 }
 
-/// Size of a page of memory, KiB.
-pub(crate) fn page_kib() -> u64 {
-    // SAFETY: no pointers; this name is always known.
-    (unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64) >> 10
+/// Processors that are switched on: no process has more CPU seconds than that in a second.
+pub(crate) fn num_cores() -> usize {
+    // SAFETY: no pointers; -1 where the number is unknown.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) })
+        .unwrap_or(usize::MAX)
+        .max(1)
 }

@@ -156,6 +156,12 @@ pub(crate) fn soft_rlimit(resource: u32, soft: u64) -> Sys<()> {
     rlimit(resource, soft.min(limit.rlim_max), limit.rlim_max)
 }
 
+/// Raises the soft limit on open files to the hard one. The kernel also bounds by it how many descriptors of this user
+/// may be on their way in messages.
+pub(crate) fn raise_open_files() -> Sys<()> {
+    soft_rlimit(libc::RLIMIT_NOFILE, u64::MAX)
+}
+
 /// Runs `work` while this process's soft stack limit is finite: 8 MiB instead of an unlimited one. The limit belongs to
 /// the whole process, so one caller at a time: a second would find it changed, and lose it while at work.
 pub(crate) fn with_finite_stack<T>(work: impl FnOnce() -> Sys<T>) -> Sys<T> {

@@ -4,7 +4,7 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::null;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libc::{c_long, pollfd};
 
@@ -28,6 +28,31 @@ pub(crate) const MAX_FDS: usize = 4;
 #[repr(C, align(8))]
 struct Ancillary([u8; 64]);
 
+/// Sends one message without descriptors, by a call that cannot carry any: all that a program's process may use.
+pub(crate) fn send_plain(socket: RawFd, bytes: &[u8]) -> Sys<()> {
+    // SAFETY: pointer and length describe one live slice; no address.
+    let sent = unsafe {
+        libc::sendto(
+            socket,
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL,
+            null(),
+            0,
+        )
+    };
+    check(sent as c_long).map(drop)
+}
+
+/// How long to go on trying to send descriptors while too many of this user's are on their way.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Whether descriptors could not be sent because too many of the user's, whichever process sent them, are on their way.
+pub(crate) fn too_many_in_flight(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ETOOMANYREFS)
+}
+
 /// Sends one message, with descriptors. A dead peer is an error, not a signal.
 pub(crate) fn send(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Sys<()> {
     send_with(socket, bytes, fds, 0)
@@ -39,6 +64,18 @@ pub(crate) fn try_send(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Sys<()> {
 }
 
 fn send_with(socket: RawFd, bytes: &[u8], fds: &[RawFd], flags: i32) -> Sys<()> {
+    let started = Instant::now();
+    loop {
+        match send_once(socket, bytes, fds, flags) {
+            Err(error) if too_many_in_flight(&error) && started.elapsed() < PATIENCE => {
+                std::thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
+}
+
+fn send_once(socket: RawFd, bytes: &[u8], fds: &[RawFd], flags: i32) -> Sys<()> {
     assert!(fds.len() <= MAX_FDS);
     let mut iov = libc::iovec {
         iov_base: bytes.as_ptr() as *mut _,

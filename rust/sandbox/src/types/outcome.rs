@@ -7,8 +7,10 @@ pub enum Limit {
     Cpu,
     /// Slept, blocked or stopped for too long.
     Idle,
-    /// The absolute wall cap: the machine starved the test; not the program's fault.
+    /// The absolute wall cap, or the program naps: the machine starved the test, or may have; run it again alone.
     Wall,
+    /// It wanted more than one core, where that is a limit.
+    Cores,
     /// Address space.
     Memory,
     /// Standard output, or a returned value too large to serialise.
@@ -93,12 +95,23 @@ pub struct TestRun {
     pub note: Option<String>,
     /// CPU seconds of this test. For the first test of a process compiling is included, starting up is not.
     pub cpu_seconds: f64,
+    /// CPU seconds of the process since its program started: this test and those before it.
+    pub process_cpu_seconds: f64,
     /// Wall seconds of this test.
     pub wall_seconds: f64,
-    /// Peak resident memory of the process so far, MiB.
+    /// Seconds of it that the process slept, as far as samples saw: none in a short test.
+    pub idle_seconds: f64,
+    /// Seconds of it that the thread which waited most has waited for a core, as far as samples saw.
+    pub waited_seconds: f64,
+    /// By how many seconds its threads together computed, or waited for a core, for longer than the test lasted.
+    pub ahead_seconds: f64,
+    /// Peak memory of the process so far, MiB: resident, page tables, and shared memory that is not resident.
     pub memory_mib: f64,
-    /// The wall cap was reached: run it again alone, never count it against the program.
+    /// It ended by [`Limit::Wall`]: run it again alone, never count it against the program.
     pub starved: bool,
+    /// It was starved while it slept and woke thousands of times per CPU second. If that happens with no other
+    /// program beside it, it is idle.
+    pub naps: bool,
     /// First test of a fresh process. A failure with `fresh == false` may come from state that an earlier test
     /// left behind: answer [`Go::Again`] and believe the second run.
     pub fresh: bool,
@@ -106,7 +119,7 @@ pub struct TestRun {
 
 impl TestRun {
     /// A run without a value and without measurements.
-    pub(crate) fn bare(end: End, stdout: Vec<u8>, stderr: Vec<u8>) -> Self {
+    pub fn bare(end: End, stdout: Vec<u8>, stderr: Vec<u8>) -> Self {
         Self {
             end,
             stdout,
@@ -114,9 +127,14 @@ impl TestRun {
             value: None,
             note: None,
             cpu_seconds: 0.0,
+            process_cpu_seconds: 0.0,
             wall_seconds: 0.0,
+            idle_seconds: 0.0,
+            waited_seconds: 0.0,
+            ahead_seconds: 0.0,
             memory_mib: 0.0,
             starved: false,
+            naps: false,
             fresh: false,
         }
     }

@@ -80,7 +80,7 @@ impl Zygote {
         let ready = wire::words([wire::READY, pid as u64, sys::own_cpu_nanoseconds()]);
         must(
             "report ready",
-            sys::send(CONTROL_FD, &wire::pack(ready), &[]),
+            sys::send_plain(CONTROL_FD, &wire::pack(ready)),
         );
     }
 }
@@ -228,7 +228,7 @@ fn send_report(index: u64, report: &[u8]) {
         let words = wire::words([wire::DONE, index, sys::peak_kib(), length, place]);
         message[..wire::LENGTH].copy_from_slice(&wire::pack(words));
         message[wire::LENGTH..][..rest.len()].copy_from_slice(rest);
-        sys::send(CONTROL_FD, &message[..wire::LENGTH + rest.len()], &[])
+        sys::send_plain(CONTROL_FD, &message[..wire::LENGTH + rest.len()])
     };
     // Socket buffers may be small on this machine.
     if report.len() <= wire::LONGEST_HERE && send(wire::HERE, report).is_ok() {

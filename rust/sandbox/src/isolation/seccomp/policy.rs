@@ -17,8 +17,10 @@ use crate::isolation::seccomp::lists::{ALLOWED, KILLED};
 
 /// First call number newer than this table (`cachestat`); libraries fall back on ENOSYS.
 const UNKNOWN_FROM: u32 = 451;
-/// Placeholder for the child's pid, which [`bind`] replaces; no pid is this large.
+/// Placeholders for the child's pid and for the number of its CPU clock, which [`bind`] replaces: no pid is this large,
+/// and no process has such a clock.
 const PID_SLOT: u32 = 0x7fff_fff1;
+const CLOCK_SLOT: u32 = 0x8000_0008;
 /// The control socket's descriptor in a child.
 pub(crate) const CONTROL_FD: i32 = 3;
 
@@ -28,6 +30,32 @@ const THREAD_FLAGS: [u32; 2] = [0x003d_0f00, 0x007d_0f00];
 const FORK_FLAGS: u32 = 0x0120_0011;
 /// Any of these makes an open a write: `O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | __O_TMPFILE`.
 const WRITE_OPEN: u32 = 0o1 | 0o2 | 0o100 | 0o1000 | 0o20_000_000;
+
+/// Clocks that are nobody else's: the machine's, those of own threads, and this process's, by 0 instead of its pid.
+fn own_clocks() -> [Check; 3] {
+    [
+        Check::NoBits(0, DYNAMIC),
+        Check::Masked(0, !OF_THREAD, OF_THREAD),
+        Check::Masked(0, 0b11, clock_of(0)),
+    ]
+}
+
+/// Reads past the page cache: a program could wait for the disk at will, which would count as the machine's fault.
+const fn o_direct(arch: Arch) -> u32 {
+    match arch {
+        Arch::X86_64 => 0o40_000,
+        Arch::Aarch64 => 0o200_000,
+    }
+}
+
+/// The number of a process's CPU clock, linux/posix-timers.h; its low two bits say what is counted.
+const fn clock_of(pid: u32) -> u32 {
+    !pid << 3
+}
+/// Set in the numbers that the kernel hands out: CPU clocks of processes and threads, and clocks of devices.
+const DYNAMIC: u32 = 1 << 31;
+/// Set in the number of a thread's CPU clock. The kernel finds threads of the same process only.
+const OF_THREAD: u32 = 1 << 2;
 
 const MSG_OOB: u32 = 1;
 /// Does nothing and reports success. For advice, and for syncing to disk: a program can write to no disk, and a loop of
@@ -80,13 +108,23 @@ pub(crate) fn stage_one_table(arch: Arch, how: StageOne) -> Table {
     ];
     let clones = clones.map(|(flags, action)| (vec![Check::In(0, flags)], action));
     let clone = Rule::Cases(clones.into(), Action::Errno(EPERM));
+    // F_DUPFD F_GETFD F_SETFD F_GETFL F_DUPFD_CLOEXEC, and F_SETFL: no locks, leases, owners, pipe sizes, seals.
+    let set_flags = vec![Check::In(1, vec![4]), Check::NoBits(2, o_direct(arch))];
+    let fcntls = [vec![Check::In(1, vec![0, 1, 2, 3, 1030])], set_flags];
+    let fcntls = fcntls.map(|checks| (checks, Action::Allow));
+    let fcntl = Rule::Cases(fcntls.into(), Action::Errno(EPERM));
+    // A timer could send any signal, SIGKILL too, which would look as if something else had killed the process. Without
+    // the description it sends SIGALRM. And it could run on another process's clock.
+    let timers = own_clocks().map(|clock| (vec![Check::Null(1), clock], Action::Allow));
+    let timer = Rule::Cases(timers.into(), Action::Errno(EPERM));
     let rule = |call, checks, otherwise| rule(arch, call, checks, otherwise);
     let always = |call, action| always(arch, call, action);
     let open = |call, flags| {
         if how.no_open {
             always(call, Action::Errno(EACCES))
         } else {
-            rule(call, vec![Check::NoBits(flags, WRITE_OPEN)], EACCES)
+            let refused = WRITE_OPEN | o_direct(arch);
+            rule(call, vec![Check::NoBits(flags, refused)], EACCES)
         }
     };
     let mut rules = vec![
@@ -101,12 +139,7 @@ pub(crate) fn stage_one_table(arch: Arch, how: StageOne) -> Table {
             )],
             EPERM,
         ),
-        // F_DUPFD F_GETFD F_SETFD F_GETFL F_SETFL F_DUPFD_CLOEXEC: no locks, leases, owners, pipe sizes, seals.
-        rule(
-            "fcntl",
-            vec![Check::In(1, vec![0, 1, 2, 3, 4, 1030])],
-            EPERM,
-        ),
+        arch.number("fcntl").map(|number| (number, fcntl)),
         // asyncio's self-pipe: AF_UNIX, SOCK_STREAM with or without SOCK_NONBLOCK and SOCK_CLOEXEC.
         rule(
             "socketpair",
@@ -134,9 +167,7 @@ pub(crate) fn stage_one_table(arch: Arch, how: StageOne) -> Table {
         rule("preadv2", vec![Check::In(5, vec![0])], EOPNOTSUPP),
         rule("pwritev2", vec![Check::In(5, vec![0])], EOPNOTSUPP),
         rule("prlimit64", vec![Check::In(0, vec![0])], EPERM),
-        // It could send any signal, SIGKILL too, which would look as if something else had killed the process. Without
-        // the description it sends SIGALRM.
-        rule("timer_create", vec![Check::Null(1)], EPERM),
+        arch.number("timer_create").map(|number| (number, timer)),
         // MADV_MERGEABLE, _COLD, _PAGEOUT, _COLLAPSE: waiting for the disk or for other processors at will, which
         // would count as the machine's fault.
         rule(
@@ -192,10 +223,18 @@ pub(crate) fn stage_two_table(arch: Arch, how: StageTwo) -> Table {
         ];
         rule(arch, call, checks, EPERM)
     };
-    let control = |call| {
-        let socket = Check::In(0, vec![CONTROL_FD as u32]);
-        rule(arch, call, vec![socket, Check::NoBits(2, MSG_OOB)], EPERM)
+    // Another process's would tell what neighbours do.
+    let clock = |call| {
+        let clocks = own_clocks().into_iter();
+        let clocks = clocks.chain([Check::Masked(0, 0b11, CLOCK_SLOT)]);
+        let cases = clocks.map(|clock| (vec![clock], Action::Allow));
+        let rule = Rule::Cases(cases.collect(), Action::Errno(EINVAL));
+        arch.number(call).map(|number| (number, rule))
     };
+    let control = vec![
+        Check::In(0, vec![CONTROL_FD as u32]),
+        Check::NoBits(2, MSG_OOB),
+    ];
     let refused = |call| always(arch, call, Action::Errno(EPERM));
     let clone = Rule::when(
         vec![Check::In(0, THREAD_FLAGS.to_vec())],
@@ -206,8 +245,13 @@ pub(crate) fn stage_two_table(arch: Arch, how: StageTwo) -> Table {
         arch.number("clone").map(|number| (number, clone)),
         own("kill", 1),
         own("tgkill", 2),
-        control("recvmsg"),
-        control("sendmsg"),
+        clock("clock_gettime"),
+        clock("clock_getres"),
+        clock("clock_nanosleep"),
+        rule(arch, "recvmsg", control, EPERM),
+        // A message can carry descriptors, which count for the user while nobody receives them: the supervisor, of the
+        // same user, could send none any more. Number 3 can be made another socket. `sendto` carries none.
+        refused("sendmsg"),
         rule(
             arch,
             "prctl",
@@ -256,10 +300,14 @@ pub(crate) fn stage_two(arch: Arch, how: StageTwo) -> Vec<sock_filter> {
     compile(arch, &stage_two_table(arch, how))
 }
 
-/// Writes the pid into stage two, in place: the child must not allocate.
+/// Writes the pid and what depends on it into stage two, in place: the child must not allocate.
 pub(crate) fn bind(filter: &mut [sock_filter], pid: u32) {
-    for instruction in filter.iter_mut().filter(|i| i.k == PID_SLOT) {
-        instruction.k = pid;
+    for instruction in filter {
+        match instruction.k {
+            PID_SLOT => instruction.k = pid,
+            CLOCK_SLOT => instruction.k = clock_of(pid),
+            _ => {}
+        }
     }
 }
 
