@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import tiny_models
 from click.testing import CliRunner
+from opsd_rs.base import write_table
 from opsd_rs.cli import main
 from opsd_rs.config import load_config
 from opsd_rs.errors import BadInput
@@ -27,6 +28,7 @@ CHECKS = [
     "model files",
     "tokenizer and chat template",
     "problems",
+    "gap.from and eval.from",
     "engine",
     "grader",
 ]
@@ -53,6 +55,10 @@ def renamed_tensor(model: Path) -> None:
     save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
 
 
+def other_table(model: Path) -> None:
+    write_table(Path("other.parquet"), [{"context": "none", "gap": 0.5}])
+
+
 def nothing(model: Path) -> None:
     pass
 
@@ -68,6 +74,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     ),
     "tokenizer and chat template": (without_template, [], "the tokenizer has no chat template"),
     "problems": (nothing, ["problems.path=absent.jsonl"], "problems.path: no such file: absent.jsonl"),
+    "gap.from and eval.from": (other_table, ["gap.from=other.parquet"], r"gap\.from = other\.parquet"),
     "engine": (renamed_tensor, ["rollout.engine=vllm"], r"1 tensors under other names .*vision_tower"),
     "grader": (nothing, ["grader.compare=checker:/nowhere.py"], "/nowhere.py"),
 }
@@ -91,6 +98,7 @@ def test_a_check_ends_the_list_in_the_runs_own_words(
     check: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage, words, said = FAULTS[check]
+    monkeypatch.chdir(tmp_path)
     shutil.copytree(model, tmp_path / "m")
     damage(tmp_path / "m")
     if check == "launcher":
