@@ -143,9 +143,12 @@ def open_session(
     stop: StopSignals | None = None,
     *,
     check: Callable[[Prepared], None] = lambda prepared: None,
+    keeps_logs: bool = True,
 ) -> Iterator[Session]:
     """Open everything that ``config`` names; ``run_dir`` must exist.
 
+    :param keeps_logs: what other libraries and the engine print stays in ``run_dir``; else in no place, but for that of
+        an engine that failed
     :param check: called before sampler and environment start, to refuse what does not fit
     """
     stop = stop or StopSignals()
@@ -157,17 +160,18 @@ def open_session(
     with ExitStack() as stack:
         ranks = Ranks(*join_ranks(device))
         stack.callback(leave_ranks)
-        keep_output(run_dir / "log")  # the first rank has made the folder by now
+        kept = keeps_logs and keep_output(run_dir / "log")  # the first rank has made the folder by now
         stack.enter_context(prepared.environment)
         engine = make_engine(
             config,
             prepared.model_dir,
             device_index=device.index,
-            log_path=run_dir / f"sampler_{ranks.rank}.log",
+            log_path=run_dir / f"sampler_{ranks.rank}.log" if keeps_logs else None,
         )
         stack.callback(engine.close)
         progress = Progress(run_dir, clock, speak=ranks.first, stop=stop)
-        for note in prepared.notes:
+        notes = [*prepared.notes, *([f"other libraries write to {run_dir / 'log'}"] if kept else [])]
+        for note in notes:
             progress.say(note)
         yield Session(
             config=config,

@@ -49,7 +49,7 @@ def evaluate_from_config(
     with (
         stop_signals() as stop,
         tempfile.TemporaryDirectory(prefix="opsd-rs-eval-") as scratch,
-        open_session(config, Path(scratch), stop) as session,
+        open_session(config, Path(scratch), stop, keeps_logs=False) as session,
     ):
         stop.deferred = True
         step = 0
