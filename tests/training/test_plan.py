@@ -27,6 +27,7 @@ CHECKS = [
     "model files",
     "tokenizer and chat template",
     "problems",
+    "gap.from and eval.from",
     "engine",
     "grader",
 ]
@@ -68,6 +69,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     ),
     "tokenizer and chat template": (without_template, [], "the tokenizer has no chat template"),
     "problems": (nothing, ["problems.path=absent.jsonl"], "problems.path: no such file: absent.jsonl"),
+    "gap.from and eval.from": (nothing, [f"eval.from={__file__}"], "no parquet table"),
     "engine": (renamed_tensor, ["rollout.engine=vllm"], r"1 tensors under other names .*vision_tower"),
     "grader": (nothing, ["grader.compare=checker:/nowhere.py"], "/nowhere.py"),
 }
