@@ -34,6 +34,10 @@ ONLY_FILES = {
     "test_model.py": FOLDER,
     "test_weight_hashes.py": FOLDER,
     "test_hf.py": NEVER_STARTS,
+    "test_effects_data.py": TOKENIZES,
+    "test_model_files.py": FOLDER,
+    "test_plan.py": NEVER_STARTS,
+    "test_tensor_names.py": NEVER_STARTS,
 }
 """By test, or by file where one reason holds for all of its tests without the marker."""
 

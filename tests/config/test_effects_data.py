@@ -86,14 +86,6 @@ def test_which_tests_training_sees(path: Path) -> None:
     assert counts("problems.split=sdpo") != [9] * 4
 
 
-def test_the_split_has_a_seed_of_its_own(path: Path) -> None:
-    def sides(*words: str) -> list[object]:
-        return list(make_environment(config_of(path, *words)).problems().train)
-
-    assert sides("seed=1") == sides("seed=2")
-    assert sides("problems.split_seed=1") != sides("problems.split_seed=2")
-
-
 def test_how_many_problems_are_held_out_and_validated(path: Path) -> None:
     found = make_environment(config_of(path, "problems.held_out=0.5")).problems()
     assert found.held_out
