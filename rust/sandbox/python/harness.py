@@ -155,16 +155,6 @@ def flush(streams):
             stream.flush()
 
 
-def standard():
-    """What standard output and standard error are now; a program may have put something of its own there."""
-    return getattr(sys, "stdout", None), getattr(sys, "stderr", None)
-
-
-def wrappers():
-    """Those of them that the interpreter writes out when it takes them apart, whatever the program is by then."""
-    return [stream for stream in standard() if _type(stream) is TextIOWrapper]
-
-
 class Program:
     """One candidate: compiled once, run from the start for each test."""
 
@@ -233,8 +223,10 @@ class Program:
             report = ending or (exited if self.entry and not result else {"end": "finished"})
         value, report = self.spell(result, report)
         result.clear()
-        # As the interpreter does it: first the streams, while the program's names still mean something.
-        flushed = guarded(lambda: flush((*standard(), *streams)))
+        # As the interpreter does it: streams of the program's own first, while its names still mean something.
+        out, err = getattr(sys, "stdout", None), getattr(sys, "stderr", None)
+        own = () if out is streams[0] and err is streams[1] else (out, err)
+        failure = guarded(lambda: flush(own)) if own else None
         if self.has_finalizers:
             # Objects end before the names that their methods use: a collection calls all finalizers first.
             rest = weakref.ref(module)
@@ -244,8 +236,9 @@ class Program:
             module = rest()
         if module is not None:
             module.__dict__.clear()  # finalizers may print
-        flushed = guarded(lambda: flush((*wrappers(), *streams))) or flushed
-        return flushed or report, value
+        if own:  # what the interpreter writes out itself, whatever the program is by then
+            streams = (*(stream for stream in own if _type(stream) is TextIOWrapper), *streams)
+        return guarded(lambda: flush(streams)) or failure or report, value
 
     def call(self, names, arguments, result):
         """Defines the program and calls its entry point; the returned value goes into ``result``."""

@@ -76,6 +76,8 @@ pub(crate) struct Attempt<'a> {
     settings: &'a Settings,
     spent_seconds: f64,
     num_starved: u32,
+    /// It has napped with no other program beside it.
+    naps: bool,
     num_killed: u32,
     /// The test that runs again in a fresh process.
     doubted: Option<usize>,
@@ -99,6 +101,7 @@ impl<'a> Attempt<'a> {
             settings,
             spent_seconds: 0.0,
             num_starved: 0,
+            naps: false,
             num_killed: 0,
             doubted: None,
             num_confirmed: 0,
@@ -135,7 +138,8 @@ impl<'a> Attempt<'a> {
         if run.starved {
             self.flag("starved");
             self.num_starved += 1;
-            if run.naps && (alone || self.num_starved > RETRIES) {
+            if run.naps && (alone || self.naps || self.num_starved > RETRIES) {
+                self.naps |= alone;
                 idle = Some(TestRun {
                     end: End::Stopped { by: Limit::Idle },
                     starved: false,
