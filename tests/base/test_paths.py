@@ -35,6 +35,7 @@ def test_a_tilde_is_the_home_in_every_key_that_holds_a_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x").touch()
     paths = ["run.dir", "model.path", "problems.path", "eval.from", "gap.from"]
     config = load_config([], ["control.mask=one", *(f"{key}=~/x" for key in paths)])
     tree = config.model_dump(by_alias=True)
