@@ -41,6 +41,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.tiny(tmp_path_factory.mktemp("m") / "m", "qwen3")
 
 
+def heard() -> None:
+    """Undo what a shell does to background jobs, and nohup to all: they ignore signals, and so do their children."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(autouse=True)
 def started() -> Iterator[list[subprocess.Popen[str]]]:
     """What a test has started; none of it outlives the test."""
@@ -61,6 +67,7 @@ def start(
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        preexec_fn=heard,
     )
     STARTED.append(process)
     return process
@@ -171,6 +178,7 @@ def test_a_run_outlives_the_reader_of_its_lines(model: Path, tmp_path: Path) -> 
         stderr=write,
         stdout=write,
         start_new_session=True,
+        preexec_fn=heard,
     )
     os.close(write)
     wait_for(process, tmp_path, "update", steps=1)  # type: ignore[arg-type]
