@@ -1,0 +1,119 @@
+"""How many tokens at a time: logits of a chunk are kept until its two matrix products, those of a block are scratch.
+
+A chunk is a whole number of blocks. Student and teacher logits are computed by blocks of the same size, so that equal
+models give equal bits: libraries choose their summation order by shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from opsd_rs.errors import BadInput
+from opsd_rs.loss.kernels.heads import OutputHead
+
+Precision = Literal["refined", "rounded", "float32"]
+"""Of the logits, where hidden states are bf16. ``refined``: products rounded to bf16, the chosen ones again in fp32.
+``rounded``: all as rounded, what ``lm_head`` gives. ``float32``: all in fp32. fp32 and fp64 inputs keep their type."""
+
+DEFAULT_BUDGET = 1 << 30
+"""Bytes for logits and what is made of them."""
+SCRATCH_BYTES = 28
+"""Per logit of a block: the teacher's product, fp32 logits and exponentials, and int64 ids where all rows have ties."""
+WHOLE_BYTES = 120
+"""The same where the support is the whole vocabulary and the divergence's own tensors are as large."""
+PITCH = 8
+"""Rows of logits begin at multiples of 16 bytes: matrix products on a GPU lose their fast kernels otherwise."""
+
+
+class Plan(NamedTuple):
+    """Tokens of a chunk, and of a block.
+
+    >>> Plan.of(1000, 100, torch.float32, budget=32_000 * 2)
+    Plan(chunk=80, block=10)
+    """
+
+    chunk: int
+    block: int
+
+    @classmethod
+    def of(
+        cls,
+        num_tokens: int,
+        vocabulary: int,
+        dtype: torch.dtype,
+        *,
+        budget: int,
+        scratch: int = SCRATCH_BYTES,
+    ) -> Plan:
+        """Half of ``budget`` bytes for each; one token at a time where even that is more."""
+        if budget < 1:
+            raise BadInput(f"budget_bytes = {budget}: give at least 1")
+        block = max(1, min(num_tokens, budget // 2 // (vocabulary * scratch)))
+        kept = budget // 2 // (vocabulary * dtype.itemsize)
+        return cls(max(block, min(kept, num_tokens) // block * block), block)
+
+
+def slices(start: int, stop: int, size: int) -> Iterator[slice]:
+    """``start`` to ``stop`` in steps of ``size``; nothing where they are equal.
+
+    >>> list(slices(2, 7, 3))
+    [slice(2, 5, None), slice(5, 7, None)]
+    """
+    return (slice(at, min(stop, at + size)) for at in range(start, stop, size))
+
+
+def product_dtype(hidden_dtype: torch.dtype, precision: Precision) -> torch.dtype:
+    """Type in which products are stored."""
+    return torch.promote_types(hidden_dtype, torch.float32) if precision == "float32" else hidden_dtype
+
+
+def products(hidden_RD: Tensor, weight_VD: Tensor, out_RV: Tensor) -> Tensor:
+    """``hidden_RD @ weight_VD.T`` into ``out_RV``, of the inputs' type or fp32."""
+    if out_RV.dtype == hidden_RD.dtype:
+        return torch.mm(hidden_RD, weight_VD.T, out=out_RV)
+    if hidden_RD.is_cuda:
+        return torch.mm(hidden_RD, weight_VD.T, out_dtype=out_RV.dtype, out=out_RV)
+    return torch.mm(hidden_RD.to(out_RV.dtype), weight_VD.T.to(out_RV.dtype), out=out_RV)
+
+
+def buffer(num_rows: int, vocabulary: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Uninitialised (R, V), each row at an aligned address."""
+    pitch = -(-vocabulary // PITCH) * PITCH
+    whole = torch.empty(num_rows, pitch, dtype=dtype, device=device)
+    # bf16 products on a CPU read pairs: what follows an odd row is multiplied by 0, and may not be nan.
+    whole[:, vocabulary:] = 0
+    return whole[:, :vocabulary]
+
+
+def check_inputs(who: str, hidden_TD: Tensor, head: OutputHead, precision: Precision) -> None:
+    """Raise BadInput on shapes, types or devices that do not fit."""
+    weight = head.weight_VD
+    if hidden_TD.dim() != 2 or hidden_TD.shape[1] != weight.shape[1]:
+        raise BadInput(
+            f"{who}: hidden states {tuple(hidden_TD.shape)} do not fit {tuple(weight.shape)} (V, D)"
+        )
+    if hidden_TD.dtype != weight.dtype or hidden_TD.device != weight.device:
+        raise BadInput(
+            f"{who}: hidden states are {hidden_TD.dtype} on {hidden_TD.device}, the output matrix is {weight.dtype} on"
+            f" {weight.device}; give both the same (`weight.to(hidden.dtype)` carries gradients)"
+        )
+    if hidden_TD.dtype not in (torch.bfloat16, torch.float32, torch.float64):
+        raise BadInput(
+            f"{who}: {hidden_TD.dtype} is not supported: gradients of 1 / tokens underflow in it; use bfloat16"
+        )
+    if precision not in ("refined", "rounded", "float32"):
+        raise BadInput(f"precision = {precision!r} is unknown; take refined, rounded or float32")
+
+
+def check_ids(who: str, ids: Tensor, vocabulary: int) -> None:
+    """Raise BadInput on token ids outside of the vocabulary."""
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise BadInput(f"{who}: ids are {ids.dtype}; give int64 or int32")
+    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
+        raise BadInput(
+            f"{who}: ids from {int(ids.min())} to {int(ids.max())}, the vocabulary has {vocabulary}"
+        )
