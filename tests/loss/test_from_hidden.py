@@ -267,7 +267,7 @@ def test_any_chunk_gives_the_same(device) -> None:
 
 def test_a_plan_keeps_within_its_budget(device) -> None:
     for tokens, vocabulary, budget in ((1, 10, 1), (1000, 151_936, 1 << 30), (100_000, 50, 1 << 20)):
-        plan = Plan.of(tokens, vocabulary, torch.bfloat16, budget=budget)
+        plan = Plan.of(tokens, vocabulary, torch.bfloat16, budget=budget, scratch=28)
         assert plan.chunk % plan.block == 0
         assert plan.block == 1 or plan.block * vocabulary * 28 + plan.chunk * vocabulary * 2 <= budget
 
@@ -298,7 +298,7 @@ def test_no_tensor_is_as_large_as_the_logits(device) -> None:
     with Largest() as mode:
         gradients(given, chunked(given, LossConfig(), budget_bytes=1_000_000))
     assert plain_mode.numel == 300 * 2000
-    assert mode.numel * 4 <= 500_000
+    assert mode.numel * 4 <= 1_000_000
 
 
 def test_what_is_frozen_costs_no_products(device) -> None:

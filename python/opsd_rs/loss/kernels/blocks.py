@@ -19,12 +19,11 @@ Precision = Literal["refined", "rounded", "float32"]
 """Of the logits, where hidden states are bf16. ``refined``: products rounded to bf16, the chosen ones again in fp32.
 ``rounded``: all as rounded, what ``lm_head`` gives. ``float32``: all in fp32. fp32 and fp64 inputs keep their type."""
 
-DEFAULT_BUDGET = 1 << 30
-"""Bytes for logits and what is made of them."""
-SCRATCH_BYTES = 28
-"""Per logit of a block: the teacher's product, fp32 logits and exponentials, and int64 ids where all rows have ties."""
-WHOLE_BYTES = 120
-"""The same where the support is the whole vocabulary and the divergence's own tensors are as large."""
+CPU_BUDGET, GPU_BUDGET = 512 << 20, 3 << 30
+"""Bytes for logits and what is made of them, unless the caller says. On a GPU chunks must be large: adding a chunk's
+share to the fp32 gradient of the matrix reads and writes all of it, a fifth of the product's time at 4,096 tokens."""
+MAX_BLOCK = 2048
+"""Tokens; more make no matrix product faster."""
 PITCH = 8
 """Rows of logits begin at multiples of 16 bytes: matrix products on a GPU lose their fast kernels otherwise."""
 
@@ -32,29 +31,29 @@ PITCH = 8
 class Plan(NamedTuple):
     """Tokens of a chunk, and of a block.
 
-    >>> Plan.of(1000, 100, torch.float32, budget=32_000 * 2)
-    Plan(chunk=80, block=10)
+    >>> Plan.of(1000, 100, torch.float32, budget=64_000, scratch=28)
+    Plan(chunk=88, block=11)
     """
 
     chunk: int
     block: int
 
     @classmethod
-    def of(
-        cls,
-        num_tokens: int,
-        vocabulary: int,
-        dtype: torch.dtype,
-        *,
-        budget: int,
-        scratch: int = SCRATCH_BYTES,
-    ) -> Plan:
-        """Half of ``budget`` bytes for each; one token at a time where even that is more."""
+    def of(cls, num_tokens: int, vocabulary: int, stored: torch.dtype, *, budget: int, scratch: int) -> Plan:
+        """Half of ``budget`` bytes for a block's scratch or less, the rest for a chunk's products.
+
+        One token at a time where even that is more.
+        """
         if budget < 1:
             raise BadInput(f"budget_bytes = {budget}: give at least 1")
-        block = max(1, min(num_tokens, budget // 2 // (vocabulary * scratch)))
-        kept = budget // 2 // (vocabulary * dtype.itemsize)
+        block = max(1, min(num_tokens, MAX_BLOCK, budget // 2 // (vocabulary * scratch)))
+        kept = (budget - block * vocabulary * scratch) // (vocabulary * stored.itemsize)
         return cls(max(block, min(kept, num_tokens) // block * block), block)
+
+
+def default_budget(device: torch.device) -> int:
+    """Bytes."""
+    return GPU_BUDGET if device.type == "cuda" else CPU_BUDGET
 
 
 def slices(start: int, stop: int, size: int) -> Iterator[slice]:

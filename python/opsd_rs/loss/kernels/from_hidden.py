@@ -17,7 +17,8 @@ from torch import Tensor
 from opsd_rs.config import LossConfig
 from opsd_rs.errors import BadInput
 from opsd_rs.loss.divergences import Kind, divergence
-from opsd_rs.loss.kernels.blocks import DEFAULT_BUDGET, Precision, check_ids, check_inputs
+from opsd_rs.loss.kernels.backends import Backend
+from opsd_rs.loss.kernels.blocks import Precision, check_ids, check_inputs, default_budget
 from opsd_rs.loss.kernels.heads import OutputHead
 from opsd_rs.loss.kernels.pipeline import OpsdTopkKL, Task
 from opsd_rs.loss.opsd import OpsdLoss, aggregate
@@ -41,7 +42,8 @@ def topk_kl(
     is_clip: float | None = None,
     rollout_is_clip: float | None = None,
     precision: Precision = "refined",
-    budget_bytes: int = DEFAULT_BUDGET,
+    backend: Backend = "auto",
+    budget_bytes: int | None = None,
 ) -> OpsdLoss:
     """sum_t w_t r_t L_t, with L_t the divergence at the student's top-k (``divergence``) and r_t the importance weight.
 
@@ -109,7 +111,8 @@ def topk_kl(
         is_clip=is_clip,
         rollout_is_clip=rollout_is_clip,
         precision=precision,
-        budget=budget_bytes,
+        backend=backend,
+        budget=default_budget(hidden_TD.device) if budget_bytes is None else budget_bytes,
         needs=(
             on and hidden_TD.requires_grad,
             on and head.weight_VD.requires_grad,
@@ -137,7 +140,8 @@ def opsd_loss_from_hidden(
     num_rows: int | None = None,
     temperature: float = 1.0,
     precision: Precision = "refined",
-    budget_bytes: int = DEFAULT_BUDGET,
+    backend: Backend = "auto",
+    budget_bytes: int | None = None,
 ) -> OpsdLoss:
     """``opsd_loss``, with hidden states and heads where that takes logits; all else means the same.
 
@@ -181,5 +185,6 @@ def opsd_loss_from_hidden(
         is_clip=config.is_clip,
         rollout_is_clip=config.rollout_is_clip,
         precision=precision,
+        backend=backend,
         budget_bytes=budget_bytes,
     )

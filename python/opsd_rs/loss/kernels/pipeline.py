@@ -20,18 +20,10 @@ import torch
 from torch import Tensor
 
 from opsd_rs.loss.divergences import MIN_LOGPROB, Kind, divergence
-from opsd_rs.loss.kernels import rows
-from opsd_rs.loss.kernels.blocks import (
-    SCRATCH_BYTES,
-    WHOLE_BYTES,
-    Plan,
-    Precision,
-    buffer,
-    product_dtype,
-    products,
-    slices,
-)
-from opsd_rs.loss.kernels.heads import LogitMap, OutputHead
+from opsd_rs.loss.kernels.backends import Backend, RowOps, Rows, choose
+from opsd_rs.loss.kernels.blocks import Plan, Precision, buffer, product_dtype, products, slices
+from opsd_rs.loss.kernels.heads import OutputHead
+from opsd_rs.loss.kernels.rows import RowScores
 from opsd_rs.loss.opsd import importance_weights, sampled_token_loss
 
 
@@ -56,6 +48,7 @@ class Task:
     is_clip: float | None
     rollout_is_clip: float | None
     precision: Precision
+    backend: Backend
     budget: int
     needs: tuple[bool, bool, bool]
     """Gradients wanted: hidden states, matrix, bias."""
@@ -88,9 +81,9 @@ def run(hidden_TD: Tensor, task: Task) -> Outputs:
     stored = product_dtype(
         hidden_TD.dtype, "float32" if whole and task.precision == "refined" else task.precision
     )
-    plan = Plan.of(
-        num_kept, vocabulary, stored, budget=task.budget, scratch=WHOLE_BYTES if whole else SCRATCH_BYTES
-    )
+    num_ids = 1 if task.kind == "sampled_token" else 1 + min(vocabulary, task.topk or vocabulary)
+    ops = choose(task.backend, device, stored, num_ids=num_ids, whole=whole)
+    plan = Plan.of(num_kept, vocabulary, stored, budget=task.budget, scratch=ops.scratch)
     out = Outputs(*torch.zeros(len(COLUMNS), num_tokens, dtype=wide, device=device))
     if task.needs[0]:
         out.hidden_TD = torch.zeros_like(hidden_TD)
@@ -112,7 +105,9 @@ def run(hidden_TD: Tensor, task: Task) -> Outputs:
             product_RV = products(hidden_CD[part], matrix_VD, kept_CV[part])
             taught_RE = task.teacher_hidden_TE[task.kept_T[block]]
             taught_RV = products(taught_RE, teacher_VE, teacher_RV[: taught_RE.shape[0]])
-            _block(hidden_CD[part], product_RV, taught_RE, taught_RV, gradient_CV[part], task, block, out)
+            _block(
+                hidden_CD[part], product_RV, taught_RE, taught_RV, gradient_CV[part], task, ops, block, out
+            )
         _matrix_products(gradient_CV[: hidden_CD.shape[0]], hidden_CD, matrix_VD, task.kept_T[chunk], out)
     return out
 
@@ -124,6 +119,7 @@ def _block(
     taught_RV: Tensor,
     gradient_RV: Tensor,
     task: Task,
+    ops: RowOps,
     block: slice,
     out: Outputs,
 ) -> None:
@@ -132,19 +128,20 @@ def _block(
     label_R1 = task.ids_T[kept_R].unsqueeze(-1)
     student_map, teacher_map = (head.logit_map(task.temperature) for head in (task.head, task.teacher_head))
     sampled = task.kind == "sampled_token"
-    if sampled:
-        ids_RJ = label_R1
-    else:
-        ids_RJ = torch.cat([rows.select(product_RV, student_map, task.topk), label_R1], dim=-1)
+    student_rows, teacher_rows = ops.rows(product_RV, student_map), ops.rows(taught_RV, teacher_map)
+    ids_RJ = label_R1
+    if not sampled:
+        support_RK = student_rows.select(min(task.topk or product_RV.shape[1], product_RV.shape[1]))
+        ids_RJ = torch.cat([support_RK, label_R1], dim=-1)
     whole = ids_RJ.shape[1] > product_RV.shape[1]
     refine = task.precision == "refined" and product_RV.dtype == torch.bfloat16 and not whole
 
-    def score(hidden: Tensor, product: Tensor, logit_map: LogitMap, matrix: Tensor) -> rows.RowScores:
-        dots = rows.selected_products(hidden, matrix, ids_RJ) if refine else None
-        return rows.score_rows(product, logit_map, ids_RJ, last_is_label=not sampled, refined_RJ=dots)
+    def score(rows: Rows, hidden: Tensor, head: OutputHead) -> RowScores:
+        dots = ops.selected_products(hidden, head.matrix(), ids_RJ) if refine else None
+        return rows.scores(ids_RJ, not sampled, dots)
 
-    student = score(hidden_RD, product_RV, student_map, task.head.matrix())
-    teacher = score(taught_RE, taught_RV, teacher_map, task.teacher_head.matrix())
+    student = score(student_rows, hidden_RD, task.head)
+    teacher = score(teacher_rows, taught_RE, task.teacher_head)
     with torch.enable_grad():
         leaf_RJ = (student.logprobs_RJ if sampled else student.logprobs_RJ[:, :-1]).detach().requires_grad_()
         student_RJ = leaf_RJ.clamp(min=MIN_LOGPROB)
@@ -176,8 +173,8 @@ def _block(
         getattr(out, column)[kept_R] = value_R
     if any(task.needs):
         ids_RJ = ids_RJ[:, : leaf_RJ.shape[1]]
-        scores = rows.RowScores(leaf_RJ.detach(), student.max_R1, student.log_sum_R1)
-        rows.write_gradient(product_RV, student_map, scores, ids_RJ, upstream_RJ, gradient_RV)
+        scores = RowScores(leaf_RJ.detach(), student.max_R1, student.log_sum_R1)
+        student_rows.write_gradient(scores, ids_RJ, upstream_RJ, gradient_RV, False)
 
 
 def _at(value_T: Tensor | None, kept_R: Tensor) -> Tensor | None:

@@ -33,7 +33,7 @@ DOTS_BYTES = 128 << 20
 class RowScores:
     """Log-probs at chosen ids and what normalises a row.
 
-    >>> scores = score_rows(torch.zeros(1, 4), LogitMap(None, 1.0, None, 1.0), torch.tensor([[2]]))
+    >>> scores = PlainRows(torch.zeros(1, 4), LogitMap(None, 1.0, None, 1.0)).scores(torch.tensor([[2]]))
     >>> scores.logprobs_RJ.exp().item(), scores.max_R1.item()
     (0.25, 0.0)
     """
@@ -44,9 +44,44 @@ class RowScores:
     log_sum_R1: Tensor
 
 
-def select(product_RV: Tensor, logit_map: LogitMap, topk: int | None) -> Tensor:
-    """Ids (R, K) of the ``topk`` largest logits, by the rule of ``support``: among equals the lowest ids."""
-    return support(logit_map(product_RV), topk)
+class PlainRows:
+    """A block of products (R, V) and what is asked of it."""
+
+    def __init__(self, product_RV: Tensor, logit_map: LogitMap) -> None:
+        self.product_RV, self.logit_map = product_RV, logit_map
+
+    def select(self, topk: int | None) -> Tensor:
+        """Ids (R, K) of the ``topk`` largest logits, by the rule of ``support``: among equals the lowest ids."""
+        return support(self.logit_map(self.product_RV), topk)
+
+    def scores(
+        self, ids_RJ: Tensor, last_is_label: bool = False, refined_RJ: Tensor | None = None
+    ) -> RowScores:
+        """Log-probs at ``ids_RJ``, which are distinct in each row but for the last with ``last_is_label``.
+
+        ``refined_RJ``: products in fp32 at those ids, used instead of the block's own. A row with nan, with +inf, or
+        with nothing but -inf has nan everywhere.
+        """
+        product_RJ = self.product_RV.gather(-1, ids_RJ) if refined_RJ is None else refined_RJ
+        rest_max_R1, rest_sum_R1 = rest_sums(self.product_RV, self.logit_map, ids_RJ)
+        return normalise(self.logit_map(product_RJ, ids_RJ), ids_RJ, last_is_label, rest_max_R1, rest_sum_R1)
+
+    def write_gradient(
+        self,
+        scores: RowScores,
+        ids_RJ: Tensor,
+        upstream_RJ: Tensor,
+        out_RV: Tensor,
+        last_is_label: bool = False,
+    ) -> None:
+        """dL/d product into ``out_RV``, which may be the products, from dL/dlog p at the chosen ids."""
+        dense_R1 = -upstream_RJ.sum(-1, keepdim=True)
+        z_RV = self.logit_map(self.product_RV)
+        slope = self.logit_map.slope(z_RV)
+        slope_RJ = slope.gather(-1, ids_RJ) if isinstance(slope, Tensor) else slope
+        gradient_RV = (z_RV - scores.max_R1).sub_(scores.log_sum_R1).exp_().mul_(dense_R1).mul_(slope)
+        out_RV.copy_(gradient_RV)
+        scatter_entries(out_RV, scores, ids_RJ, upstream_RJ, dense_R1, slope_RJ, last_is_label)
 
 
 def selected_products(hidden_RD: Tensor, weight_VD: Tensor, ids_RJ: Tensor) -> Tensor:
@@ -59,26 +94,6 @@ def selected_products(hidden_RD: Tensor, weight_VD: Tensor, ids_RJ: Tensor) -> T
         gathered_RJD = weight_VD[ids_RJ[part]].float()
         out_RJ[part] = torch.bmm(gathered_RJD, hidden_RD[part].float().unsqueeze(-1)).squeeze(-1)
     return out_RJ
-
-
-def score_rows(
-    product_RV: Tensor,
-    logit_map: LogitMap,
-    ids_RJ: Tensor,
-    last_is_label: bool = False,
-    refined_RJ: Tensor | None = None,
-) -> RowScores:
-    """Log-probs at ``ids_RJ``, which are distinct in each row but for the last with ``last_is_label``.
-
-    ``refined_RJ``: products in fp32 at those ids, in place of the block's own. A row with nan, with +inf, or with
-    nothing but -inf has nan everywhere.
-    """
-    if refined_RJ is None:
-        z_RJ = logit_map(product_RV.gather(-1, ids_RJ), ids_RJ)
-    else:
-        z_RJ = logit_map(refined_RJ, ids_RJ)
-    rest_max_R1, rest_sum_R1 = rest_sums(product_RV, logit_map, ids_RJ)
-    return normalise(z_RJ, ids_RJ, last_is_label, rest_max_R1, rest_sum_R1)
 
 
 def rest_sums(product_RV: Tensor, logit_map: LogitMap, ids_RJ: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,26 +120,20 @@ def normalise(
     return RowScores((z_RJ - max_R1) - log_sum_R1, max_R1, log_sum_R1)
 
 
-def write_gradient(
-    product_RV: Tensor,
-    logit_map: LogitMap,
+def scatter_entries(
+    out_RV: Tensor,
     scores: RowScores,
     ids_RJ: Tensor,
     upstream_RJ: Tensor,
-    out_RV: Tensor,
-    last_is_label: bool = False,
+    dense_R1: Tensor,
+    slope: Tensor | float,
+    last_is_label: bool,
 ) -> None:
-    """dL/d product into ``out_RV``, which may be ``product_RV`` itself, from dL/dlog p at the chosen ids."""
-    dense_R1 = -upstream_RJ.sum(-1, keepdim=True)
-    z_RV = logit_map(product_RV)
-    gradient_RV = (z_RV - scores.max_R1).sub_(scores.log_sum_R1).exp_().mul_(dense_R1)
-    entries_RJ = scores.logprobs_RJ.exp() * dense_R1 + upstream_RJ
+    """Overwrite the gradient at the chosen ids, where the log-probs may be finer than the row's."""
+    entries_RJ = (scores.logprobs_RJ.exp() * dense_R1 + upstream_RJ) * slope
     if last_is_label:
-        # First alone, then under the support's entry where it is one of them, to which its own part is added.
-        gradient_RV.scatter_(-1, ids_RJ[:, -1:], entries_RJ[:, -1:])
-        same_RK = ids_RJ[:, :-1] == ids_RJ[:, -1:]
-        entries_RK = entries_RJ[:, :-1] + torch.where(same_RK, upstream_RJ[:, -1:], 0.0)
-        gradient_RV.scatter_(-1, ids_RJ[:, :-1], entries_RK)
-    else:
-        gradient_RV.scatter_(-1, ids_RJ, entries_RJ)
-    out_RV.copy_(gradient_RV.mul_(logit_map.slope(z_RV)))
+        # First the label, then the support over it: where it is among them, its part is added to theirs.
+        out_RV.scatter_(-1, ids_RJ[:, -1:], entries_RJ[:, -1:].to(out_RV.dtype))
+        label_RJ = torch.where(ids_RJ == ids_RJ[:, -1:], upstream_RJ[:, -1:], 0.0) * slope
+        ids_RJ, entries_RJ = ids_RJ[:, :-1], (entries_RJ + label_RJ)[:, :-1]
+    out_RV.scatter_(-1, ids_RJ, entries_RJ.to(out_RV.dtype))

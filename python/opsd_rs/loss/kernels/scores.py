@@ -16,21 +16,21 @@ from torch import Tensor
 
 from opsd_rs.errors import BadInput
 from opsd_rs.loss.divergences import MIN_LOGPROB, with_tail
-from opsd_rs.loss.kernels import rows
+from opsd_rs.loss.kernels.backends import Backend, RowOps, choose
 from opsd_rs.loss.kernels.blocks import (
-    DEFAULT_BUDGET,
-    SCRATCH_BYTES,
     Plan,
     Precision,
     buffer,
     check_ids,
     check_inputs,
+    default_budget,
     product_dtype,
     products,
     slices,
 )
 from opsd_rs.loss.kernels.heads import OutputHead
 from opsd_rs.loss.kernels.pipeline import add_outer
+from opsd_rs.loss.kernels.rows import RowScores
 
 
 class TopkLogprobs(NamedTuple):
@@ -52,7 +52,8 @@ class _Options(NamedTuple):
     labels_T: Tensor | None
     temperature: float
     precision: Precision
-    budget: int
+    backend: Backend
+    budget: int | None
 
 
 def linear_lse_topk(
@@ -63,7 +64,8 @@ def linear_lse_topk(
     labels_T: Tensor | None = None,
     temperature: float = 1.0,
     precision: Precision = "refined",
-    budget_bytes: int = DEFAULT_BUDGET,
+    backend: Backend = "auto",
+    budget_bytes: int | None = None,
 ) -> TopkLogprobs:
     """The ``topk`` most probable ids of each token, largest first (``support``), and their log-probs; no gradient.
 
@@ -72,7 +74,7 @@ def linear_lse_topk(
     ([[0, 2]], -0.759)
     """
     with torch.no_grad():
-        options = _Options(topk, None, labels_T, temperature, precision, budget_bytes)
+        options = _Options(topk, None, labels_T, temperature, precision, backend, budget_bytes)
         return _with_tail(*_checked_score(hidden_TD, head, options)[:2], labels_T is not None)
 
 
@@ -84,7 +86,8 @@ def linear_lse_gather(
     labels_T: Tensor | None = None,
     temperature: float = 1.0,
     precision: Precision = "refined",
-    budget_bytes: int = DEFAULT_BUDGET,
+    backend: Backend = "auto",
+    budget_bytes: int | None = None,
 ) -> TopkLogprobs:
     """Log-probs at given ids, which are distinct within a token; no gradient.
 
@@ -95,7 +98,7 @@ def linear_lse_gather(
     [-1.099, -0.405]
     """
     with torch.no_grad():
-        options = _Options(None, ids_TK, labels_T, temperature, precision, budget_bytes)
+        options = _Options(None, ids_TK, labels_T, temperature, precision, backend, budget_bytes)
         return _with_tail(*_checked_score(hidden_TD, head, options)[:2], labels_T is not None)
 
 
@@ -108,7 +111,8 @@ def linear_topk_logp(
     labels_T: Tensor | None = None,
     temperature: float = 1.0,
     precision: Precision = "refined",
-    budget_bytes: int = DEFAULT_BUDGET,
+    backend: Backend = "auto",
+    budget_bytes: int | None = None,
 ) -> TopkLogprobs:
     """The same at ``topk`` chosen ids, or at ``ids_TK``, with gradients to hidden states, matrix and bias.
 
@@ -123,7 +127,7 @@ def linear_topk_logp(
     """
     if (topk is None) == (ids_TK is None):
         raise BadInput("linear_topk_logp: give topk or ids_TK, one of the two")
-    options = _Options(topk, ids_TK, labels_T, temperature, precision, budget_bytes)
+    options = _Options(topk, ids_TK, labels_T, temperature, precision, backend, budget_bytes)
     _check(hidden_TD, head, options)
     ids_TJ, logprobs_TJ = _TopkLogp.apply(  # type: ignore[no-untyped-call]
         hidden_TD, head.weight_VD, head.bias_V, head, options
@@ -156,6 +160,20 @@ def _check(hidden_TD: Tensor, head: OutputHead, options: _Options) -> None:
             raise BadInput("ids_TK: give at least one id for each token, none of them twice")
 
 
+def _plan(
+    hidden_TD: Tensor, head: OutputHead, num_ids: int, options: _Options
+) -> tuple[torch.dtype, RowOps, Plan]:
+    """Type of the products, operations on them, and how many at a time."""
+    whole = num_ids == head.vocabulary
+    precision: Precision = "float32" if whole and options.precision == "refined" else options.precision
+    stored = product_dtype(hidden_TD.dtype, precision)
+    width = num_ids + (options.labels_T is not None)
+    ops = choose(options.backend, hidden_TD.device, stored, num_ids=width, whole=whole)
+    budget = default_budget(hidden_TD.device) if options.budget is None else options.budget
+    plan = Plan.of(hidden_TD.shape[0], head.vocabulary, stored, budget=budget, scratch=ops.scratch)
+    return stored, ops, plan
+
+
 def _checked_score(
     hidden_TD: Tensor, head: OutputHead, options: _Options
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -173,29 +191,26 @@ def _score(hidden_TD: Tensor, head: OutputHead, options: _Options) -> tuple[Tens
         num_ids = options.ids_TK.shape[1]
     else:
         num_ids = vocabulary if options.topk is None else min(options.topk, vocabulary)
-    whole = num_ids == vocabulary
-    stored = product_dtype(
-        hidden_TD.dtype, "float32" if whole and options.precision == "refined" else options.precision
-    )
+    stored, ops, plan = _plan(hidden_TD, head, num_ids, options)
     refine = options.precision == "refined" and stored == torch.bfloat16
     wide = torch.promote_types(hidden_TD.dtype, torch.float32)
     width = num_ids + (labels_T is not None)
     ids_TJ = torch.empty(num_tokens, width, dtype=torch.int64, device=device)
     logprobs_TJ = torch.empty(num_tokens, width, dtype=wide, device=device)
     max_T1, log_sum_T1 = (torch.empty(num_tokens, 1, dtype=wide, device=device) for _ in range(2))
-    plan = Plan.of(num_tokens, vocabulary, stored, budget=options.budget)
     product_RV = buffer(min(plan.block, num_tokens), vocabulary, stored, device)
     for block in slices(0, num_tokens, plan.block):
         hidden_RD = hidden_TD[block]
         product = products(hidden_RD, matrix_VD, product_RV[: hidden_RD.shape[0]])
+        block_rows = ops.rows(product, logit_map)
         if options.ids_TK is not None:
             ids_TJ[block, :num_ids] = options.ids_TK[block]
         else:
-            ids_TJ[block, :num_ids] = rows.select(product, logit_map, options.topk)
+            ids_TJ[block, :num_ids] = block_rows.select(num_ids)
         if labels_T is not None:
             ids_TJ[block, -1] = labels_T[block]
-        dots = rows.selected_products(hidden_RD, matrix_VD, ids_TJ[block]) if refine else None
-        scores = rows.score_rows(product, logit_map, ids_TJ[block], labels_T is not None, dots)
+        dots = ops.selected_products(hidden_RD, matrix_VD, ids_TJ[block]) if refine else None
+        scores = block_rows.scores(ids_TJ[block], labels_T is not None, dots)
         logprobs_TJ[block], max_T1[block], log_sum_T1[block] = (
             scores.logprobs_RJ, scores.max_R1, scores.log_sum_R1,
         )  # fmt: skip
@@ -230,24 +245,20 @@ class _TopkLogp(torch.autograd.Function):
         matrix_VD, logit_map, vocabulary = head.matrix(), head.logit_map(options.temperature), head.vocabulary
         num_tokens, wide = hidden_TD.shape[0], logprobs_TJ.dtype
         labelled = options.labels_T is not None
-        whole = ids_TJ.shape[1] - labelled == vocabulary
-        stored = product_dtype(
-            hidden_TD.dtype, "float32" if whole and options.precision == "refined" else options.precision
-        )
+        stored, ops, plan = _plan(hidden_TD, head, ids_TJ.shape[1] - labelled, options)
         needs = ctx.needs_input_grad
         d_hidden = torch.empty_like(hidden_TD) if needs[0] else None
         d_weight = torch.zeros_like(weight_VD, dtype=wide) if needs[1] else None
         d_bias = torch.zeros_like(bias_V, dtype=wide) if needs[2] else None
-        plan = Plan.of(num_tokens, vocabulary, stored, budget=options.budget, scratch=SCRATCH_BYTES)
         product_RV = buffer(min(plan.block, num_tokens), vocabulary, stored, hidden_TD.device)
         gradient_CV = buffer(min(plan.chunk, num_tokens), vocabulary, hidden_TD.dtype, hidden_TD.device)
         for chunk in slices(0, num_tokens, plan.chunk):
             for block in slices(chunk.start, chunk.stop, plan.block):
                 part = slice(block.start - chunk.start, block.stop - chunk.start)
                 product = products(hidden_TD[block], matrix_VD, product_RV[: block.stop - block.start])
-                scores = rows.RowScores(logprobs_TJ[block], max_T1[block], log_sum_T1[block])
-                rows.write_gradient(
-                    product, logit_map, scores, ids_TJ[block], upstream_TJ[block], gradient_CV[part], labelled
+                scores = RowScores(logprobs_TJ[block], max_T1[block], log_sum_T1[block])
+                ops.rows(product, logit_map).write_gradient(
+                    scores, ids_TJ[block], upstream_TJ[block], gradient_CV[part], labelled
                 )
             dz_CV = gradient_CV[: chunk.stop - chunk.start]
             if d_hidden is not None:
