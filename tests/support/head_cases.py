@@ -84,8 +84,7 @@ def upcast(case: Case) -> Case:
 
     def head(given: OutputHead) -> OutputHead:
         weight_VD = given.weight_VD.detach().double().requires_grad_(given.weight_VD.requires_grad)
-        assert given.bias_V is None
-        return OutputHead(weight_VD, None, given.scale, given.softcap, given.valid_vocab)
+        return OutputHead(weight_VD, given.bias_V, given.scale, given.softcap, given.valid_vocab)
 
     return case._replace(
         hidden_TD=case.hidden_TD.detach().double().requires_grad_(),

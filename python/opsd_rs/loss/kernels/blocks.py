@@ -7,6 +7,7 @@ models give equal bits: libraries choose their summation order by shape.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Literal, NamedTuple
 
 import torch
@@ -79,6 +80,21 @@ def products(hidden_RD: Tensor, weight_VD: Tensor, out_RV: Tensor) -> Tensor:
     return torch.mm(hidden_RD.to(out_RV.dtype), weight_VD.T.to(out_RV.dtype), out=out_RV)
 
 
+@contextmanager
+def settled(device: torch.device) -> Iterator[None]:
+    """Products as written: no autocast, no sums in bf16 (a product over the vocabulary is split into parts and added),
+    and the tensors' GPU current, where kernels are launched."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_bf16_reduced_precision_reduction
+    matmul.allow_bf16_reduced_precision_reduction = False
+    try:
+        current = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+        with torch.autocast(device.type, enabled=False), current:
+            yield
+    finally:
+        matmul.allow_bf16_reduced_precision_reduction = before
+
+
 def buffer(num_rows: int, vocabulary: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Uninitialised (R, V), each row at an aligned address."""
     pitch = -(-vocabulary // PITCH) * PITCH
@@ -112,7 +128,8 @@ def check_ids(who: str, ids: Tensor, vocabulary: int) -> None:
     """Raise BadInput on token ids outside of the vocabulary."""
     if ids.dtype not in (torch.int64, torch.int32):
         raise BadInput(f"{who}: ids are {ids.dtype}; give int64 or int32")
-    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
-        raise BadInput(
-            f"{who}: ids from {int(ids.min())} to {int(ids.max())}, the vocabulary has {vocabulary}"
-        )
+    if not ids.numel():
+        return
+    low, high = torch.stack(ids.aminmax()).tolist()  # one wait for the device
+    if not 0 <= low <= high < vocabulary:
+        raise BadInput(f"{who}: ids from {low} to {high}, the vocabulary has {vocabulary}")

@@ -94,7 +94,7 @@ class LogitMap:
             z = z * self.scale
         if self.softcap is not None:
             z = torch.tanh(z / self.softcap) * self.softcap
-        return z if self.temperature == 1.0 else z / self.temperature
+        return z if self.temperature == 1.0 else z * (1 / self.temperature)
 
     def slope(self, z: Tensor) -> Tensor | float:
         """dz / d product at logits ``z``."""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from opsd_rs.loss.divergences import MIN_LOGPROB, Kind, divergence
 from opsd_rs.loss.kernels.backends import Backend, RowOps, Rows, choose
-from opsd_rs.loss.kernels.blocks import Plan, Precision, buffer, product_dtype, products, slices
+from opsd_rs.loss.kernels.blocks import Plan, Precision, buffer, product_dtype, products, settled, slices
 from opsd_rs.loss.kernels.heads import OutputHead
 from opsd_rs.loss.kernels.rows import RowScores
 from opsd_rs.loss.opsd import importance_weights, sampled_token_loss
@@ -212,7 +212,7 @@ class OpsdTopkKL(torch.autograd.Function):
         ctx: Any, hidden_TD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, task: Task
     ) -> tuple[Tensor, ...]:
         """(loss, weighted loss_T, kl_T, logprob_T, is_weight_T, mass_T)."""
-        with torch.autocast(hidden_TD.device.type, enabled=False):
+        with settled(hidden_TD.device):
             out = run(hidden_TD.detach(), task)
         per_token = tuple(getattr(out, column) for column in COLUMNS)
         ctx.mark_non_differentiable(*per_token)

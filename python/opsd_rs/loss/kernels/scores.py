@@ -26,6 +26,7 @@ from opsd_rs.loss.kernels.blocks import (
     default_budget,
     product_dtype,
     products,
+    settled,
     slices,
 )
 from opsd_rs.loss.kernels.heads import OutputHead
@@ -178,7 +179,7 @@ def _checked_score(
     hidden_TD: Tensor, head: OutputHead, options: _Options
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     _check(hidden_TD, head, options)
-    with torch.autocast(hidden_TD.device.type, enabled=False):
+    with settled(hidden_TD.device):
         return _score(hidden_TD, head, options)
 
 
@@ -229,7 +230,7 @@ class _TopkLogp(torch.autograd.Function):
         head: OutputHead,
         options: _Options,
     ) -> tuple[Tensor, Tensor]:
-        with torch.autocast(hidden_TD.device.type, enabled=False):
+        with settled(hidden_TD.device):
             ids_TJ, logprobs_TJ, max_T1, log_sum_T1 = _score(hidden_TD, head, options)
         ctx.options, ctx.head = options, (head.scale, head.softcap, head.valid_vocab)
         ctx.save_for_backward(hidden_TD, weight_VD, bias_V, ids_TJ, logprobs_TJ, max_T1, log_sum_T1)
@@ -239,6 +240,12 @@ class _TopkLogp(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, _: Any, upstream_TJ: Tensor) -> tuple[Tensor | None, ...]:
+        with settled(upstream_TJ.device):
+            return _TopkLogp.gradients(ctx, upstream_TJ)
+
+    @staticmethod
+    def gradients(ctx: Any, upstream_TJ: Tensor) -> tuple[Tensor | None, ...]:
+        """The products again, by blocks, and what follows from them."""
         hidden_TD, weight_VD, bias_V, ids_TJ, logprobs_TJ, max_T1, log_sum_T1 = ctx.saved_tensors
         options: _Options = ctx.options
         head = OutputHead(weight_VD, bias_V, *ctx.head)

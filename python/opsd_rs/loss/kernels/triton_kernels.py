@@ -19,40 +19,39 @@ _NONE = tl.constexpr(0x7FFFFFFF)
 
 @triton.jit
 def _logits(
-    product,
-    bias_ptr,
-    ids,
-    valid,
-    scale,
-    softcap,
-    inverse_temperature,
-    HAS_BIAS: tl.constexpr,
-    HAS_CAP: tl.constexpr,
-):
-    """``LogitMap`` in registers."""
+    product, bias_ptr, ids, valid, scale, softcap, inverse_temperature,
+    HAS_BIAS: tl.constexpr, HAS_FACTOR: tl.constexpr, HAS_CAP: tl.constexpr,
+):  # fmt: skip
+    """``LogitMap`` in registers; -inf where not ``valid``, where ``product`` is -inf."""
     z = product.to(tl.float32)
     if HAS_BIAS:
         z += tl.load(bias_ptr + ids, mask=valid, other=0.0).to(tl.float32)
-    z = z * scale
+    if HAS_FACTOR:
+        z = z * scale
     if HAS_CAP:
         z = softcap * (1 - 2 / (tl.exp(z * (2 / softcap)) + 1))  # tanh
-    return z * inverse_temperature
+        z = tl.where(valid, z, float("-inf"))
+    if HAS_FACTOR:
+        z = z * inverse_temperature
+    return z
 
 
 @triton.jit
 def sweep(
     z_ptr, stride, bias_ptr, max_ptr, sum_ptr, V, G,
-    scale, softcap, inverse_temperature, HAS_BIAS: tl.constexpr, HAS_CAP: tl.constexpr, TILE: tl.constexpr,
+    scale, softcap, inverse_temperature, HAS_BIAS: tl.constexpr, HAS_FACTOR: tl.constexpr, HAS_CAP: tl.constexpr,
+    TILE: tl.constexpr,
 ):  # fmt: skip
     """Max and sum of exp(z - max) of TILE groups of one row."""
     row = tl.program_id(0).to(tl.int64)
     groups = tl.program_id(1) * TILE + tl.arange(0, TILE)
     ids = groups[:, None] * _GROUP + tl.arange(0, _GROUP)[None, :]
     valid = ids < V
-    product = tl.load(z_ptr + row * stride + ids, mask=valid, other=0.0)
-    z = _logits(product, bias_ptr, ids, valid, scale, softcap, inverse_temperature, HAS_BIAS, HAS_CAP)
-    z = tl.where(valid, z, float("-inf"))
-    top = tl.max(tl.where(z != z, float("inf"), z), axis=1)
+    product = tl.load(z_ptr + row * stride + ids, mask=valid, other=float("-inf"))
+    z = _logits(
+        product, bias_ptr, ids, valid, scale, softcap, inverse_temperature, HAS_BIAS, HAS_FACTOR, HAS_CAP
+    )
+    top = tl.max(z, axis=1)
     safe = tl.where(top == float("-inf"), 0.0, top)
     total = tl.sum(tl.exp(z - safe[:, None]), axis=1)
     tl.store(max_ptr + row * G + groups, top, mask=groups < G)
@@ -61,14 +60,17 @@ def sweep(
 
 @triton.jit
 def select(
-    z_ptr, stride, bias_ptr, max_ptr, ids_ptr, V, G,
-    scale, softcap, inverse_temperature, HAS_BIAS: tl.constexpr, HAS_CAP: tl.constexpr,
+    z_ptr, stride, bias_ptr, max_ptr, sum_ptr, ids_ptr, V, G,
+    scale, softcap, inverse_temperature, HAS_BIAS: tl.constexpr, HAS_FACTOR: tl.constexpr, HAS_CAP: tl.constexpr,
     K: tl.constexpr, KP: tl.constexpr, GP: tl.constexpr,
 ):  # fmt: skip
     """The K largest logits of one row, largest first, lowest id first among equals."""
     row = tl.program_id(0).to(tl.int64)
     all_groups = tl.arange(0, GP)
     maxima = tl.load(max_ptr + row * G + all_groups, mask=all_groups < G, other=float("-inf"))
+    # nan counts as the largest, as in torch.topk; a group that has one has sum nan.
+    sums = tl.load(sum_ptr + row * G + all_groups, mask=all_groups < G, other=0.0)
+    maxima = tl.where(sums != sums, float("inf"), maxima)
     free = tl.where(all_groups < G, all_groups, _NONE)
     place = tl.arange(0, KP)
     chosen = tl.full((KP,), _NONE, tl.int32)
@@ -82,10 +84,11 @@ def select(
     some = chosen < G
     ids = tl.where(some, chosen, 0)[:, None] * _GROUP + tl.arange(0, _GROUP)[None, :]
     valid = some[:, None] & (ids < V)
-    product = tl.load(z_ptr + row * stride + ids, mask=valid, other=0.0)
-    z = _logits(product, bias_ptr, ids, valid, scale, softcap, inverse_temperature, HAS_BIAS, HAS_CAP)
-    z = tl.where(z != z, float("inf"), z)  # nan counts as the largest, as in torch.topk
-    z = tl.where(valid, z, float("-inf"))
+    product = tl.load(z_ptr + row * stride + ids, mask=valid, other=float("-inf"))
+    z = _logits(
+        product, bias_ptr, ids, valid, scale, softcap, inverse_temperature, HAS_BIAS, HAS_FACTOR, HAS_CAP
+    )
+    z = tl.where(z != z, float("inf"), z)
     open_ids = tl.where(valid, ids, _NONE)
     found = tl.zeros((KP,), tl.int32)
     for i in range(K):
@@ -100,7 +103,7 @@ def select(
 @triton.jit
 def rest(
     z_ptr, stride, bias_ptr, max_ptr, sum_ptr, ids_ptr, rest_max_ptr, rest_sum_ptr, V, G,
-    scale, softcap, inverse_temperature, HAS_BIAS: tl.constexpr, HAS_CAP: tl.constexpr,
+    scale, softcap, inverse_temperature, HAS_BIAS: tl.constexpr, HAS_FACTOR: tl.constexpr, HAS_CAP: tl.constexpr,
     J: tl.constexpr, JP: tl.constexpr, GP: tl.constexpr,
 ):  # fmt: skip
     """Max and sum over all ids but J given ones."""
@@ -119,9 +122,10 @@ def rest(
         untouched = untouched & (all_groups != one // _GROUP)
         # A group that several ids share is summed by the first of them alone.
         counted = counted & (ids != one) & ((place <= j) | (group_of != one // _GROUP))[:, None]
-    product = tl.load(z_ptr + row * stride + ids, mask=counted, other=0.0)
-    z = _logits(product, bias_ptr, ids, counted, scale, softcap, inverse_temperature, HAS_BIAS, HAS_CAP)
-    z = tl.where(counted, z, float("-inf"))
+    product = tl.load(z_ptr + row * stride + ids, mask=counted, other=float("-inf"))
+    z = _logits(
+        product, bias_ptr, ids, counted, scale, softcap, inverse_temperature, HAS_BIAS, HAS_FACTOR, HAS_CAP
+    )
     maxima = tl.where(untouched, maxima, float("-inf"))
     top = tl.maximum(
         tl.max(maxima, axis=0), tl.max(tl.max(tl.where(z != z, float("inf"), z), axis=1), axis=0)
@@ -136,14 +140,15 @@ def rest(
 @triton.jit
 def gradient(
     z_ptr, stride, bias_ptr, out_ptr, out_stride, max_ptr, log_sum_ptr, dense_ptr, V,
-    scale, softcap, temperature, HAS_BIAS: tl.constexpr, HAS_CAP: tl.constexpr, BLOCK: tl.constexpr,
+    scale, softcap, temperature, HAS_BIAS: tl.constexpr, HAS_FACTOR: tl.constexpr, HAS_CAP: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     """dense * p_v * dz / d product, for BLOCK ids of one row."""
     row = tl.program_id(0).to(tl.int64)
     ids = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     valid = ids < V
-    product = tl.load(z_ptr + row * stride + ids, mask=valid, other=0.0)
-    z = _logits(product, bias_ptr, ids, valid, scale, softcap, 1 / temperature, HAS_BIAS, HAS_CAP)
+    product = tl.load(z_ptr + row * stride + ids, mask=valid, other=float("-inf"))
+    z = _logits(product, bias_ptr, ids, valid, scale, softcap, 1 / temperature, HAS_BIAS, HAS_FACTOR, HAS_CAP)
     p = tl.exp((z - tl.load(max_ptr + row)) - tl.load(log_sum_ptr + row))
     gradient = p * tl.load(dense_ptr + row)
     slope = scale / temperature
@@ -157,8 +162,8 @@ def gradient(
 
 @triton.jit
 def dots(
-    h_ptr, h_stride, w_ptr, w_stride, ids_ptr, out_ptr, D,
-    J: tl.constexpr, JP: tl.constexpr, BLOCK: tl.constexpr,
+    h_ptr, h_stride, w_ptr, w_stride, w_column, ids_ptr, out_ptr,
+    D: tl.constexpr, J: tl.constexpr, JP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """<h_r, W_ids> of one row in fp32."""
     row = tl.program_id(0).to(tl.int64)
@@ -169,7 +174,7 @@ def dots(
         at = start + tl.arange(0, BLOCK)
         h = tl.load(h_ptr + row * h_stride + at, mask=at < D, other=0.0).to(tl.float32)
         w = tl.load(
-            w_ptr + given[:, None] * w_stride + at[None, :],
+            w_ptr + given[:, None] * w_stride + at[None, :] * w_column,
             mask=(place < J)[:, None] & (at < D)[None, :], other=0.0,
         ).to(tl.float32)  # fmt: skip
         total += w * h[None, :]

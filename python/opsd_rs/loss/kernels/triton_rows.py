@@ -46,9 +46,13 @@ class TritonRows:
         bias_V = logit_map.bias_V
         # A pointer that is not read where there is no bias.
         self.bias_V = self.max_RG if bias_V is None else bias_V.contiguous()
-        self.has_bias = bias_V is not None
         self.softcap = logit_map.softcap or 0.0
-        tile = min(32, _power(self.groups, 1))
+        self.parts = {
+            "HAS_BIAS": bias_V is not None,
+            "HAS_FACTOR": logit_map.scale != 1.0 or logit_map.temperature != 1.0,
+            "HAS_CAP": logit_map.softcap is not None,
+        }
+        tile = min(64, _power(self.groups, 1))
         self._launch(
             kernels.sweep, (num_rows, triton.cdiv(self.groups, tile)), self.max_RG, self.sum_RG, TILE=tile
         )
@@ -59,7 +63,7 @@ class TritonRows:
         kernel[grid](
             self.product_RV, self.product_RV.stride(0), self.bias_V, *args, self.vocabulary, self.groups,
             self.logit_map.scale, self.softcap, 1 / self.logit_map.temperature,
-            HAS_BIAS=self.has_bias, HAS_CAP=self.softcap > 0, num_warps=8, **constants,
+            **self.parts, **constants,
         )  # fmt: skip
 
     def select(self, topk: int) -> Tensor:
@@ -67,7 +71,8 @@ class TritonRows:
         num_rows = self.product_RV.shape[0]
         ids_RK = torch.empty(num_rows, topk, dtype=torch.int64, device=self.product_RV.device)
         sizes = {"K": topk, "KP": _power(topk), "GP": _power(self.groups)}
-        self._launch(kernels.select, (num_rows,), self.max_RG, ids_RK, **sizes)
+        warps = 2 if sizes["KP"] <= 32 else 16  # a tile of KP groups stays in registers
+        self._launch(kernels.select, (num_rows,), self.max_RG, self.sum_RG, ids_RK, num_warps=warps, **sizes)
         return ids_RK
 
     def scores(self, ids_RJ: Tensor, last_is_label: bool, refined_RJ: Tensor | None) -> RowScores:
@@ -77,7 +82,17 @@ class TritonRows:
         product_RJ = self.product_RV.gather(-1, ids_RJ) if refined_RJ is None else refined_RJ
         rest = torch.empty(2, num_rows, 1, dtype=torch.float32, device=ids_RJ.device)
         sizes = {"J": num_ids, "JP": _power(num_ids), "GP": _power(self.groups)}
-        self._launch(kernels.rest, (num_rows,), self.max_RG, self.sum_RG, ids_RJ, rest[0], rest[1], **sizes)
+        self._launch(
+            kernels.rest,
+            (num_rows,),
+            self.max_RG,
+            self.sum_RG,
+            ids_RJ,
+            rest[0],
+            rest[1],
+            num_warps=16,
+            **sizes,
+        )
         return normalise(self.logit_map(product_RJ, ids_RJ), ids_RJ, last_is_label, rest[0], rest[1])
 
     def write_gradient(
@@ -93,7 +108,7 @@ class TritonRows:
                 self.product_RV, self.product_RV.stride(0), self.bias_V, out_RV, out_RV.stride(0),
                 scores.max_R1.contiguous(), scores.log_sum_R1.contiguous(), dense_R1, self.vocabulary,
                 self.logit_map.scale, self.softcap, self.logit_map.temperature,
-                HAS_BIAS=self.has_bias, HAS_CAP=self.softcap > 0, BLOCK=block, num_warps=8,
+                BLOCK=block, num_warps=8, **self.parts,
             )  # fmt: skip
         scatter_entries(out_RV, scores, ids_RJ, upstream_RJ, dense_R1, slope, last_is_label)
 
@@ -105,7 +120,7 @@ def selected_products(hidden_RD: Tensor, weight_VD: Tensor, ids_RJ: Tensor) -> T
     hidden_RD, ids_RJ, padded = hidden_RD.contiguous(), ids_RJ.contiguous(), _power(num_ids)
     if num_rows:
         kernels.dots[(num_rows,)](
-            hidden_RD, hidden_RD.stride(0), weight_VD, weight_VD.stride(0), ids_RJ, out_RJ, hidden_RD.shape[1],
+            hidden_RD, hidden_RD.stride(0), weight_VD, *weight_VD.stride(), ids_RJ, out_RJ, hidden_RD.shape[1],
             J=num_ids, JP=padded, BLOCK=max(16, min(512, 8192 // padded)), num_warps=8,
         )  # fmt: skip
     return out_RJ
