@@ -267,7 +267,7 @@ def test_any_chunk_gives_the_same(device) -> None:
 
 def test_a_plan_keeps_within_its_budget(device) -> None:
     for tokens, vocabulary, budget in ((1, 10, 1), (1000, 151_936, 1 << 30), (100_000, 50, 1 << 20)):
-        plan = Plan.of(tokens, vocabulary, torch.bfloat16, budget=budget, scratch=28)
+        plan = Plan.of(tokens, vocabulary, budget=budget, kept=2, scratch=28)
         assert plan.chunk % plan.block == 0
         assert plan.block == 1 or plan.block * vocabulary * 28 + plan.chunk * vocabulary * 2 <= budget
 
@@ -330,6 +330,8 @@ def test_a_tied_matrix_gets_both_gradients(device) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
     (tripled,) = torch.autograd.grad(3 * found, weight_VD)  # the second time through the same graph
     torch.testing.assert_close(tripled, 3 * theirs, rtol=1e-9, atol=1e-11)
+    with pytest.raises(RuntimeError, match="second time"):  # what was kept for it is freed
+        torch.autograd.grad(found, weight_VD)
 
 
 def test_the_teacher_gets_no_gradient_and_may_be_the_student_s_matrix(device) -> None:

@@ -32,24 +32,24 @@ PITCH = 8
 class Plan(NamedTuple):
     """Tokens of a chunk, and of a block.
 
-    >>> Plan.of(1000, 100, torch.float32, budget=64_000, scratch=28)
-    Plan(chunk=88, block=11)
+    >>> Plan.of(1000, 100, budget=64_000, kept=4, scratch=28)
+    Plan(chunk=77, block=11)
     """
 
     chunk: int
     block: int
 
     @classmethod
-    def of(cls, num_tokens: int, vocabulary: int, stored: torch.dtype, *, budget: int, scratch: int) -> Plan:
-        """Half of ``budget`` bytes for a block's scratch or less, the rest for a chunk's products.
+    def of(cls, num_tokens: int, vocabulary: int, *, budget: int, kept: int, scratch: int) -> Plan:
+        """Half of ``budget`` bytes or less for a block, at ``scratch`` per logit; the rest for a chunk, at ``kept``.
 
         One token at a time where even that is more.
         """
         if budget < 1:
             raise BadInput(f"budget_bytes = {budget}: give at least 1")
         block = max(1, min(num_tokens, MAX_BLOCK, budget // 2 // (vocabulary * scratch)))
-        kept = (budget - block * vocabulary * scratch) // (vocabulary * stored.itemsize)
-        return cls(max(block, min(kept, num_tokens) // block * block), block)
+        fitting = (budget - block * vocabulary * scratch) // (vocabulary * kept)
+        return cls(max(block, min(fitting, num_tokens) // block * block), block)
 
 
 def default_budget(device: torch.device) -> int:

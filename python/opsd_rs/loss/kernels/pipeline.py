@@ -83,7 +83,10 @@ def run(hidden_TD: Tensor, task: Task) -> Outputs:
     )
     num_ids = 1 if task.kind == "sampled_token" else 1 + min(vocabulary, task.topk or vocabulary)
     ops = choose(task.backend, device, stored, num_ids=num_ids, whole=whole)
-    plan = Plan.of(num_kept, vocabulary, stored, budget=task.budget, scratch=ops.scratch)
+    # Products of a wider type cannot be overwritten by their gradient.
+    apart = stored != hidden_TD.dtype and any(task.needs)
+    kept = stored.itemsize + (hidden_TD.dtype.itemsize if apart else 0)
+    plan = Plan.of(num_kept, vocabulary, budget=task.budget, kept=kept, scratch=ops.scratch)
     out = Outputs(*torch.zeros(len(COLUMNS), num_tokens, dtype=wide, device=device))
     if task.needs[0]:
         out.hidden_TD = torch.zeros_like(hidden_TD)
@@ -94,9 +97,7 @@ def run(hidden_TD: Tensor, task: Task) -> Outputs:
         out.bias_V = torch.zeros_like(task.head.bias_V, dtype=wide)
     rows_of_chunk = min(plan.chunk, num_kept)
     kept_CV = buffer(rows_of_chunk, vocabulary, stored, device)
-    gradient_CV = kept_CV
-    if stored != hidden_TD.dtype and any(task.needs):
-        gradient_CV = buffer(rows_of_chunk, vocabulary, hidden_TD.dtype, device)
+    gradient_CV = buffer(rows_of_chunk, vocabulary, hidden_TD.dtype, device) if apart else kept_CV
     teacher_RV = buffer(min(plan.block, num_kept), vocabulary, stored, device)
     for chunk in slices(0, num_kept, plan.chunk):
         hidden_CD = hidden_TD[task.kept_T[chunk]]
@@ -217,7 +218,8 @@ class OpsdTopkKL(torch.autograd.Function):
         per_token = tuple(getattr(out, column) for column in COLUMNS)
         ctx.mark_non_differentiable(*per_token)
         ctx.set_materialize_grads(False)
-        ctx.gradients = (out.hidden_TD, out.weight_VD, out.bias_V)
+        # Saved, not kept on ctx: they are freed by the backward pass, not with the last name of the loss.
+        ctx.save_for_backward(out.hidden_TD, out.weight_VD, out.bias_V)
         ctx.dtypes = tuple(None if x is None else x.dtype for x in (hidden_TD, weight_VD, bias_V))
         return (out.loss_T.sum(), *per_token)
 
@@ -228,7 +230,7 @@ class OpsdTopkKL(torch.autograd.Function):
         if upstream is None:
             return None, None, None, None
         scaled: list[Tensor | None] = []
-        for gradient, dtype in zip(ctx.gradients, ctx.dtypes, strict=True):
+        for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True):
             if gradient is None:
                 scaled.append(None)
             else:

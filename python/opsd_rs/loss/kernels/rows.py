@@ -25,7 +25,7 @@ from torch import Tensor
 from opsd_rs.loss.divergences import support
 from opsd_rs.loss.kernels.heads import LogitMap
 
-DOTS_BYTES = 128 << 20
+DOTS_BYTES = 32 << 20
 """Memory for gathered rows of the matrix at a time."""
 
 

@@ -171,7 +171,8 @@ def _plan(
     width = num_ids + (options.labels_T is not None)
     ops = choose(options.backend, hidden_TD.device, stored, num_ids=width, whole=whole)
     budget = default_budget(hidden_TD.device) if options.budget is None else options.budget
-    plan = Plan.of(hidden_TD.shape[0], head.vocabulary, stored, budget=budget, scratch=ops.scratch)
+    kept = hidden_TD.dtype.itemsize
+    plan = Plan.of(hidden_TD.shape[0], head.vocabulary, budget=budget, kept=kept, scratch=ops.scratch)
     return stored, ops, plan
 
 
