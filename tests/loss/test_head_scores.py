@@ -165,3 +165,26 @@ def test_large_logits_stay_finite(device) -> None:
 def test_what_does_not_fit_is_refused(device, said, options) -> None:
     with pytest.raises(BadInput, match=said):
         linear_topk_logp(torch.zeros(1, 5), OutputHead(torch.eye(5)), **options)
+
+
+def test_any_layout_of_hidden_states_and_matrix(device) -> None:
+    """Every second hidden state, a matrix stored by columns, a slice that begins at an odd address."""
+    generator = torch.Generator().manual_seed(2)
+    wide = torch.randn(20, 2, 9, generator=generator).to(device, torch.bfloat16)
+    columns = torch.randn(9, 131, generator=generator).to(device, torch.bfloat16)
+    cases = [
+        (wide[:, 1], columns.T),
+        (wide[:, 0, 1:], columns.T[:, 1:]),
+        (wide[:, 0, 1:], columns.T.contiguous()[1:, 1:]),
+    ]
+    for hidden_TD, weight_VD in cases:
+        found, exact = [], []
+        for kept, x, w in (
+            (found, hidden_TD, weight_VD),
+            (exact, hidden_TD.contiguous(), weight_VD.contiguous()),
+        ):
+            x, w = x.detach().requires_grad_(), w.detach().requires_grad_()
+            out = linear_topk_logp(x, OutputHead(w), topk=5, budget_bytes=40_000)
+            kept += [out.logprobs_TK, *torch.autograd.grad(out.logprobs_TK.sum(), (x, w))]
+        for a, b in zip(found, exact, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
