@@ -106,13 +106,14 @@ def test_the_first_command_prints_what_the_readme_says(tmp_path: Path) -> None:
     assert run(["sh", "-ec", found[place][1]], tmp_path) == found[place + 1][1]
 
 
-def test_sessions_of_the_grader_s_page_say_what_happens() -> None:
+@pytest.mark.parametrize("page", ["docs/grader.md", "docs/loss.md"])
+def test_sessions_of_a_page_say_what_happens(page: str) -> None:
     """Blocks that begin with a prompt, as one session after the other."""
-    text = (ROOT / "docs/grader.md").read_text(encoding="utf-8")
+    text = (ROOT / page).read_text(encoding="utf-8")
     sessions = [code for language, code in blocks(text) if language == "python" and code.startswith(">>> ")]
     assert sessions
     for number, code in enumerate(sessions):
-        test = doctest.DocTestParser().get_doctest(code, {}, f"docs/grader.md, {number}", None, None)
+        test = doctest.DocTestParser().get_doctest(code, {}, f"{page}, {number}", None, None)
         assert doctest.DocTestRunner().run(test).failed == 0
 
 

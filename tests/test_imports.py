@@ -29,6 +29,7 @@ HEAVY = {
     "matplotlib": "law/figures.py",
     "_core": "grading/ context/ doctor/",
     "torch": "base/ranks.py base/launch.py rollout/ policy/ loss/ training/ model/",
+    "triton": "loss/kernels/",
     "transformers": "rollout/ policy/ context/chat.py model/",
     "tokenizers": "model/",
     "bm25s": "context/examples.py",

@@ -19,7 +19,8 @@ PUBLIC = {
     "opsd_rs.grading": "Grader grade_files",
     "opsd_rs.law": "RUNS_SCHEMA append_run_row figure1 figure2 fit_tables format_predictions format_table "
     "predict_table save synthetic_table",
-    "opsd_rs.loss": "opsd_loss",
+    "opsd_rs.loss": "OutputHead linear_lse_gather linear_lse_topk linear_topk_logp opsd_loss "
+    "opsd_loss_from_hidden topk_kl",
     "opsd_rs.model": "fetch resolve",
     "opsd_rs.policy": "Teacher",
     "opsd_rs.problems": "files load",

@@ -9,15 +9,21 @@ from opsd_rs._lazy import lazy_exports
 if TYPE_CHECKING:
     # isort: off
     from opsd_rs.loss.divergences import divergence, logprobs_at, support
+    from opsd_rs.loss.kernels import (
+        OutputHead, TopkLogprobs, linear_lse_gather, linear_lse_topk, linear_topk_logp, opsd_loss_from_hidden, topk_kl,
+    )  # fmt: skip
     from opsd_rs.loss.objectives import MicroBatch, Objective, ObjectiveLoss, RolloutBatch, make_objective
     from opsd_rs.loss.opsd import OpsdLoss, opsd_loss
 
 __all__ = [
-    "MicroBatch", "Objective", "ObjectiveLoss", "OpsdLoss", "RolloutBatch", "divergence", "logprobs_at",
-    "make_objective", "opsd_loss", "support",
+    "MicroBatch", "Objective", "ObjectiveLoss", "OpsdLoss", "OutputHead", "RolloutBatch", "TopkLogprobs", "divergence",
+    "linear_lse_gather", "linear_lse_topk", "linear_topk_logp", "logprobs_at", "make_objective", "opsd_loss",
+    "opsd_loss_from_hidden", "support", "topk_kl",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
     "divergences": ["divergence", "logprobs_at", "support"],
+    "kernels": "OutputHead TopkLogprobs linear_lse_gather linear_lse_topk linear_topk_logp opsd_loss_from_hidden "
+    "topk_kl",
     "objectives": ["MicroBatch", "Objective", "ObjectiveLoss", "RolloutBatch", "make_objective"],
     "opsd": ["OpsdLoss", "opsd_loss"],
 })  # fmt: skip
