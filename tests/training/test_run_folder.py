@@ -166,8 +166,10 @@ def test_every_file_of_a_checkpoint_is_missed(copied: Path, change: str) -> None
             path.unlink()
         assert path.name in (checkpoint.damage(newest) or ""), path
         assert checkpoint.whole(copied) == checkpoint.folders(copied)[:-1]
+        assert not checkpoint.is_saved(copied, 2)
         path.write_bytes(kept)
     assert checkpoint.damage(newest) is None
+    assert checkpoint.is_saved(copied, 2)
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_older_one(copied: Path) -> None:

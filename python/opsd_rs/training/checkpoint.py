@@ -76,6 +76,11 @@ def whole(run_dir: Path) -> list[Path]:
     return [folder for folder in folders(run_dir) if damage(folder) is None]
 
 
+def is_saved(run_dir: Path, step: int) -> bool:
+    """Whether the boundary before ``step`` has a checkpoint that looks whole."""
+    return damage(folder_of(run_dir, step)) is None
+
+
 def save_state(
     run_dir: Path, step: int, student: Student, teacher: Teacher, ranks: Ranks, *, keep: int
 ) -> Path:
@@ -96,8 +101,10 @@ def save_state(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     if ranks.first:
-        for old in [folder for folder in folders(run_dir) if folder < whole(run_dir)[-keep:][0]]:
-            shutil.rmtree(old)
+        oldest_kept = whole(run_dir)[-keep:][0]
+        for old in folders(run_dir):
+            if old < oldest_kept:
+                shutil.rmtree(old)
     ranks.barrier()
     return final
 

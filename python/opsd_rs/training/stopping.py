@@ -27,7 +27,7 @@ def between_updates(
     The weights of a step that is cut short are lost, so it ends only where the boundary before it is on disk;
     otherwise the update comes to its end first.
     """
-    saved = checkpoint.folder_of(session.run_dir, state.step).is_dir()
+    saved = checkpoint.is_saved(session.run_dir, state.step)
 
     def ticked(done: int, total: int) -> None:
         if saved and done < total:
@@ -44,7 +44,6 @@ def stops(session: Session, student: Student, teacher: Teacher, state: LoopState
     try:
         yield
     except Stopped as stop:
-        saved = checkpoint.folder_of(session.run_dir, state.step).is_dir()
-        if state.at_boundary and not saved:
+        if state.at_boundary and not checkpoint.is_saved(session.run_dir, state.step):
             save_checkpoint(session, student, teacher, state.step)
         raise Stopped(f"step {state.step}: {stop} {resume_hint(session.run_dir)}") from stop
