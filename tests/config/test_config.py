@@ -20,7 +20,7 @@ from opsd_rs.config import (
 )
 from opsd_rs.config.faults import ConfigFaults
 from opsd_rs.config.files import CONFIGS
-from opsd_rs.config.text import explain_key, values
+from opsd_rs.config.text import dotted_values, explain_key
 from opsd_rs.config.tree import keys
 from opsd_rs.errors import BadInput
 
@@ -101,14 +101,14 @@ TABLE_2: dict[str, Any] = {
 @pytest.mark.parametrize("name", config_names("paper"))
 def test_paper_files_hold_table_2_themselves(name: str) -> None:
     resolved = resolve([name])
-    found = values(resolved.config)
+    found = dotted_values(resolved.config)
     assert {key: found[key] for key in TABLE_2} == TABLE_2
     # Written in the file, not inherited from a default that may change.
     assert [key for key in TABLE_2 if not resolved.origins.get(key, "").startswith("configs/paper/")] == []
 
 
 def test_paper_files_differ_only_in_model_and_memory() -> None:
-    trees = [values(resolve([name]).config) for name in config_names("paper")]
+    trees = [dotted_values(resolve([name]).config) for name in config_names("paper")]
     differing = {key for key in trees[0] if len({json.dumps(tree[key]) for tree in trees}) > 1}
     assert differing <= {"run.dir", "model.path", "deepspeed.stage"}
     assert len({tree["model.path"] for tree in trees}) == 5
@@ -155,7 +155,7 @@ def test_words_with_an_equals_sign_are_overrides() -> None:
     ],
 )
 def test_overrides_are_toml_or_text(override: str, key: str, value: Any) -> None:
-    assert values(resolve([], [override, CONTROL]).config)[key] == value
+    assert dotted_values(resolve([], [override, CONTROL]).config)[key] == value
 
 
 def test_none_unsets_only_what_may_be_unset(tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_the_page_of_keys_is_what_the_tree_says() -> None:
 
 
 def test_keys_cover_the_tree() -> None:
-    assert list(keys()) == sorted(keys(), key=list(values(Config())).index)
+    assert list(keys()) == sorted(keys(), key=list(dotted_values(Config())).index)
 
 
 def test_configs_in_the_checkout_are_those_of_the_package() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from opsd_rs.config import load_config, resolve, resolved_json, to_toml
 from opsd_rs.config.faults import ConfigFaults
-from opsd_rs.config.text import explain_key, values
+from opsd_rs.config.text import dotted_values, explain_key
 
 CONTROL = "control.mask=one"
 PLUGIN = """
@@ -71,7 +71,7 @@ def test_a_plugins_keys_are_shown_and_come_back(mine: str, tmp_path: Path) -> No
     assert explain_key(resolve([], [f"objective={mine}", CONTROL]), "objective.beta").endswith(
         "0.5 # default"
     )
-    assert values(resolved.config)["objective.cap"] is None
+    assert dotted_values(resolved.config)["objective.cap"] is None
     for name, text in (("shown.toml", to_toml(resolved)), ("config.json", resolved_json(resolved.config))):
         (tmp_path / name).write_text(text)
         assert resolve([str(tmp_path / name)]).config == resolved.config

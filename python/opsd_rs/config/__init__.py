@@ -20,20 +20,21 @@ if TYPE_CHECKING:
     from opsd_rs.config.grader import OPTIONS, BadOption, GraderOptions, GraderSettings, Profile
     from opsd_rs.config.plugins import PluginConfig, checked_options, options_class
     from opsd_rs.config.section import Section
-    from opsd_rs.config.text import explain_key, key_reference, key_rows, to_toml
+    from opsd_rs.config.text import dotted_values, explain_key, key_reference, key_rows, to_toml
     from opsd_rs.config.tree import Config, LossConfig, ProblemsConfig, RolloutConfig, TeacherConfig
 
 __all__ = [
     "LEAST_SECTION", "OPTIONS", "SECTIONS", "BadOption", "Config", "ContextConfig", "ExamplesConfig", "GraderOptions",
     "GraderSettings", "LossConfig", "NotesConfig", "PluginConfig", "ProblemsConfig", "Profile", "RolloutConfig",
-    "Section", "TeacherConfig", "checked_options", "config_names", "explain_key", "key_reference", "key_rows",
-    "load_config", "load_context", "options_class", "resolve", "resolved_json", "split_arguments", "to_toml",
+    "Section", "TeacherConfig", "checked_options", "config_names", "dotted_values", "explain_key", "key_reference",
+    "key_rows", "load_config", "load_context", "options_class", "resolve", "resolved_json", "split_arguments",
+    "to_toml",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
     "context": ["LEAST_SECTION", "SECTIONS", "ContextConfig", "ExamplesConfig", "NotesConfig"],
     "files": ["config_names", "load_config", "load_context", "resolve", "resolved_json", "split_arguments"],
     "grader": ["OPTIONS", "BadOption", "GraderOptions", "GraderSettings", "Profile"],
     "plugins": ["PluginConfig", "checked_options", "options_class"], "section": ["Section"],
-    "text": ["explain_key", "key_reference", "key_rows", "to_toml"],
+    "text": ["dotted_values", "explain_key", "key_reference", "key_rows", "to_toml"],
     "tree": ["Config", "LossConfig", "ProblemsConfig", "RolloutConfig", "TeacherConfig"],
 })  # fmt: skip

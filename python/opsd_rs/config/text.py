@@ -40,16 +40,17 @@ written by `opsd-rs config keys --format markdown`; a test keeps this page equal
 """
 
 
-def values(tree: Config) -> dict[str, Any]:
-    """Dotted key -> value, in the order of the tree."""
-    return dict(_flat(tree.model_dump(mode="json", by_alias=True), ""))
+def dotted_values(tree: Config | Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key -> value, in the order of the tree; of a configuration, or of one that was read from JSON."""
+    table = tree if isinstance(tree, Mapping) else tree.model_dump(mode="json", by_alias=True)
+    return dict(_flat(table, ""))
 
 
 def to_toml(resolved: Resolved) -> str:
     """The resolved tree as TOML that loads to the same tree; comments say what set each key."""
     parts: list[str] = []
     table = ""
-    for dotted, value in values(resolved.config).items():
+    for dotted, value in dotted_values(resolved.config).items():
         above, _, name = dotted.rpartition(".")
         if above != table:
             parts.append(f"\n[{above}]")
@@ -62,7 +63,9 @@ def to_toml(resolved: Resolved) -> str:
 def explain_key(resolved: Resolved, dotted: str) -> str:
     """One key: its value, and the file and line or argument that set it."""
     found = {
-        key: value for key, value in values(resolved.config).items() if f"{key}.".startswith(f"{dotted}.")
+        key: value
+        for key, value in dotted_values(resolved.config).items()
+        if f"{key}.".startswith(f"{dotted}.")
     }
     if not found:
         raise BadInput(f"--why {dotted}: not a key{near(dotted, list(keys()))}")
@@ -74,7 +77,7 @@ def explain_key(resolved: Resolved, dotted: str) -> str:
 def key_rows() -> list[dict[str, Any]]:
     """Every key with type, default and meaning, one mapping each."""
     meanings = _meanings()
-    defaults = values(Config())
+    defaults = dotted_values(Config())
     return [
         {
             "key": dotted,

@@ -12,12 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from opsd_rs.base import MIB
 from opsd_rs.model.size import num_parameters
 
 if TYPE_CHECKING:
     from opsd_rs.config import Config
 
-GIB = 1 << 30
+GIB = 1024 * MIB
 SHARDED_BYTES = 16
 """Per parameter: fp32 weights, both moments of Adam, the EMA teacher's average; every stage shares them out."""
 MOMENT_BYTES = 8

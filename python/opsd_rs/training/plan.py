@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from opsd_rs.base import resolve_plugin
+from opsd_rs.base import MIB, resolve_plugin
 from opsd_rs.config import Config
 from opsd_rs.errors import BadInput
 from opsd_rs.loss import make_objective
@@ -24,8 +24,6 @@ from opsd_rs.rollout import check_engine
 from opsd_rs.training.folder import run_folder
 from opsd_rs.training.prepare import Prepared, dated, prepare
 from opsd_rs.training.start import check_start
-
-GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def _memory(config: Config, prepared: Prepared) -> tuple[list[dict[str, Any]], l
         f"it takes every answer to be rollout.max_tokens = {config.rollout.max_tokens} long: shorter ones take less",
     ]
     if torch.cuda.is_available():
-        total = torch.cuda.get_device_properties(0).total_memory / GIB
+        total = torch.cuda.get_device_properties(0).total_memory / (1024 * MIB)
         engine = found.engine_share * total
         if engine:
             rows.append({"phase": "vLLM", "GiB": engine, "what": "rollout.gpu_memory_utilization of the GPU"})

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from opsd_rs.config import Config, ProblemsConfig
+from opsd_rs.config import Config, ProblemsConfig, dotted_values
 
 ELSEWHERE = (
     # told by columns of their own, or by the words of the name
@@ -96,19 +95,11 @@ def _rest(config: Config) -> dict[str, Any]:
         left_out.append("train.micro_batch_rows")  # the loss does not depend on it
     return {
         key: value
-        for key, value in _flat(config.model_dump(mode="json", by_alias=True))
+        for key, value in dotted_values(config).items()
         if not key.startswith(tuple(left_out)) and _defaults().get(key) != value
     }
 
 
 @cache
 def _defaults() -> dict[str, Any]:
-    return dict(_flat(Config().model_dump(mode="json", by_alias=True)))
-
-
-def _flat(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield above + name, value
+    return dotted_values(Config())

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.config import Config
+from opsd_rs.config import Config, dotted_values
 from opsd_rs.errors import BadInput
 from opsd_rs.training import run_json
 
@@ -42,7 +41,7 @@ def changes(config: Config, run_dir: Path) -> dict[str, tuple[Any, Any]]:
     :raises BadInput: one that may not change
     """
     before = run_json.last_config(run_dir) or _read(run_dir / "config.json")
-    old, new = dict(_flat(before)), dict(_flat(config.model_dump(mode="json", by_alias=True)))
+    old, new = dotted_values(before), dotted_values(config)
     # A key that only one side has belongs to another version, or to a plugin; the folder may have been moved.
     found = {
         key: (old[key], new[key]) for key in new if key in old and old[key] != new[key] and key != "run.dir"
@@ -75,14 +74,6 @@ def num_recipes(run_dir: Path) -> int:
 
 def _among(key: str, names: tuple[str, ...]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in names)
-
-
-def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
 
 
 def _read(path: Path) -> dict[str, Any]:

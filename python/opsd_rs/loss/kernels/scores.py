@@ -74,9 +74,9 @@ def linear_lse_topk(
     >>> out.ids_TK.tolist(), round(out.logprobs_TK[0, 0].item(), 3)
     ([[0, 2]], -0.759)
     """
-    with torch.no_grad():
-        options = _Options(topk, None, labels_T, temperature, precision, backend, budget_bytes)
-        return _with_tail(*_checked_score(hidden_TD, head, options)[:2], labels_T is not None)
+    return _scored(
+        hidden_TD, head, _Options(topk, None, labels_T, temperature, precision, backend, budget_bytes)
+    )
 
 
 def linear_lse_gather(
@@ -98,9 +98,9 @@ def linear_lse_gather(
     >>> [round(x, 3) for x in (out.logprobs_TK.item(), out.log_tail_T.item())]
     [-1.099, -0.405]
     """
-    with torch.no_grad():
-        options = _Options(None, ids_TK, labels_T, temperature, precision, backend, budget_bytes)
-        return _with_tail(*_checked_score(hidden_TD, head, options)[:2], labels_T is not None)
+    return _scored(
+        hidden_TD, head, _Options(None, ids_TK, labels_T, temperature, precision, backend, budget_bytes)
+    )
 
 
 def linear_topk_logp(
@@ -176,12 +176,12 @@ def _plan(
     return stored, ops, plan
 
 
-def _checked_score(
-    hidden_TD: Tensor, head: OutputHead, options: _Options
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+@torch.no_grad()
+def _scored(hidden_TD: Tensor, head: OutputHead, options: _Options) -> TopkLogprobs:
     _check(hidden_TD, head, options)
     with settled(hidden_TD.device):
-        return _score(hidden_TD, head, options)
+        ids_TJ, logprobs_TJ, _, _ = _score(hidden_TD, head, options)
+    return _with_tail(ids_TJ, logprobs_TJ, options.labels_T is not None)
 
 
 def _score(hidden_TD: Tensor, head: OutputHead, options: _Options) -> tuple[Tensor, Tensor, Tensor, Tensor]:
