@@ -62,3 +62,14 @@ def test_a_folder_without_weights_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(BadInput, match="holds no weights"):
         weights_id(str(tmp_path))
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = weights_id(str(model))
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", Path("/proc/opsd-rs")):
+        monkeypatch.setenv("OPSD_RS_CACHE", str(place))
+        hashes._remembered.cache_clear()
+        assert weights_id(str(model)) == before

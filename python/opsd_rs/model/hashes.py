@@ -56,12 +56,9 @@ def _remembered(path: str, size: int, time_ns: int) -> str:
     with Path(path).open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     # Two processes may write at a time: one entry is then computed again, and nothing is wrong.
-    with contextlib.suppress(
-        OSError, DiskFull
-    ):  # a cache folder that cannot be written costs time, not the run
-        write_whole(
-            kept, json.dumps({**_read(kept), path: {"of": [size, time_ns], "sha256": digest}}).encode()
-        )
+    entry = {path: {"of": [size, time_ns], "sha256": digest}}
+    with contextlib.suppress(BadInput, DiskFull):  # a folder that cannot be written costs time, not the run
+        write_whole(kept, json.dumps({**_read(kept), **entry}).encode())
     return digest
 
 
