@@ -195,7 +195,8 @@ def test_ties_go_to_the_lowest_ids(device, dtype) -> None:
     # Which of the tied ids are chosen shows in the matrix's gradient: the support's rows alone without a tail.
     config = LossConfig(topk=9, tail=False)
     ours, theirs = (gradients(given, run(given, config))[1] for run in (chunked, plain))
-    torch.testing.assert_close(ours.any(-1), theirs.any(-1)) if dtype == torch.float32 else None
+    assert not ours.any(-1).all()
+    assert theirs[~ours.any(-1)].abs().max() < (1e-6 if dtype == torch.float32 else 2e-2)
     torch.testing.assert_close(ours, theirs, **tolerance)
 
 

@@ -40,15 +40,15 @@ class Plan(NamedTuple):
     block: int
 
     @classmethod
-    def of(cls, num_tokens: int, vocabulary: int, *, budget: int, kept: int, scratch: int) -> Plan:
+    def of(cls, num_tokens: int, vocabulary: int, *, budget: int, kept: int, scratch: float) -> Plan:
         """Half of ``budget`` bytes or less for a block, at ``scratch`` per logit; the rest for a chunk, at ``kept``.
 
         One token at a time where even that is more.
         """
         if budget < 1:
             raise BadInput(f"budget_bytes = {budget}: give at least 1")
-        block = max(1, min(num_tokens, MAX_BLOCK, budget // 2 // (vocabulary * scratch)))
-        fitting = (budget - block * vocabulary * scratch) // (vocabulary * kept)
+        block = int(max(1, min(num_tokens, MAX_BLOCK, budget // 2 // (vocabulary * scratch))))
+        fitting = int((budget - block * vocabulary * scratch) // (vocabulary * kept))
         return cls(max(block, min(fitting, num_tokens) // block * block), block)
 
 

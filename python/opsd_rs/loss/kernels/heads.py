@@ -96,9 +96,13 @@ class LogitMap:
             z = torch.tanh(z / self.softcap) * self.softcap
         return z if self.temperature == 1.0 else z * (1 / self.temperature)
 
+    @property
+    def factor(self) -> float:
+        """dz / d product without a soft cap."""
+        return self.scale / self.temperature
+
     def slope(self, z: Tensor) -> Tensor | float:
         """dz / d product at logits ``z``."""
-        factor = self.scale / self.temperature
         if self.softcap is None:
-            return factor
-        return factor * (1 - (z * (self.temperature / self.softcap)).square())
+            return self.factor
+        return self.factor * (1 - (z * (self.temperature / self.softcap)).square())

@@ -14,17 +14,18 @@ What it does not do: choose weights of tokens, or check its inputs (``from_hidde
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from opsd_rs.loss.divergences import MIN_LOGPROB, Kind, divergence
-from opsd_rs.loss.kernels.backends import Backend, RowOps, Rows, choose
+from opsd_rs.loss.divergences import Kind
+from opsd_rs.loss.kernels.backends import Backend, RowOps, Rows, choose, scaled
 from opsd_rs.loss.kernels.blocks import Plan, Precision, buffer, product_dtype, products, settled, slices
 from opsd_rs.loss.kernels.heads import OutputHead
+from opsd_rs.loss.kernels.row_losses import COLUMNS, RowTerms
 from opsd_rs.loss.kernels.rows import RowScores
-from opsd_rs.loss.opsd import importance_weights, sampled_token_loss
+from opsd_rs.loss.kernels.sparse import support_losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +55,41 @@ class Task:
     """Gradients wanted: hidden states, matrix, bias."""
 
 
-COLUMNS = ("loss_T", "kl_T", "logprob_T", "is_weight_T", "mass_T")
-
-
 @dataclass(slots=True)
 class Outputs:
     """Per token (T,), zero where a token does not count, and the gradients of sum_t weight_t loss_t."""
 
-    loss_T: Tensor
-    kl_T: Tensor
-    logprob_T: Tensor
-    is_weight_T: Tensor
-    mass_T: Tensor
+    columns_5T: Tensor
     hidden_TD: Tensor | None = None
     weight_VD: Tensor | None = None
     bias_V: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The tokens that count: of what is given per token their part, the same tensors where that is all of it."""
+
+    index_T: Tensor | None
+
+    @classmethod
+    def of(cls, task: Task) -> Kept:
+        """Of the whole call."""
+        return cls(None if task.kept_T.shape == task.ids_T.shape else task.kept_T)
+
+    def take(self, values: Tensor) -> Tensor:
+        """Values of the kept tokens."""
+        return values if self.index_T is None else values[self.index_T]
+
+    def part(self, values: Tensor, rows: slice) -> Tensor:
+        """Some of them; ``values`` are of all tokens."""
+        return values[rows] if self.index_T is None else values[self.index_T[rows]]
+
+    def spread(self, values: Tensor, num_tokens: int) -> Tensor:
+        """Values of the kept tokens in their places (..., T), zeros between them."""
+        if self.index_T is None:
+            return values
+        out = values.new_zeros(*values.shape[:-1], num_tokens)
+        return out.index_copy_(-1, self.index_T, values)
 
 
 def run(hidden_TD: Tensor, task: Task) -> Outputs:
@@ -85,124 +106,169 @@ def run(hidden_TD: Tensor, task: Task) -> Outputs:
     ops = choose(task.backend, device, stored, num_ids=num_ids, whole=whole)
     # Products of a wider type cannot be overwritten by their gradient.
     apart = stored != hidden_TD.dtype and any(task.needs)
-    kept = stored.itemsize + (hidden_TD.dtype.itemsize if apart else 0)
-    plan = Plan.of(num_kept, vocabulary, budget=task.budget, kept=kept, scratch=ops.scratch)
-    out = Outputs(*torch.zeros(len(COLUMNS), num_tokens, dtype=wide, device=device))
-    if task.needs[0]:
-        out.hidden_TD = torch.zeros_like(hidden_TD)
-    if task.needs[1]:
-        out.weight_VD = torch.zeros_like(task.head.weight_VD, dtype=wide)
-    if task.needs[2]:
-        assert task.head.bias_V is not None
-        out.bias_V = torch.zeros_like(task.head.bias_V, dtype=wide)
+    bytes_kept = stored.itemsize + (hidden_TD.dtype.itemsize if apart else 0)
+    plan = Plan.of(num_kept, vocabulary, budget=task.budget, kept=bytes_kept, scratch=ops.scratch)
+    kept = Kept.of(task)
+    columns_5K = torch.empty(len(COLUMNS), num_kept, dtype=wide, device=device)
+    out = Outputs(columns_5K, *_gradients(hidden_TD, task, wide))
+    if not (task.tail or whole or task.kind == "sampled_token"):
+        _support_alone(hidden_TD, task, ops, plan.block, stored, kept, out)
+        out.columns_5T = kept.spread(columns_5K, num_tokens)
+        return out
     rows_of_chunk = min(plan.chunk, num_kept)
     kept_CV = buffer(rows_of_chunk, vocabulary, stored, device)
     gradient_CV = buffer(rows_of_chunk, vocabulary, hidden_TD.dtype, device) if apart else kept_CV
     teacher_RV = buffer(min(plan.block, num_kept), vocabulary, stored, device)
+    label_K, terms = _given(task, kept)
     for chunk in slices(0, num_kept, plan.chunk):
-        hidden_CD = hidden_TD[task.kept_T[chunk]]
+        hidden_CD = kept.part(hidden_TD, chunk)
         for block in slices(chunk.start, chunk.stop, plan.block):
             part = slice(block.start - chunk.start, block.stop - chunk.start)
             product_RV = products(hidden_CD[part], matrix_VD, kept_CV[part])
-            taught_RE = task.teacher_hidden_TE[task.kept_T[block]]
+            taught_RE = kept.part(task.teacher_hidden_TE, block)
             taught_RV = products(taught_RE, teacher_VE, teacher_RV[: taught_RE.shape[0]])
             _block(
-                hidden_CD[part], product_RV, taught_RE, taught_RV, gradient_CV[part], task, ops, block, out
-            )
-        _matrix_products(gradient_CV[: hidden_CD.shape[0]], hidden_CD, matrix_VD, task.kept_T[chunk], out)
+                Side(hidden_CD[part], product_RV, task.head), Side(taught_RE, taught_RV, task.teacher_head),
+                label_K[block], terms.part(block), task, ops, columns_5K[:, block], gradient_CV[part],
+            )  # fmt: skip
+        _matrix_products(gradient_CV[: hidden_CD.shape[0]], hidden_CD, matrix_VD, chunk, kept, out)
+    out.columns_5T = kept.spread(columns_5K, num_tokens)
     return out
 
 
+def _gradients(hidden_TD: Tensor, task: Task, wide: torch.dtype) -> tuple[Tensor | None, ...]:
+    """Tensors for those that are wanted; zeros only where no chunk writes."""
+    num_kept, weight_VD = task.kept_T.shape[0], task.head.weight_VD
+    d_hidden = d_weight = d_bias = None
+    if task.needs[0]:
+        make = torch.empty_like if num_kept == hidden_TD.shape[0] else torch.zeros_like
+        d_hidden = make(hidden_TD, memory_format=torch.contiguous_format)
+    if task.needs[1]:
+        d_weight = torch.empty(weight_VD.shape, dtype=wide, device=weight_VD.device)
+        d_weight[task.head.vocabulary if num_kept else 0 :] = 0
+    if task.needs[2]:
+        assert task.head.bias_V is not None
+        d_bias = torch.zeros_like(task.head.bias_V, dtype=wide)
+    return d_hidden, d_weight, d_bias
+
+
+def _given(task: Task, kept: Kept) -> tuple[Tensor, RowTerms]:
+    """Sampled tokens and terms of the kept tokens."""
+    old_T, rollout_T = (
+        None if values_T is None else kept.take(values_T).contiguous()
+        for values_T in (task.old_logprobs_T, task.rollout_logprobs_T)
+    )
+    weight_T = kept.take(task.token_weight_T).contiguous()
+    terms = RowTerms(
+        task.kind, task.jsd_alpha, task.tail, task.is_clip, task.rollout_is_clip, weight_T, old_T, rollout_T
+    )
+    return kept.take(task.ids_T), terms
+
+
+def _support_alone(
+    hidden_TD: Tensor, task: Task, ops: RowOps, block: int, stored: torch.dtype, kept: Kept, out: Outputs
+) -> None:
+    """The loss without a tail, and its gradients."""
+    hidden_KD = kept.take(hidden_TD)
+    label_K, terms = _given(task, kept)
+    assert task.topk is not None
+    ids_KK, gradient = support_losses(
+        hidden_KD, task.head, kept.take(task.teacher_hidden_TE), task.teacher_head, label_K, terms, ops,
+        topk=task.topk, block=block, stored=stored, precision=task.precision, temperature=task.temperature,
+        columns_5T=out.columns_5T, wants_gradient=any(task.needs),
+    )  # fmt: skip
+    if gradient is None:
+        return
+    entries_KK, matrix_VD = gradient.entries_RJ, task.head.matrix()
+    if out.hidden_TD is not None:
+        d_hidden = out.hidden_TD if kept.index_T is None else torch.empty_like(hidden_KD)
+        ops.mixed_rows(entries_KK, matrix_VD, ids_KK, d_hidden)
+        if kept.index_T is not None:
+            out.hidden_TD[kept.index_T] = d_hidden
+    if out.weight_VD is not None:
+        out.weight_VD.zero_()
+        ops.add_entries(out.weight_VD[: matrix_VD.shape[0]], entries_KK, ids_KK, hidden_KD)
+    if out.bias_V is not None:
+        out.bias_V.index_put_((ids_KK.flatten(),), entries_KK.flatten(), accumulate=True)
+
+
+class Side(NamedTuple):
+    """A block of the student or of the teacher.
+
+    >>> Side(torch.zeros(1, 2), torch.zeros(1, 3), OutputHead(torch.zeros(3, 2))).head.vocabulary
+    3
+    """
+
+    hidden_RD: Tensor
+    product_RV: Tensor
+    head: OutputHead
+
+
 def _block(
-    hidden_RD: Tensor,
-    product_RV: Tensor,
-    taught_RE: Tensor,
-    taught_RV: Tensor,
-    gradient_RV: Tensor,
+    student: Side,
+    teacher: Side,
+    label_R: Tensor,
+    terms: RowTerms,
     task: Task,
     ops: RowOps,
-    block: slice,
-    out: Outputs,
+    columns_5R: Tensor,
+    gradient_RV: Tensor,
 ) -> None:
-    """Loss of a block's rows into ``out``, and their gradient into ``gradient_RV``."""
-    kept_R = task.kept_T[block]
-    label_R1 = task.ids_T[kept_R].unsqueeze(-1)
-    student_map, teacher_map = (head.logit_map(task.temperature) for head in (task.head, task.teacher_head))
+    """Loss of a block's rows into ``columns_5R``, and their gradient into ``gradient_RV``."""
+    num_rows, vocabulary = student.product_RV.shape
     sampled = task.kind == "sampled_token"
-    student_rows, teacher_rows = ops.rows(product_RV, student_map), ops.rows(taught_RV, teacher_map)
-    ids_RJ = label_R1
+    num_support = 0 if sampled else min(task.topk or vocabulary, vocabulary)
+    rows = [ops.rows(side.product_RV, side.head.logit_map(task.temperature)) for side in (student, teacher)]
+    ids_RJ = torch.empty(num_rows, num_support + 1, dtype=torch.int64, device=label_R.device)
+    ids_RJ[:, -1] = label_R
     if not sampled:
-        support_RK = student_rows.select(min(task.topk or product_RV.shape[1], product_RV.shape[1]))
-        ids_RJ = torch.cat([support_RK, label_R1], dim=-1)
-    whole = ids_RJ.shape[1] > product_RV.shape[1]
-    refine = task.precision == "refined" and product_RV.dtype == torch.bfloat16 and not whole
+        rows[0].select(num_support, ids_RJ)
+    refine = (
+        task.precision == "refined"
+        and student.product_RV.dtype == torch.bfloat16
+        and num_support < vocabulary
+    )
 
-    def score(rows: Rows, hidden: Tensor, head: OutputHead) -> RowScores:
-        dots = ops.selected_products(hidden, head.matrix(), ids_RJ) if refine else None
+    def score(rows: Rows, side: Side) -> RowScores:
+        dots = ops.selected_products(side.hidden_RD, side.head.matrix(), ids_RJ) if refine else None
         return rows.scores(ids_RJ, not sampled, dots)
 
-    student = score(student_rows, hidden_RD, task.head)
-    teacher = score(teacher_rows, taught_RE, task.teacher_head)
-    with torch.enable_grad():
-        leaf_RJ = (student.logprobs_RJ if sampled else student.logprobs_RJ[:, :-1]).detach().requires_grad_()
-        student_RJ = leaf_RJ.clamp(min=MIN_LOGPROB)
-        label_R = student.logprobs_RJ[:, -1].clamp(min=MIN_LOGPROB)
-        if sampled:
-            taught_R = teacher.logprobs_RJ[:, 0].clamp(min=MIN_LOGPROB)
-            loss_R = sampled_token_loss(student_RJ[:, 0], taught_R)
-            kl_R = label_R - taught_R
-        else:
-            taught_RK = teacher.logprobs_RJ[:, :-1].clamp(min=MIN_LOGPROB)
-            loss_R = divergence(
-                student_RJ, taught_RK, kind=task.kind, jsd_alpha=task.jsd_alpha, tail=task.tail
-            )
-            kl_R = loss_R.detach()
-        is_weight_R = importance_weights(
-            label_R,
-            _at(task.old_logprobs_T, kept_R),
-            _at(task.rollout_logprobs_T, kept_R),
-            is_clip=task.is_clip,
-            rollout_is_clip=task.rollout_is_clip,
-        )
-        weight_R = is_weight_R * task.token_weight_T[kept_R].to(is_weight_R.dtype)
-        weighted_R = loss_R * weight_R
-        if any(task.needs):
-            (upstream_RJ,) = torch.autograd.grad(weighted_R.sum(), leaf_RJ)
-    mass_R = student_RJ.detach().exp().sum(-1)
-    found = (weighted_R.detach(), kl_R, label_R, is_weight_R, mass_R)
-    for column, value_R in zip(COLUMNS, found, strict=True):
-        getattr(out, column)[kept_R] = value_R
-    if any(task.needs):
-        ids_RJ = ids_RJ[:, : leaf_RJ.shape[1]]
-        scores = RowScores(leaf_RJ.detach(), student.max_R1, student.log_sum_R1)
-        student_rows.write_gradient(scores, ids_RJ, upstream_RJ, gradient_RV, False)
-
-
-def _at(value_T: Tensor | None, kept_R: Tensor) -> Tensor | None:
-    return None if value_T is None else value_T[kept_R]
+    scores = score(rows[0], student)
+    gradient = ops.losses(scores, score(rows[1], teacher), terms, columns_5R, any(task.needs))
+    if gradient is not None:
+        support_RK = ids_RJ[:, : gradient.entries_RJ.shape[1]]
+        rows[0].write_gradient(scores, support_RK, gradient, gradient_RV)
 
 
 def _matrix_products(
-    gradient_CV: Tensor, hidden_CD: Tensor, matrix_VD: Tensor, kept_C: Tensor, out: Outputs
+    gradient_CV: Tensor, hidden_CD: Tensor, matrix_VD: Tensor, chunk: slice, kept: Kept, out: Outputs
 ) -> None:
     """dH of the chunk's tokens; dW and db of the chunk added in fp32 or better."""
     if out.hidden_TD is not None:
-        out.hidden_TD[kept_C] = gradient_CV @ matrix_VD
+        if kept.index_T is None:
+            torch.mm(gradient_CV, matrix_VD, out=out.hidden_TD[chunk])
+        else:
+            out.hidden_TD[kept.index_T[chunk]] = gradient_CV @ matrix_VD
     if out.weight_VD is not None:
-        add_outer(out.weight_VD[: matrix_VD.shape[0]], gradient_CV, hidden_CD)
+        add_outer(out.weight_VD[: matrix_VD.shape[0]], gradient_CV, hidden_CD, first=chunk.start == 0)
     if out.bias_V is not None:
         out.bias_V[: matrix_VD.shape[0]] += gradient_CV.sum(0, dtype=out.bias_V.dtype)
 
 
-def add_outer(sum_VD: Tensor, gradient_CV: Tensor, hidden_CD: Tensor) -> None:
-    """``sum_VD += gradient_CV.T @ hidden_CD``, accumulated in the type of ``sum_VD``."""
-    if sum_VD.dtype == hidden_CD.dtype:
-        sum_VD.addmm_(gradient_CV.T, hidden_CD)
-    elif hidden_CD.is_cuda:
-        torch.addmm(sum_VD, gradient_CV.T, hidden_CD, out_dtype=sum_VD.dtype, out=sum_VD)
-    else:
-        for part in slices(0, hidden_CD.shape[0], 256):  # fp32 copies of a part alone
-            sum_VD.addmm_(gradient_CV[part].to(sum_VD.dtype).T, hidden_CD[part].to(sum_VD.dtype))
+def add_outer(sum_VD: Tensor, gradient_CV: Tensor, hidden_CD: Tensor, *, first: bool) -> None:
+    """``sum_VD += gradient_CV.T @ hidden_CD``, accumulated in the type of ``sum_VD``; ``first``: written, not added."""
+    if sum_VD.dtype != hidden_CD.dtype and hidden_CD.is_cuda:
+        if first:
+            torch.mm(gradient_CV.T, hidden_CD, out_dtype=sum_VD.dtype, out=sum_VD)
+        else:
+            torch.addmm(sum_VD, gradient_CV.T, hidden_CD, out_dtype=sum_VD.dtype, out=sum_VD)
+        return
+    if first:
+        sum_VD.zero_()
+    # On a CPU fp32 copies of a part alone.
+    size = hidden_CD.shape[0] if sum_VD.dtype == hidden_CD.dtype else 256
+    for part in slices(0, hidden_CD.shape[0], size):
+        sum_VD.addmm_(gradient_CV[part].to(sum_VD.dtype).T, hidden_CD[part].to(sum_VD.dtype))
 
 
 class OpsdTopkKL(torch.autograd.Function):
@@ -215,13 +281,13 @@ class OpsdTopkKL(torch.autograd.Function):
         """(loss, weighted loss_T, kl_T, logprob_T, is_weight_T, mass_T)."""
         with settled(hidden_TD.device):
             out = run(hidden_TD.detach(), task)
-        per_token = tuple(getattr(out, column) for column in COLUMNS)
+        per_token = out.columns_5T.unbind()
         ctx.mark_non_differentiable(*per_token)
         ctx.set_materialize_grads(False)
         # Saved, not kept on ctx: they are freed by the backward pass, not with the last name of the loss.
         ctx.save_for_backward(out.hidden_TD, out.weight_VD, out.bias_V)
         ctx.dtypes = tuple(None if x is None else x.dtype for x in (hidden_TD, weight_VD, bias_V))
-        return (out.loss_T.sum(), *per_token)
+        return (per_token[0].sum(), *per_token)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -229,10 +295,8 @@ class OpsdTopkKL(torch.autograd.Function):
         """The saved gradients times ``upstream``, in the types of the inputs."""
         if upstream is None:
             return None, None, None, None
-        scaled: list[Tensor | None] = []
-        for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True):
-            if gradient is None:
-                scaled.append(None)
-            else:
-                scaled.append(torch.mul(gradient, upstream, out=torch.empty_like(gradient, dtype=dtype)))
-        return (*scaled, None)
+        found = [
+            None if gradient is None else scaled(gradient, upstream, dtype)
+            for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        ]
+        return (*found, None)

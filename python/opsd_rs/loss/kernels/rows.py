@@ -17,12 +17,15 @@ This is the plain twin of ``triton_rows``. What it does not do: compute the prod
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from opsd_rs.loss.divergences import support
+from opsd_rs.loss.kernels.blocks import slices
 from opsd_rs.loss.kernels.heads import LogitMap
 
 DOTS_BYTES = 32 << 20
@@ -42,6 +45,32 @@ class RowScores:
     """At the given ids, unclamped, fp32 or better."""
     max_R1: Tensor
     log_sum_R1: Tensor
+    slope_RJ: Tensor | float
+    """dz / d product at the given ids."""
+
+
+class RowGradient(NamedTuple):
+    """The gradient of a row's logits in few numbers: p times ``dense``, and other values at chosen ids.
+
+    >>> scores = RowScores(torch.tensor([[0.5]]).log(), torch.zeros(1, 1), torch.ones(1, 1), 1.0)
+    >>> RowGradient.of(scores, torch.tensor([[2.0]])).entries_RJ.item()
+    1.0
+    """
+
+    dense_R1: Tensor
+    entries_RJ: Tensor
+    """Of the products: the slope is multiplied in."""
+
+    @classmethod
+    def of(cls, scores: RowScores, upstream_RJ: Tensor, *, labelled_RJ: Tensor | None = None) -> RowGradient:
+        """From dL/dlog p at the chosen ids; ``labelled_RJ``: these, where the last may be one of the others."""
+        dense_R1 = -upstream_RJ.sum(-1, keepdim=True)
+        if labelled_RJ is not None:
+            # Where the label is in the support, both places of it hold its whole entry.
+            same_RJ = labelled_RJ == labelled_RJ[:, -1:]
+            of_label_R1 = torch.where(same_RJ, upstream_RJ, 0.0).sum(-1, keepdim=True)
+            upstream_RJ = torch.where(same_RJ, of_label_R1, upstream_RJ)
+        return cls(dense_R1, (scores.logprobs_RJ.exp() * dense_R1 + upstream_RJ) * scores.slope_RJ)
 
 
 class PlainRows:
@@ -50,9 +79,16 @@ class PlainRows:
     def __init__(self, product_RV: Tensor, logit_map: LogitMap) -> None:
         self.product_RV, self.logit_map = product_RV, logit_map
 
-    def select(self, topk: int | None) -> Tensor:
-        """Ids (R, K) of the ``topk`` largest logits, by the rule of ``support``: among equals the lowest ids."""
-        return support(self.logit_map(self.product_RV), topk)
+    def select(self, topk: int, ids_RJ: Tensor) -> None:
+        """Ids of the ``topk`` largest logits into the first columns, by the rule of ``support``."""
+        ids_RJ[:, :topk] = support(self.logit_map(self.product_RV), topk)
+
+    def slope(self, ids_RJ: Tensor) -> Tensor | float:
+        """dz / d product at ``ids_RJ``."""
+        logit_map = self.logit_map
+        if logit_map.softcap is None:
+            return logit_map.factor
+        return logit_map.slope(logit_map(self.product_RV.gather(-1, ids_RJ), ids_RJ))
 
     def scores(
         self, ids_RJ: Tensor, last_is_label: bool = False, refined_RJ: Tensor | None = None
@@ -62,38 +98,53 @@ class PlainRows:
         ``refined_RJ``: products in fp32 at those ids, used instead of the block's own. A row with nan, with +inf, or
         with nothing but -inf has nan everywhere.
         """
-        product_RJ = self.product_RV.gather(-1, ids_RJ) if refined_RJ is None else refined_RJ
-        rest_max_R1, rest_sum_R1 = rest_sums(self.product_RV, self.logit_map, ids_RJ)
-        return normalise(self.logit_map(product_RJ, ids_RJ), ids_RJ, last_is_label, rest_max_R1, rest_sum_R1)
+        slope, product_RV = self.slope(ids_RJ), self.product_RV
+        product_RJ = product_RV.gather(-1, ids_RJ) if refined_RJ is None else refined_RJ
+        rest_max_R1, rest_sum_R1 = rest_sums(product_RV, self.logit_map, ids_RJ)
+        z_RJ = self.logit_map(product_RJ, ids_RJ)
+        return normalise(z_RJ, ids_RJ, last_is_label, rest_max_R1, rest_sum_R1, slope)
 
     def write_gradient(
-        self,
-        scores: RowScores,
-        ids_RJ: Tensor,
-        upstream_RJ: Tensor,
-        out_RV: Tensor,
-        last_is_label: bool = False,
+        self, scores: RowScores, ids_RJ: Tensor, gradient: RowGradient, out_RV: Tensor
     ) -> None:
-        """dL/d product into ``out_RV``, which may be the products, from dL/dlog p at the chosen ids."""
-        dense_R1 = -upstream_RJ.sum(-1, keepdim=True)
+        """dL/d product into ``out_RV``, which may be the products."""
         z_RV = self.logit_map(self.product_RV)
         slope = self.logit_map.slope(z_RV)
-        slope_RJ = slope.gather(-1, ids_RJ) if isinstance(slope, Tensor) else slope
-        gradient_RV = (z_RV - scores.max_R1).sub_(scores.log_sum_R1).exp_().mul_(dense_R1).mul_(slope)
-        out_RV.copy_(gradient_RV)
-        scatter_entries(out_RV, scores, ids_RJ, upstream_RJ, dense_R1, slope_RJ, last_is_label)
+        gradient_RV = (z_RV - scores.max_R1).sub_(scores.log_sum_R1).exp_()
+        out_RV.copy_(gradient_RV.mul_(gradient.dense_R1).mul_(slope))
+        # The chosen log-probs may be finer than the row's.
+        out_RV.scatter_(-1, ids_RJ, gradient.entries_RJ.to(out_RV.dtype))
 
 
 def selected_products(hidden_RD: Tensor, weight_VD: Tensor, ids_RJ: Tensor) -> Tensor:
-    """<h_r, W_ids> in fp32 (R, J), from gathered rows of the matrix."""
+    """<h_r, W_ids> in fp32 or better (R, J), from gathered rows of the matrix."""
     num_rows, num_ids = ids_RJ.shape
-    out_RJ = torch.empty(num_rows, num_ids, dtype=torch.float32, device=hidden_RD.device)
-    rows = max(1, DOTS_BYTES // max(1, num_ids * weight_VD.shape[1] * 6))
-    for start in range(0, num_rows, rows):
-        part = slice(start, start + rows)
-        gathered_RJD = weight_VD[ids_RJ[part]].float()
-        out_RJ[part] = torch.bmm(gathered_RJD, hidden_RD[part].float().unsqueeze(-1)).squeeze(-1)
+    wide = torch.promote_types(hidden_RD.dtype, torch.float32)
+    out_RJ = torch.empty(num_rows, num_ids, dtype=wide, device=hidden_RD.device)
+    for part in _parts(num_rows, num_ids * weight_VD.shape[1]):
+        gathered_RJD = weight_VD[ids_RJ[part]].to(wide)
+        out_RJ[part] = torch.bmm(gathered_RJD, hidden_RD[part].to(wide).unsqueeze(-1)).squeeze(-1)
     return out_RJ
+
+
+def mixed_rows(entries_RK: Tensor, weight_VD: Tensor, ids_RK: Tensor, out_RD: Tensor) -> None:
+    """sum_k entry_k W[id_k] into ``out_RD``: dH where no other id has a gradient."""
+    for part in _parts(out_RD.shape[0], ids_RK.shape[1] * weight_VD.shape[1]):
+        gathered_RKD = weight_VD[ids_RK[part]].to(entries_RK.dtype)
+        out_RD[part] = torch.bmm(entries_RK[part].unsqueeze(1), gathered_RKD).squeeze(1).to(out_RD.dtype)
+
+
+def add_entries(sum_VD: Tensor, entries_RK: Tensor, ids_RK: Tensor, hidden_RD: Tensor) -> None:
+    """entry_rk h_r added to the rows ids_rk of ``sum_VD``: dW where no other id has a gradient."""
+    for part in _parts(hidden_RD.shape[0], ids_RK.shape[1] * hidden_RD.shape[1]):
+        outer_RKD = entries_RK[part].unsqueeze(-1) * hidden_RD[part].to(entries_RK.dtype).unsqueeze(1)
+        # On a GPU index_add_ adds in any order; this sorts.
+        sum_VD.index_put_((ids_RK[part].flatten(),), outer_RKD.flatten(0, 1), accumulate=True)
+
+
+def _parts(num_rows: int, numbers: int) -> Iterator[slice]:
+    """Rows at a time, of so many numbers each in two types."""
+    return slices(0, num_rows, max(1, DOTS_BYTES // max(1, 6 * numbers)))
 
 
 def rest_sums(product_RV: Tensor, logit_map: LogitMap, ids_RJ: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +157,12 @@ def rest_sums(product_RV: Tensor, logit_map: LogitMap, ids_RJ: Tensor) -> tuple[
 
 
 def normalise(
-    z_RJ: Tensor, ids_RJ: Tensor, last_is_label: bool, rest_max_R1: Tensor, rest_sum_R1: Tensor
+    z_RJ: Tensor,
+    ids_RJ: Tensor,
+    last_is_label: bool,
+    rest_max_R1: Tensor,
+    rest_sum_R1: Tensor,
+    slope: Tensor | float,
 ) -> RowScores:
     """Log-probs of the chosen logits, each counted once, and the rest's sum."""
     counted_RJ = z_RJ
@@ -117,23 +173,4 @@ def normalise(
     max_R1 = torch.maximum(rest_max_R1, counted_RJ.amax(-1, keepdim=True))
     sum_R1 = rest_sum_R1 * (rest_max_R1 - max_R1).exp() + (counted_RJ - max_R1).exp().sum(-1, keepdim=True)
     log_sum_R1 = sum_R1.log()
-    return RowScores((z_RJ - max_R1) - log_sum_R1, max_R1, log_sum_R1)
-
-
-def scatter_entries(
-    out_RV: Tensor,
-    scores: RowScores,
-    ids_RJ: Tensor,
-    upstream_RJ: Tensor,
-    dense_R1: Tensor,
-    slope: Tensor | float,
-    last_is_label: bool,
-) -> None:
-    """Overwrite the gradient at the chosen ids, where the log-probs may be finer than the row's."""
-    entries_RJ = (scores.logprobs_RJ.exp() * dense_R1 + upstream_RJ) * slope
-    if last_is_label:
-        # First the label, then the support over it: where it is among them, its part is added to theirs.
-        out_RV.scatter_(-1, ids_RJ[:, -1:], entries_RJ[:, -1:].to(out_RV.dtype))
-        label_RJ = torch.where(ids_RJ == ids_RJ[:, -1:], upstream_RJ[:, -1:], 0.0) * slope
-        ids_RJ, entries_RJ = ids_RJ[:, :-1], (entries_RJ + label_RJ)[:, :-1]
-    out_RV.scatter_(-1, ids_RJ, entries_RJ.to(out_RV.dtype))
+    return RowScores((z_RJ - max_R1) - log_sum_R1, max_R1, log_sum_R1, slope)

@@ -31,7 +31,7 @@ from opsd_rs.loss.kernels.blocks import (
 )
 from opsd_rs.loss.kernels.heads import OutputHead
 from opsd_rs.loss.kernels.pipeline import add_outer
-from opsd_rs.loss.kernels.rows import RowScores
+from opsd_rs.loss.kernels.rows import RowGradient, RowScores
 
 
 class TopkLogprobs(NamedTuple):
@@ -200,17 +200,17 @@ def _score(hidden_TD: Tensor, head: OutputHead, options: _Options) -> tuple[Tens
     ids_TJ = torch.empty(num_tokens, width, dtype=torch.int64, device=device)
     logprobs_TJ = torch.empty(num_tokens, width, dtype=wide, device=device)
     max_T1, log_sum_T1 = (torch.empty(num_tokens, 1, dtype=wide, device=device) for _ in range(2))
+    if options.ids_TK is not None:
+        ids_TJ[:, :num_ids] = options.ids_TK
+    if labels_T is not None:
+        ids_TJ[:, -1] = labels_T
     product_RV = buffer(min(plan.block, num_tokens), vocabulary, stored, device)
     for block in slices(0, num_tokens, plan.block):
         hidden_RD = hidden_TD[block]
         product = products(hidden_RD, matrix_VD, product_RV[: hidden_RD.shape[0]])
         block_rows = ops.rows(product, logit_map)
-        if options.ids_TK is not None:
-            ids_TJ[block, :num_ids] = options.ids_TK[block]
-        else:
-            ids_TJ[block, :num_ids] = block_rows.select(num_ids)
-        if labels_T is not None:
-            ids_TJ[block, -1] = labels_T[block]
+        if options.ids_TK is None:
+            block_rows.select(num_ids, ids_TJ[block])
         dots = ops.selected_products(hidden_RD, matrix_VD, ids_TJ[block]) if refine else None
         scores = block_rows.scores(ids_TJ[block], labels_T is not None, dots)
         logprobs_TJ[block], max_T1[block], log_sum_T1[block] = (
@@ -264,15 +264,17 @@ class _TopkLogp(torch.autograd.Function):
             for block in slices(chunk.start, chunk.stop, plan.block):
                 part = slice(block.start - chunk.start, block.stop - chunk.start)
                 product = products(hidden_TD[block], matrix_VD, product_RV[: block.stop - block.start])
-                scores = RowScores(logprobs_TJ[block], max_T1[block], log_sum_T1[block])
-                ops.rows(product, logit_map).write_gradient(
-                    scores, ids_TJ[block], upstream_TJ[block], gradient_CV[part], labelled
-                )
+                block_rows, ids_RJ = ops.rows(product, logit_map), ids_TJ[block]
+                slope = block_rows.slope(ids_RJ)
+                scores = RowScores(logprobs_TJ[block], max_T1[block], log_sum_T1[block], slope)
+                twice = ids_RJ if labelled else None
+                gradient = RowGradient.of(scores, upstream_TJ[block], labelled_RJ=twice)
+                block_rows.write_gradient(scores, ids_RJ, gradient, gradient_CV[part])
             dz_CV = gradient_CV[: chunk.stop - chunk.start]
             if d_hidden is not None:
                 torch.mm(dz_CV, matrix_VD, out=d_hidden[chunk])
             if d_weight is not None:
-                add_outer(d_weight[:vocabulary], dz_CV, hidden_TD[chunk])
+                add_outer(d_weight[:vocabulary], dz_CV, hidden_TD[chunk], first=chunk.start == 0)
             if d_bias is not None:
                 d_bias[:vocabulary] += dz_CV.sum(0, dtype=wide)
         return d_hidden, _cast(d_weight, weight_VD), _cast(d_bias, bias_V), None, None

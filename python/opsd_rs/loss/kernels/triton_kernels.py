@@ -14,7 +14,11 @@ import triton.language as tl
 GROUP = 128
 _GROUP = tl.constexpr(GROUP)
 _NONE = tl.constexpr(0x7FFFFFFF)
-"""No id, no group."""
+"""No id."""
+_LEAST = tl.constexpr(-0x80000000)
+"""Below the order of every logit."""
+_TAKEN = tl.constexpr(-0x8000000000000000)
+"""The key of a group without logits."""
 
 
 @triton.jit
@@ -59,93 +63,137 @@ def sweep(
 
 
 @triton.jit
-def select(
-    z_ptr, stride, bias_ptr, max_ptr, sum_ptr, ids_ptr, V, G,
-    scale, softcap, inverse_temperature, HAS_BIAS: tl.constexpr, HAS_FACTOR: tl.constexpr, HAS_CAP: tl.constexpr,
-    K: tl.constexpr, KP: tl.constexpr, GP: tl.constexpr,
-):  # fmt: skip
-    """The K largest logits of one row, largest first, lowest id first among equals."""
-    row = tl.program_id(0).to(tl.int64)
-    all_groups = tl.arange(0, GP)
-    maxima = tl.load(max_ptr + row * G + all_groups, mask=all_groups < G, other=float("-inf"))
-    # nan counts as the largest, as in torch.topk; a group that has one has sum nan.
-    sums = tl.load(sum_ptr + row * G + all_groups, mask=all_groups < G, other=0.0)
-    maxima = tl.where(sums != sums, float("inf"), maxima)
-    free = tl.where(all_groups < G, all_groups, _NONE)
-    place = tl.arange(0, KP)
-    chosen = tl.full((KP,), _NONE, tl.int32)
-    for i in range(K):
-        best = tl.max(maxima, axis=0)
-        group = tl.min(tl.where(maxima == best, free, _NONE), axis=0)
-        chosen = tl.where(place == i, group, chosen)
-        # Taken: below everything, and no longer an index, since all others may be -inf too.
-        maxima = tl.where(all_groups == group, float("-inf"), maxima)
-        free = tl.where(all_groups == group, _NONE, free)
-    some = chosen < G
-    ids = tl.where(some, chosen, 0)[:, None] * _GROUP + tl.arange(0, _GROUP)[None, :]
-    valid = some[:, None] & (ids < V)
-    product = tl.load(z_ptr + row * stride + ids, mask=valid, other=float("-inf"))
-    z = _logits(
-        product, bias_ptr, ids, valid, scale, softcap, inverse_temperature, HAS_BIAS, HAS_FACTOR, HAS_CAP
-    )
-    z = tl.where(z != z, float("inf"), z)
-    open_ids = tl.where(valid, ids, _NONE)
-    found = tl.zeros((KP,), tl.int32)
-    for i in range(K):
-        best = tl.max(tl.max(z, axis=1), axis=0)
-        index = tl.min(tl.min(tl.where(z == best, open_ids, _NONE), axis=1), axis=0)
-        found = tl.where(place == i, index, found)
-        z = tl.where(open_ids == index, float("-inf"), z)
-        open_ids = tl.where(open_ids == index, _NONE, open_ids)
-    tl.store(ids_ptr + row * K + place, found.to(tl.int64), mask=place < K)
+def _order(z):
+    """Integers in the order of ``z``; nan counts as the largest, as in torch.topk, and -0.0 as 0.0."""
+    z = tl.where(z != z, float("inf"), tl.where(z == 0.0, 0.0, z))
+    bits = z.to(tl.int32, bitcast=True)
+    return tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
 
 
 @triton.jit
-def rest(
-    z_ptr, stride, bias_ptr, max_ptr, sum_ptr, ids_ptr, rest_max_ptr, rest_sum_ptr, V, G,
+def _key(order, first):
+    """One number for two: the larger logit first, the lower id among equals."""
+    return (order.to(tl.int64) << 32) | (0x7FFFFFFF - first).to(tl.int64)
+
+
+@triton.jit
+def select(
+    z_ptr, stride, bias_ptr, max_ptr, sum_ptr, ids_ptr, ids_stride, V, G,
     scale, softcap, inverse_temperature, HAS_BIAS: tl.constexpr, HAS_FACTOR: tl.constexpr, HAS_CAP: tl.constexpr,
-    J: tl.constexpr, JP: tl.constexpr, GP: tl.constexpr,
+    K: tl.constexpr, GP: tl.constexpr,
 ):  # fmt: skip
-    """Max and sum over all ids but J given ones."""
+    """The K largest logits of one row, largest first, lowest id first among equals.
+
+    Each group stands for its largest logit that is not taken. A turn takes the best group's, and looks into that
+    group for its next.
+    """
     row = tl.program_id(0).to(tl.int64)
-    all_groups = tl.arange(0, GP)
-    maxima = tl.load(max_ptr + row * G + all_groups, mask=all_groups < G, other=float("-inf"))
-    sums = tl.load(sum_ptr + row * G + all_groups, mask=all_groups < G, other=0.0)
+    groups = tl.arange(0, GP)
+    maxima = tl.load(max_ptr + row * G + groups, mask=groups < G, other=float("-inf"))
+    # A group that has nan has sum nan.
+    sums = tl.load(sum_ptr + row * G + groups, mask=groups < G, other=0.0)
+    maxima = tl.where(sums != sums, float("inf"), maxima)
+    keys = tl.where(groups < G, _key(_order(maxima), groups * _GROUP), _TAKEN)
+    for i in range(K):
+        best = tl.max(keys, axis=0)
+        order = (best >> 32).to(tl.int32)
+        first = 0x7FFFFFFF - (best & 0x7FFFFFFF).to(tl.int32)  # lower ids of its group are taken, or smaller
+        group = first // _GROUP
+        ids = group * _GROUP + tl.arange(0, _GROUP)
+        valid = ids < V
+        product = tl.load(z_ptr + row * stride + ids, mask=valid, other=float("-inf"))
+        z = _logits(
+            product, bias_ptr, ids, valid, scale, softcap, inverse_temperature, HAS_BIAS, HAS_FACTOR, HAS_CAP
+        )
+        orders = tl.where(valid, _order(z), _LEAST)
+        index = tl.min(tl.where((orders == order) & (ids >= first), ids, _NONE), axis=0)
+        after = (orders < order) | ((orders == order) & (ids > index))
+        following = tl.max(tl.where(after, orders, _LEAST), axis=0)
+        key = _key(following, tl.where(following == order, index + 1, group * _GROUP))
+        keys = tl.where(groups == group, tl.where(following == _LEAST, _TAKEN, key), keys)
+        tl.store(ids_ptr + row * ids_stride + i, index.to(tl.int64))
+
+
+@triton.jit
+def score(
+    z_ptr, stride, bias_ptr, max_ptr, sum_ptr, ids_ptr, refined_ptr,
+    logprobs_ptr, row_max_ptr, log_sum_ptr, slope_ptr, V, G,
+    scale, softcap, inverse_temperature, HAS_BIAS: tl.constexpr, HAS_FACTOR: tl.constexpr, HAS_CAP: tl.constexpr,
+    J: tl.constexpr, JP: tl.constexpr, GP: tl.constexpr, LABELLED: tl.constexpr, REFINED: tl.constexpr,
+):  # fmt: skip
+    """Log-probs at J given ids of one row. They are out of the row while their groups are summed again without them:
+    nothing is subtracted. All is as it was at the end."""
+    row = tl.program_id(0).to(tl.int64)
     place = tl.arange(0, JP)
-    given = tl.load(ids_ptr + row * J + place, mask=place < J, other=_NONE).to(tl.int32)
-    group_of = given // _GROUP
-    ids = tl.where(place < J, group_of, 0)[:, None] * _GROUP + tl.arange(0, _GROUP)[None, :]
-    counted = (place < J)[:, None] & (ids < V)
-    untouched = all_groups < G
-    for j in range(J):
-        one = tl.load(ids_ptr + row * J + j).to(tl.int32)
-        untouched = untouched & (all_groups != one // _GROUP)
-        # A group that several ids share is summed by the first of them alone.
-        counted = counted & (ids != one) & ((place <= j) | (group_of != one // _GROUP))[:, None]
-    product = tl.load(z_ptr + row * stride + ids, mask=counted, other=float("-inf"))
+    here = place < J
+    given = tl.load(ids_ptr + row * J + place, mask=here, other=0).to(tl.int32)
+    group = given // _GROUP
+    rounded = tl.load(z_ptr + row * stride + given, mask=here, other=float("-inf"))
+    group_max = tl.load(max_ptr + row * G + group, mask=here, other=0.0)
+    group_sum = tl.load(sum_ptr + row * G + group, mask=here, other=0.0)
+    tl.debug_barrier()
+    nothing = tl.full((JP,), float("-inf"), tl.float32)
+    tl.store(z_ptr + row * stride + given, nothing.to(z_ptr.dtype.element_ty), mask=here)
+    tl.store(max_ptr + row * G + group, nothing, mask=here)
+    tl.store(sum_ptr + row * G + group, tl.zeros((JP,), tl.float32), mask=here)
+    tl.debug_barrier()
+    # A group that several ids share is summed by the first of them alone.
+    earlier = (group[:, None] == group[None, :]) & (place[None, :] < place[:, None])
+    counted = here & (tl.sum(earlier.to(tl.int32), axis=1) == 0)
+    ids = group[:, None] * _GROUP + tl.arange(0, _GROUP)[None, :]
+    valid = counted[:, None] & (ids < V)
+    product = tl.load(z_ptr + row * stride + ids, mask=valid, other=float("-inf"))
+    # Where the bias is inf, -inf would be nan.
+    valid = valid & (product != float("-inf"))
     z = _logits(
-        product, bias_ptr, ids, counted, scale, softcap, inverse_temperature, HAS_BIAS, HAS_FACTOR, HAS_CAP
+        product, bias_ptr, ids, valid, scale, softcap, inverse_temperature, HAS_BIAS, HAS_FACTOR, HAS_CAP
     )
-    maxima = tl.where(untouched, maxima, float("-inf"))
-    top = tl.maximum(
-        tl.max(maxima, axis=0), tl.max(tl.max(tl.where(z != z, float("inf"), z), axis=1), axis=0)
-    )
+    groups = tl.arange(0, GP)
+    maxima = tl.load(max_ptr + row * G + groups, mask=groups < G, other=float("-inf"))
+    sums = tl.load(sum_ptr + row * G + groups, mask=groups < G, other=0.0)
+    tl.debug_barrier()
+    tl.store(z_ptr + row * stride + given, rounded, mask=here)
+    tl.store(max_ptr + row * G + group, group_max, mask=here)
+    tl.store(sum_ptr + row * G + group, group_sum, mask=here)
+    top = tl.maximum(tl.max(maxima, axis=0), tl.max(tl.max(z, axis=1), axis=0))
     safe = tl.where(top == float("-inf"), 0.0, top)
-    total = tl.sum(tl.where(untouched, sums * tl.exp(maxima - safe), 0.0), axis=0)
+    total = tl.sum(sums * tl.exp(maxima - safe), axis=0)
     total += tl.sum(tl.sum(tl.exp(z - safe), axis=1), axis=0)
-    tl.store(rest_max_ptr + row, top)
-    tl.store(rest_sum_ptr + row, total)
+    chosen = rounded
+    if REFINED:
+        chosen = tl.load(refined_ptr + row * J + place, mask=here, other=float("-inf"))
+    z = _logits(
+        chosen, bias_ptr, given, here, scale, softcap, inverse_temperature, HAS_BIAS, HAS_FACTOR, HAS_CAP
+    )
+    once = here
+    if LABELLED:
+        label = tl.load(ids_ptr + row * J + J - 1).to(tl.int32)
+        again = tl.sum(((given == label) & (place < J - 1)).to(tl.int32), axis=0) > 0
+        once = here & ((place < J - 1) | (again == 0))
+    row_max = tl.maximum(top, tl.max(tl.where(once, z, float("-inf")), axis=0))
+    total = total * tl.exp(top - row_max) + tl.sum(tl.where(once, tl.exp(z - row_max), 0.0), axis=0)
+    log_sum = tl.log(total)
+    tl.store(logprobs_ptr + row * J + place, (z - row_max) - log_sum, mask=here)
+    tl.store(row_max_ptr + row, row_max)
+    tl.store(log_sum_ptr + row, log_sum)
+    if HAS_CAP:
+        capped = _logits(
+            rounded, bias_ptr, given, here, scale, softcap, inverse_temperature, HAS_BIAS, HAS_FACTOR, HAS_CAP
+        ) / (inverse_temperature * softcap)
+        slope = scale * inverse_temperature * (1 - capped * capped)
+        tl.store(slope_ptr + row * J + place, slope, mask=here)
 
 
 @triton.jit
 def gradient(
-    z_ptr, stride, bias_ptr, out_ptr, out_stride, max_ptr, log_sum_ptr, dense_ptr, V,
-    scale, softcap, temperature, HAS_BIAS: tl.constexpr, HAS_FACTOR: tl.constexpr, HAS_CAP: tl.constexpr,
-    BLOCK: tl.constexpr,
+    z_ptr, stride, bias_ptr, out_ptr, out_stride, max_ptr, log_sum_ptr, dense_ptr, ids_ptr, ids_stride, entries_ptr,
+    V, scale, softcap, temperature, HAS_BIAS: tl.constexpr, HAS_FACTOR: tl.constexpr, HAS_CAP: tl.constexpr,
+    J: tl.constexpr, JP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """dense * p_v * dz / d product, for BLOCK ids of one row."""
+    """dense * p_v * dz / d product, for BLOCK ids of one row; over it J entries at given ids."""
     row = tl.program_id(0).to(tl.int64)
-    ids = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    start = tl.program_id(1) * BLOCK
+    ids = start + tl.arange(0, BLOCK)
     valid = ids < V
     product = tl.load(z_ptr + row * stride + ids, mask=valid, other=float("-inf"))
     z = _logits(product, bias_ptr, ids, valid, scale, softcap, 1 / temperature, HAS_BIAS, HAS_FACTOR, HAS_CAP)
@@ -158,6 +206,12 @@ def gradient(
     else:
         gradient *= slope
     tl.store(out_ptr + row * out_stride + ids, gradient.to(out_ptr.dtype.element_ty), mask=valid)
+    tl.debug_barrier()
+    place = tl.arange(0, JP)
+    given = tl.load(ids_ptr + row * ids_stride + place, mask=place < J, other=-1)
+    entries = tl.load(entries_ptr + row * J + place, mask=place < J, other=0.0)
+    inside = (given >= start) & (given < start + BLOCK)
+    tl.store(out_ptr + row * out_stride + given, entries.to(out_ptr.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -179,3 +233,11 @@ def dots(
         ).to(tl.float32)  # fmt: skip
         total += w * h[None, :]
     tl.store(out_ptr + row * J + place, tl.sum(total, axis=1), mask=place < J)
+
+
+@triton.jit
+def scaled(x_ptr, factor_ptr, out_ptr, N, BLOCK: tl.constexpr):
+    """``x`` times a number on the device, in the type of ``out``."""
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + at, mask=at < N, other=0.0).to(tl.float32)
+    tl.store(out_ptr + at, (x * tl.load(factor_ptr)).to(out_ptr.dtype.element_ty), mask=at < N)
