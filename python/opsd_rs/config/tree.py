@@ -230,8 +230,9 @@ class TrainConfig(Section):
     """Problems per outer step."""
     mini_batch_prompts: PositiveInt = 1
     """Prompts per optimizer step; with 32 prompts a step, 1 means 32 updates per outer step."""
-    micro_batch_rows: PositiveInt = 1
-    """Rows per forward and backward; the loss does not depend on it under ``token_mean``."""
+    micro_batch_tokens: PositiveInt | None = None
+    """Tokens per forward and backward; a longer row goes alone. Unset: what fits into the GPU's free memory, 4,096 on a
+    CPU."""
     checkpoint_every: NaturalInt = 5
     """Outer steps between checkpoints; 0: at the end alone."""
     keep_checkpoints: PositiveInt = 2
