@@ -195,8 +195,8 @@ def _opsd_loss(batch: MicroBatch, config: Config) -> OpsdLoss:
     }
     if not from_hidden(student.hidden_TD.device):
         return opsd_loss(student.logits_TV, teacher.logits_TV, *tokens, **options)
-    heads = {"head": student.head, "teacher_head": teacher.head}
-    return opsd_loss_from_hidden(student.hidden_TD, teacher.hidden_TD, *tokens, **heads, **options)
+    options |= {"head": student.head, "teacher_head": teacher.head}
+    return opsd_loss_from_hidden(student.hidden_TD, teacher.hidden_TD, *tokens, **options)
 
 
 def sampled_logprobs(side: Predictions, ids_T: Tensor, *, temperature: float) -> Tensor:

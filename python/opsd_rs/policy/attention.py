@@ -13,7 +13,7 @@ What it does not do: dropout, attention sinks, soft-capped scores, caches.
 from __future__ import annotations
 
 import inspect
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -22,9 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from opsd_rs.errors import BadInput
+from opsd_rs.policy.kept_attention import Call, attend
 
-PACKED = "opsd_packed"
-"""Name under which transformers knows ``packed_attention``."""
+PACKED, KEPT = "opsd_packed", "opsd_packed_kept"
+"""Names under which transformers knows ``packed_attention``; compilers leave ``KEPT`` alone, since what it keeps is
+outside of what they see."""
 LONG_ROW = 4096
 """Tokens from which a row goes alone, through plain causal attention."""
 UNSUPPORTED = {"s_aux": "attention sinks", "softcap": "soft-capped attention scores"}
@@ -32,10 +34,11 @@ UNSUPPORTED = {"s_aux": "attention sinks", "softcap": "soft-capped attention sco
 
 
 def register() -> None:
-    """Make ``PACKED`` known to transformers. No mask function goes with it, so that no mask is made."""
+    """Make both names known to transformers. No mask function goes with them, so that no mask is made."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(PACKED, packed_attention)
+    AttentionInterface.register(KEPT, torch.compiler.disable(packed_attention))  # type: ignore[no-untyped-call]
 
 
 def check_supported(config: Any, model_dir: str) -> None:
@@ -73,13 +76,8 @@ def packed_attention(
             raise BadInput(f"{type(module).__name__} uses {meaning}, which packed rows do not support")
     cu_seqlens, longest = options["cu_seq_lens_q"], options["max_length_q"]
     window = None if sliding_window is None or sliding_window >= longest else sliding_window
-    if query_1HTD.is_cuda and not _is_one_long_row(cu_seqlens, longest, window):
-        out_THD = _varlen(query_1HTD, key_1GTD, value_1GTD, cu_seqlens, longest, window, scaling)
-        return out_THD.unsqueeze(0), None
-    if query_1HTD.is_cuda:
-        out_1HTD = _causal(query_1HTD, key_1GTD, value_1GTD, None, scaling)
-    else:
-        out_1HTD = _row_by_row(query_1HTD, key_1GTD, value_1GTD, cu_seqlens, window, scaling)
+    call = Call(cu_seqlens, longest, window, scaling, _is_one_long_row(cu_seqlens, longest, window))
+    out_1HTD = attend(query_1HTD, key_1GTD, value_1GTD, call, partial(_plain, call))
     return out_1HTD.transpose(1, 2), None
 
 
@@ -93,15 +91,11 @@ def _is_one_long_row(cu_seqlens: Tensor, longest: int, window: int | None) -> bo
     )
 
 
-def _varlen(
-    query_1HTD: Tensor,
-    key_1GTD: Tensor,
-    value_1GTD: Tensor,
-    cu_seqlens: Tensor,
-    longest: int,
-    window: int | None,
-    scaling: float | None,
-) -> Tensor:
+def _plain(call: Call, query_1HTD: Tensor, key_1GTD: Tensor, value_1GTD: Tensor) -> Tensor:
+    if not query_1HTD.is_cuda:
+        return _row_by_row(query_1HTD, key_1GTD, value_1GTD, call.cu_seqlens, call.window, call.scaling)
+    if call.long_row:
+        return _causal(query_1HTD, key_1GTD, value_1GTD, None, call.scaling)
     from torch.nn.attention.varlen import varlen_attn
 
     query_THD, key_TGD, value_TGD = (x.squeeze(0).transpose(0, 1) for x in (query_1HTD, key_1GTD, value_1GTD))
@@ -109,17 +103,16 @@ def _varlen(
         query_THD,
         key_TGD,
         value_TGD,
-        cu_seqlens,
-        cu_seqlens,
-        longest,
-        longest,
-        scale=scaling,
-        # Of transformers' window the token itself is one; (-1, 0) is causal and unbounded.
-        window_size=(-1 if window is None else window - 1, 0),
+        call.cu_seqlens,
+        call.cu_seqlens,
+        call.longest,
+        call.longest,
+        scale=call.scaling,
+        window_size=(call.left, 0),  # (-1, 0) is causal and unbounded
         **_gqa(),
     )
     attended_THD: Tensor = out
-    return attended_THD
+    return attended_THD.transpose(0, 1).unsqueeze(0)
 
 
 @cache

@@ -6,6 +6,7 @@ Shapes: B rows of a micro-batch, L padded length, D hidden size, T completion to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from opsd_rs.errors import BadInput
-from opsd_rs.policy.attention import PACKED, check_supported, register
+from opsd_rs.policy.attention import KEPT, PACKED, check_supported, register
 from opsd_rs.policy.head import Head, HeadParts, check_head, make_readable
+from opsd_rs.policy.kept_attention import Kept, keeping
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -88,13 +90,14 @@ def load_model(model_dir: str, dtype: str, *, packed: bool = False) -> nn.Module
     return evaluated
 
 
-def checkpoint_activations(lm: nn.Module, model_dir: str) -> None:
+def checkpoint_activations(lm: nn.Module, model_dir: str, *, keep_attention: bool = False) -> None:
     """Recompute each layer's activations in the backward pass instead of keeping them.
 
     Layers of transformers do so in training mode alone, and nothing else here is in it: so the layers themselves are
     switched, without their children, and dropout stays off. Reentrant checkpoints run a layer to its end, inside its
     own backward pass: others jump over the hooks by which ZeRO-3 gathers a layer's weights and gives them back.
 
+    :param keep_attention: attention outputs are kept; only for packed rows
     :raises BadInput: the model cannot
     """
     model: Any = lm
@@ -105,18 +108,36 @@ def checkpoint_activations(lm: nn.Module, model_dir: str) -> None:
         raise BadInput(
             f"model.gradient_checkpointing: {type(lm).__name__} ({model_dir}) does not support it; leave it false"
         )
+    if keep_attention:
+        model.set_attn_implementation(KEPT)
     for layer in layers:
         layer.training = True
-        layer._gradient_checkpointing_func = _recomputed
+        layer._gradient_checkpointing_func = partial(_recomputed, keep_attention)
         if isinstance(getattr(layer, "dropout", None), float):
             layer.dropout = 0.0  # older layers apply it themselves, in training mode
 
 
-def _recomputed(function: Callable[..., Any], *args: Any) -> Any:
+def _recomputed(keep_attention: bool, function: Callable[..., Any], *args: Any) -> Any:
     """``function(*args)``, done again in the backward pass; a forward without gradients keeps nothing anyway."""
     if not torch.is_grad_enabled():
         return function(*args)
+    if keep_attention:
+        function = partial(_keeping, Kept(), function)
     return checkpoint(function, *args, use_reentrant=True)
+
+
+def _keeping(kept: Kept, function: Callable[..., Any], *args: Any) -> Any:
+    with keeping(kept):
+        found = function(*args)
+    kept.replay = True
+    return found
+
+
+def compile_layers(lm: nn.Module) -> None:
+    """Compile each decoder layer on its first call, for rows of any number and length."""
+    model: Any = lm
+    for layer in model.model.layers:
+        layer.compile(dynamic=True)
 
 
 def initial_weights(model_dir: str, dtype: str) -> Iterator[tuple[str, Tensor]]:

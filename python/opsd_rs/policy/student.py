@@ -11,6 +11,7 @@ What it does not do: sequence or tensor parallelism, LoRA, fp16.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,9 +22,9 @@ from torch import Tensor, nn
 
 from opsd_rs.base import MIB, Batch, without_wildcards, writing
 from opsd_rs.config import Config
-from opsd_rs.errors import DiskFull
+from opsd_rs.errors import BadInput, DiskFull
 from opsd_rs.policy.inputs import model_inputs
-from opsd_rs.policy.lm import CompletionModel, Read, checkpoint_activations, load_model
+from opsd_rs.policy.lm import CompletionModel, Read, checkpoint_activations, compile_layers, load_model
 from opsd_rs.policy.zero import deepspeed_settings
 
 DEFAULT_TOKENS = 4096
@@ -33,6 +34,19 @@ DEFAULT_TOKENS = 4096
 def packs_rows(device: torch.device) -> bool:
     """Whether rows go through the model end to end there; else as padded rectangles."""
     return device.type == "cuda"
+
+
+def _let_segments_grow() -> None:
+    """From here on memory is taken in segments that grow, so that batches of ever new shapes leave no holes.
+
+    Not before: weights and optimizer state stay in plain segments, which another process can be given (CUDA IPC). What
+    the environment says about the allocator goes first.
+    """
+    if not any(os.environ.get(name) for name in ALLOCATOR_VARIABLES):
+        torch.cuda.memory._set_allocator_settings("expandable_segments:True")
+
+
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 
 
 class Student:
@@ -58,10 +72,16 @@ class Student:
             # Must live while the model loads, so that it loads in parts.
             zero3 = HfDeepSpeedConfig(settings)  # type: ignore[no-untyped-call]
         self.packed = packs_rows(device)
+        if config.model.keep_attention and not self.packed:
+            raise BadInput(
+                "model.keep_attention: it needs packed rows, which a GPU has; leave it false on a CPU"
+            )
         lm = load_model(model_dir, config.model.dtype, packed=self.packed)
         del zero3
         if config.model.gradient_checkpointing:
-            checkpoint_activations(lm, model_dir)
+            checkpoint_activations(lm, model_dir, keep_attention=config.model.keep_attention)
+        if config.model.compile:
+            compile_layers(lm)
         module = CompletionModel(lm)
         if self.stage != 3:
             module.to(device)
@@ -84,6 +104,8 @@ class Student:
         self.micro_batch_tokens = config.train.micro_batch_tokens or DEFAULT_TOKENS
         self.world_size = dist.get_world_size()
         self.num_optimizer_steps = 0
+        if device.type == "cuda":
+            _let_segments_grow()
 
     def read(self, batch: Batch, read: Read) -> Tensor:
         """What ``read`` makes of the hidden states at the completion positions; with gradient where enabled."""
