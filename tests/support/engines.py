@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from opsd_rs.policy import CompletionLogits, Student, Teacher, device_of_rank, join_ranks, load_model
+from opsd_rs.policy import CompletionModel, Student, Teacher, device_of_rank, join_ranks, load_model
 
 if TYPE_CHECKING:
     from opsd_rs.config import Config
@@ -20,7 +20,7 @@ def pair(config: Config, model_dir: str) -> tuple[Student, Teacher]:
     names = {parameter: name for name, parameter in student.parameters_by_name().items()}
     teacher = Teacher(
         config.teacher,
-        CompletionLogits(load_model(model_dir, config.model.dtype)),
+        CompletionModel(load_model(model_dir, config.model.dtype)),
         student.fp32_parts(),
         student.part_parameters(),
         names,

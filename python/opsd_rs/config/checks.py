@@ -67,6 +67,17 @@ def _batches(config: Config) -> Iterator[Finding]:
         )
     elif config.deepspeed.stage not in (1, 2, 3):
         yield Finding("deepspeed.stage", f"{config.deepspeed.stage} is not a ZeRO stage; use 1, 2 or 3")
+    if config.model.compile and config.deepspeed.stage == 3:
+        yield Finding(
+            "model.compile",
+            "true is refused under deepspeed.stage = 3, whose hooks gather weights between the layers' parts; use"
+            " stage 1 or 2",
+        )
+    if config.model.keep_attention and not config.model.gradient_checkpointing:
+        yield Finding(
+            "model.keep_attention",
+            "means nothing without model.gradient_checkpointing = true; set both or none",
+        )
     if not all(0.0 <= beta < 1.0 for beta in config.optim.betas):
         yield Finding("optim.betas", f"{list(config.optim.betas)} must both lie in [0, 1)")
 

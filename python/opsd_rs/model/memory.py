@@ -101,8 +101,9 @@ def training_memory(
     if config.rollout.engine == "hf":
         fixed += params * COMPUTE_BYTES
     step = share * STEP_BYTES
-    rows = config.train.micro_batch_rows
-    tokens = rows * (prompt_tokens + completion_tokens)
+    row = prompt_tokens + completion_tokens
+    rows = max(1, (config.train.micro_batch_tokens or row) // row)
+    tokens = rows * row
     per_layer = HIDDEN_BYTES * shape.hidden + INNER_BYTES * shape.inner
     if config.model.gradient_checkpointing:
         kept = tokens * (2 * shape.hidden * shape.num_layers + per_layer)

@@ -11,6 +11,7 @@ What it does not do: sequence or tensor parallelism, LoRA, fp16.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,10 +22,31 @@ from torch import Tensor, nn
 
 from opsd_rs.base import MIB, Batch, without_wildcards, writing
 from opsd_rs.config import Config
-from opsd_rs.errors import DiskFull
+from opsd_rs.errors import BadInput, DiskFull
 from opsd_rs.policy.inputs import model_inputs
-from opsd_rs.policy.lm import CompletionLogits, checkpoint_activations, load_model
+from opsd_rs.policy.lm import CompletionModel, Read, checkpoint_activations, compile_layers, load_model
 from opsd_rs.policy.zero import deepspeed_settings
+
+DEFAULT_TOKENS = 4096
+"""Tokens of a micro-batch, unless the configuration or the GPU's memory says otherwise."""
+
+
+def packs_rows(device: torch.device) -> bool:
+    """Whether rows go through the model end to end there; else as padded rectangles."""
+    return device.type == "cuda"
+
+
+def _let_segments_grow() -> None:
+    """From here on memory is taken in segments that grow, so that batches of ever new shapes leave no holes.
+
+    Not before: weights and optimizer state stay in plain segments, which another process can be given (CUDA IPC). What
+    the environment says about the allocator goes first.
+    """
+    if not any(os.environ.get(name) for name in ALLOCATOR_VARIABLES):
+        torch.cuda.memory._set_allocator_settings("expandable_segments:True")
+
+
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 
 
 class Student:
@@ -49,11 +71,18 @@ class Student:
 
             # Must live while the model loads, so that it loads in parts.
             zero3 = HfDeepSpeedConfig(settings)  # type: ignore[no-untyped-call]
-        lm = load_model(model_dir, config.model.dtype)
+        self.packed = packs_rows(device)
+        if config.model.keep_attention and not self.packed:
+            raise BadInput(
+                "model.keep_attention: it needs packed rows, which a GPU has; leave it false on a CPU"
+            )
+        lm = load_model(model_dir, config.model.dtype, packed=self.packed)
         del zero3
         if config.model.gradient_checkpointing:
-            checkpoint_activations(lm, model_dir)
-        module = CompletionLogits(lm)
+            checkpoint_activations(lm, model_dir, keep_attention=config.model.keep_attention)
+        if config.model.compile:
+            compile_layers(lm)
+        module = CompletionModel(lm)
         if self.stage != 3:
             module.to(device)
         optim = config.optim
@@ -69,14 +98,26 @@ class Student:
         self.engine, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=settings, dist_init_required=False
         )
+        text: Any = lm.config
+        self.hidden_bytes = text.get_text_config().hidden_size * next(lm.parameters()).dtype.itemsize
+        """Of one token's hidden state."""
+        self.micro_batch_tokens = config.train.micro_batch_tokens or DEFAULT_TOKENS
         self.world_size = dist.get_world_size()
         self.num_optimizer_steps = 0
+        if device.type == "cuda":
+            _let_segments_grow()
+
+    def read(self, batch: Batch, read: Read) -> Tensor:
+        """What ``read`` makes of the hidden states at the completion positions; with gradient where enabled."""
+        # The engine counts its forwards and keeps buffers for a backward; one without gradient passes it by.
+        forward = self.engine if torch.is_grad_enabled() else self.engine.module
+        found: Tensor = forward(*model_inputs(batch, self.device, packed=self.packed), read)
+        return found
 
     def logits(self, batch: Batch) -> Tensor:
         """Student logits_TV at the completion positions; with gradient where gradients are enabled."""
-        # The engine counts its forwards and keeps buffers for a backward; one without gradient passes it by.
         forward = self.engine if torch.is_grad_enabled() else self.engine.module
-        logits: Tensor = forward(*model_inputs(batch, self.device))
+        logits: Tensor = forward(*model_inputs(batch, self.device, packed=self.packed))
         return logits
 
     def backward(self, loss: Tensor, *, last: bool) -> None:

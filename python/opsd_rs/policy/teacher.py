@@ -13,24 +13,27 @@ What it does not do: partition the published copy; every rank holds it whole (2 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from opsd_rs.base import Batch
+from opsd_rs.base import Batch, Ranks
 from opsd_rs.config import Config, TeacherConfig
 from opsd_rs.errors import BadInput
+from opsd_rs.policy.head import HeadParts
 from opsd_rs.policy.inputs import model_inputs
-from opsd_rs.policy.lm import CompletionLogits, load_model
-from opsd_rs.policy.student import Student
+from opsd_rs.policy.lm import CompletionModel, load_model
+from opsd_rs.policy.student import Student, packs_rows
 
 
 class Teacher:
     """Weights that follow the student's once per outer step.
 
     ``parts`` are the student's fp32 shards on this rank, ``groups`` the parameters each covers, ``names`` the
-    parameters' Hugging Face names, ``module`` a frozen ``CompletionLogits`` of the same shape.
+    parameters' Hugging Face names, ``module`` a frozen ``CompletionModel`` of the same shape.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class Teacher:
         self.module = module.requires_grad_(False).eval()
         self.average = [part.clone() for part in parts]
         self.device = next(module.parameters()).device
+        self.packed = packs_rows(self.device)
+        self._equal: tuple[tuple[int, int], bool] | None = None
         self.num_updates = 0
         self._sharded = sharded_parameters
         self._shapes = [
@@ -58,8 +63,37 @@ class Teacher:
     @torch.no_grad()
     def logits(self, batch: Batch) -> Tensor:
         """Teacher logits_TV at the completion positions; no gradient."""
-        logits: Tensor = self.module(*model_inputs(batch, self.device))
+        logits: Tensor = self.module(*model_inputs(batch, self.device, packed=self.packed))
         return logits
+
+    @contextmanager
+    def loaded(self, student: Student) -> Iterator[Teacher]:
+        yield self
+
+    @torch.no_grad()
+    def hidden(self, batch: Batch) -> Tensor:
+        """Hidden states at the completion positions; no gradient."""
+        found: Tensor = self.module(
+            *model_inputs(batch, self.device, packed=self.packed), lambda hidden_TD, head: hidden_TD
+        )
+        return found
+
+    def head(self) -> HeadParts:
+        module: Any = self.module
+        head = module.lm.lm_head
+        return HeadParts(head.weight, getattr(head, "bias", None), module.head.factor, module.head.softcap)
+
+    def release(self) -> None:
+        pass
+
+    def equals(self, student: Student, ranks: Ranks) -> bool:
+        """Whether both have the same weights, on every rank. All ranks call it."""
+        state = (student.num_optimizer_steps, self.num_updates)
+        if self._equal is None or self._equal[0] != state:
+            pairs = zip(self.average, student.fp32_parts(), strict=True)
+            differs = not all(torch.equal(mine, theirs) for mine, theirs in pairs)
+            self._equal = (state, not ranks.any(differs))
+        return self._equal[1]
 
     @torch.no_grad()
     def follow(self, parts: list[Tensor]) -> None:
@@ -136,7 +170,9 @@ def _gather(part: Tensor) -> Tensor:
 
 def make_teacher(config: Config, model_dir: str, student: Student) -> Teacher:
     """The self-teacher: a frozen copy of the model and an fp32 average on the student's shards."""
-    module = CompletionLogits(load_model(model_dir, config.model.dtype)).to(student.device)
+    module = CompletionModel(load_model(model_dir, config.model.dtype, packed=student.packed)).to(
+        student.device
+    )
     names = {parameter: name for name, parameter in student.parameters_by_name().items()}
     return Teacher(
         config.teacher,

@@ -144,7 +144,7 @@ def _memory(config: Config, prepared: Prepared) -> tuple[list[dict[str, Any]], l
         {
             "phase": "update",
             "GiB": found.update,
-            "what": f"{config.train.micro_batch_rows} longest rows at once",
+            "what": f"micro-batches of {config.train.micro_batch_tokens or max(kept)} tokens",
         },
         {"phase": "checkpoint", "GiB": found.checkpoint, "what": "on disk, all ranks"},
     ]
@@ -160,7 +160,7 @@ def _memory(config: Config, prepared: Prepared) -> tuple[list[dict[str, Any]], l
             rows.append({"phase": "vLLM", "GiB": engine, "what": "rollout.gpu_memory_utilization of the GPU"})
         if found.update + engine > total:
             notes.append(
-                f"this does not fit: {found.update + engine:.1f} GiB of {total:.1f}; lower train.micro_batch_rows,"
+                f"this does not fit: {found.update + engine:.1f} GiB of {total:.1f}; lower train.micro_batch_tokens,"
                 " rollout.max_tokens or rollout.gpu_memory_utilization, set model.gradient_checkpointing, or use more"
                 " GPUs"
             )
