@@ -28,7 +28,7 @@ HEAVY = {
     "polars": "base/tables.py law/ inputs/raw.py grading/files/results.py",
     "matplotlib": "law/figures.py",
     "_core": "grading/ context/ doctor/",
-    "torch": "base/ranks.py base/launch.py rollout/ policy/ loss/ training/ model/",
+    "torch": "base/ranks.py base/launch.py base/output_head.py rollout/ policy/ loss/ training/ model/",
     "triton": "loss/kernels/",
     "transformers": "rollout/ policy/ context/chat.py model/",
     "tokenizers": "model/",
