@@ -5,9 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import opsd_rs
 import pytest
+import torch
+from opsd_rs.loss import divergences, support
+from torch.utils._python_dispatch import TorchDispatchMode
 
 MIB = 1 << 20
 PROGRAM = """
@@ -47,3 +51,27 @@ def test_a_process_grows_by_no_more_than_the_budget(kind: str, dtype: str) -> No
     # All logits would be 76 MiB in fp32 for 500 tokens, once for each step of the loss, 229 for 1,500. The matrix's
     # gradients take 7, the allocator some.
     assert int(done.stdout) < 1.1 * budget + 24 * MIB
+
+
+class LargestIds(TorchDispatchMode):
+    """Bytes of the largest tensor of integers that any operation returns."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for x in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(x, torch.Tensor) and not x.is_floating_point() and x.dtype != torch.bool:
+                self.size = max(self.size, x.numel() * x.itemsize)
+        return out
+
+
+def test_ids_of_tied_rows_are_made_for_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits_TV = torch.randint(3, (400, 1000), generator=torch.Generator().manual_seed(0)).bfloat16()
+    logits_TV[::7] = 1.0
+    expected = logits_TV.double().sort(dim=-1, descending=True, stable=True).indices[:, :5]
+    monkeypatch.setattr(divergences, "TIE_BYTES", 40_000)
+    with LargestIds() as mode:
+        found = support(logits_TV, 5)
+    assert torch.equal(found, expected)
+    assert mode.size <= 40_000  # 1.6 MB for all rows at once; the ids themselves are 16 kB

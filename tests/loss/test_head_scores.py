@@ -76,14 +76,15 @@ def test_any_loss_of_them_has_the_gradient_of_all_logits(device, extra, given_id
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
 
 
-def test_gradcheck(device) -> None:
+@pytest.mark.parametrize("topk", [None, 2])
+def test_gradcheck(device, topk) -> None:
     given = case(tokens=3, size=4, vocabulary=9, device=device, bias=True)
 
     def run(hidden, weight, bias):
         head = OutputHead(weight, bias, softcap=4.0, valid_vocab=8)
-        ids_TK = torch.tensor([[1, 7], [0, 3], [5, 2]], device=device)
+        ids_TK = None if topk else torch.tensor([[1, 7], [0, 3], [5, 2]], device=device)
         labels_T = torch.tensor([7, 4, 0], device=device)
-        out = linear_topk_logp(hidden, head, ids_TK=ids_TK, labels_T=labels_T, budget_bytes=1)
+        out = linear_topk_logp(hidden, head, topk, ids_TK, labels_T=labels_T, budget_bytes=1)
         return out.logprobs_TK, out.log_tail_T, out.label_logprobs_T
 
     assert torch.autograd.gradcheck(run, given.leaves)

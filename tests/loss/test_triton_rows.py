@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import triton_cases
 from head_cases import EXTRAS, case, chunked, gradients, relative, upcast
 from opsd_rs.config import LossConfig
 from opsd_rs.errors import BadInput
-from opsd_rs.loss.kernels import OutputHead, linear_lse_topk, linear_topk_logp
+from opsd_rs.loss.kernels import OutputHead, linear_lse_topk, linear_topk_logp, topk_kl
 from opsd_rs.loss.kernels.backends import choose
 
 CASES = Path(triton_cases.__file__)
@@ -139,3 +140,65 @@ def test_scores_and_their_gradient_on_both_backends(topk) -> None:
         found.append((out.logprobs_TK, *torch.autograd.grad(loss, given.leaves)))
     for a, b in zip(*found, strict=True):
         assert relative(a, b) < 1e-4
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("tail", [True, False])
+def test_the_host_waits_for_the_device_twice(tail: bool) -> None:
+    """To count the tokens with weight, and to check their ids; then never, however many chunks there are."""
+    given = case(tokens=300, size=64, vocabulary=1003, dtype=torch.bfloat16, device="cuda")
+    weight_T, taught = (
+        torch.ones(300, device="cuda"),
+        OutputHead(torch.randn(1003, 6, device="cuda").bfloat16()),
+    )
+
+    def run() -> None:
+        out = topk_kl(
+            given.hidden_TD,
+            given.head,
+            given.taught_TE,
+            taught,
+            given.ids_T,
+            weight_T,
+            tail=tail,
+            budget_bytes=1 << 19,
+        )
+        out.loss.backward()
+
+    run()  # compiles
+    torch.cuda.synchronize()
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            run()
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    waits = [str(w.message) for w in caught if "synchroniz" in str(w.message)]
+    assert len(waits) <= 3, waits  # nonzero waits twice on some versions
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("kind", ["reverse_kl", "forward_kl", "jsd"])
+def test_without_a_tail_at_a_real_vocabulary(kind: str) -> None:
+    """bf16, thousands of tokens that share ids: gradients against fp64, twice the same bits."""
+    shape: dict[str, Any] = {"tokens": 3000, "size": 256, "teacher_size": 256, "vocabulary": 32_000}
+    given = case(**shape, dtype=torch.bfloat16, device="cuda", std=0.3)
+    rank_V = torch.randperm(32_000, generator=torch.Generator().manual_seed(0)).to("cuda")
+    bias_V = -1.5 * torch.log1p(rank_V)
+    given = given._replace(
+        head=OutputHead(given.head.weight_VD, bias_V), teacher=OutputHead(given.teacher.weight_VD, bias_V)
+    )
+    config, leaves = LossConfig(kind=kind, tail=False), given.leaves[:2]  # type: ignore[arg-type]
+    out = chunked(given, config, budget_bytes=1 << 28)
+    found = torch.autograd.grad(out.loss, leaves)
+    again = chunked(given, config, budget_bytes=1 << 28)
+    assert torch.equal(again.loss, out.loss)
+    assert all(torch.equal(a, b) for a, b in zip(found, torch.autograd.grad(again.loss, leaves), strict=True))
+    exact_case = upcast(given)
+    exact = chunked(exact_case, config, budget_bytes=1 << 30)
+    for ours, theirs in zip(found, torch.autograd.grad(exact.loss, exact_case.leaves[:2]), strict=True):
+        assert relative(ours, theirs) <= 1e-2

@@ -9,6 +9,7 @@ from opsd_rs.config import LossConfig
 from opsd_rs.loss import OpsdLoss, opsd_loss
 from opsd_rs.loss.kernels import OutputHead, opsd_loss_from_hidden
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 EXTRAS: dict[str, dict[str, Any]] = {
@@ -134,3 +135,22 @@ def relative(found: Tensor, exact: Tensor) -> float:
     """Frobenius norm of the difference over that of ``exact``."""
     exact = exact.double().cpu()
     return ((found.double().cpu() - exact).norm() / exact.norm()).item()
+
+
+class Largest(TorchDispatchMode):
+    """The largest tensor that any operation returns, and how many matrix products there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel, self.products = 0, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        found = out if isinstance(out, tuple | list) else (out,)
+        self.numel = max([self.numel, *(x.numel() for x in found if isinstance(x, Tensor))])
+        self.products += func.overloadpacket in (
+            torch.ops.aten.mm,
+            torch.ops.aten.addmm,
+            torch.ops.aten.addmm_,
+        )
+        return out

@@ -24,6 +24,8 @@ Kind = Literal["reverse_kl", "forward_kl", "jsd", "sampled_token"]
 
 MAX_LOG_SUPPORT = -1e-7
 """Upper bound of the support's log-mass: the tail keeps at least 1e-7, and no gradient there (SDPO)."""
+TIE_BYTES = 32 << 20
+"""For the ids of rows with ties, at a time."""
 MIN_LOGPROB = -1e4
 """Floor of a log-probability: ids masked with -inf on both sides agree, where -inf - -inf would be nan."""
 
@@ -37,21 +39,22 @@ def support(student_logits_TV: Tensor, topk: int | None) -> Tensor:
     # The student's support, not the teacher's: reverse KL weighs each token by the student's probability.
     logits_TV = student_logits_TV.detach()
     num_tokens, vocabulary = logits_TV.shape
-    every_V = torch.arange(vocabulary, device=logits_TV.device)
     if topk is None or topk >= vocabulary:
-        return every_V.expand(num_tokens, vocabulary)
+        return torch.arange(vocabulary, device=logits_TV.device).expand(num_tokens, vocabulary)
+    every_V = torch.arange(vocabulary, dtype=torch.int32, device=logits_TV.device)
     values_TK1, ids_TK1 = logits_TV.topk(topk + 1, dim=-1)
     values_TK, ids_TK = values_TK1[:, :-1], ids_TK1[:, :-1].contiguous()
     # bf16 logits tie often at the k-th place, and which of the tied ones topk keeps is not specified.
     last_T1 = values_TK[:, -1:]
-    tied_T = values_TK1[:, -1] == values_TK1[:, -2]
-    if bool(tied_T.any()):
-        ties = torch.where(logits_TV[tied_T] == last_T1[tied_T], every_V, vocabulary)
-        lowest_ids = ties.topk(topk, dim=-1, largest=False, sorted=True).values
-        num_above = (values_TK[tied_T] > last_T1[tied_T]).sum(-1, keepdim=True)
-        place = torch.arange(topk, device=logits_TV.device)
+    tied_N = (values_TK1[:, -1] == values_TK1[:, -2]).nonzero().squeeze(-1)
+    place = torch.arange(topk, device=logits_TV.device)
+    # All ids of some rows at a time: two fifths of a model's bf16 rows tie at the 20th place.
+    for rows in tied_N.split(max(1, TIE_BYTES // (4 * vocabulary))):
+        ties = torch.where(logits_TV[rows] == last_T1[rows], every_V, vocabulary)
+        lowest_ids = ties.topk(topk, dim=-1, largest=False, sorted=True).values.long()
+        num_above = (values_TK[rows] > last_T1[rows]).sum(-1, keepdim=True)
         filled = lowest_ids.gather(-1, (place - num_above).clamp(min=0))
-        ids_TK[tied_T] = torch.where(place < num_above, ids_TK[tied_T], filled)
+        ids_TK[rows] = torch.where(place < num_above, ids_TK[rows], filled)
     ids_TK = ids_TK.sort(dim=-1).values
     order_TK = logits_TV.gather(-1, ids_TK).sort(dim=-1, descending=True, stable=True).indices
     return ids_TK.gather(-1, order_TK)

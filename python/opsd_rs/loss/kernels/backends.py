@@ -20,8 +20,8 @@ Backend = Literal["auto", "torch", "triton"]
 
 MAX_TRITON_IDS = 128
 """More take a tile of logits that does not fit into registers."""
-PLAIN_SCRATCH = 28
-"""Bytes per logit of a block: teacher's product, fp32 logits and exponentials, int64 ids where all rows have ties."""
+PLAIN_SCRATCH = 20
+"""Bytes per logit of a block: teacher's product, fp32 logits and exponentials, and what their operations take."""
 WHOLE_SCRATCH = 256
 """The same where the support is the whole vocabulary and the divergence's own tensors are as large."""
 
