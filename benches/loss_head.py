@@ -1,17 +1,18 @@
 """The loss head: time and memory of one forward and backward pass, side by side, on one device.
 
-In: nothing; random hidden states and matrices of a model's shape. Out: a line per case and method with the median
-milliseconds of ``--repeats`` runs in turn, the memory above the inputs, and the time as a multiple of ours; one line
-of JSON each with ``--json FILE``. A method that does not fit into memory says so; one not installed is left out.
+In: nothing; random hidden states and matrices of a model's shape. Out: a line per case and method: the median
+milliseconds of ``--repeats`` runs in turn, memory above the inputs, and the time as a multiple of the products alone.
+With ``--json FILE`` a line of JSON each, with every repeat, the machine, its clocks, versions and the command.
 
-- ``products``: the four matrix products of the method alone (student, teacher, dH, dW): the least time.
-- ``ours``: ``topk_kl``, reverse KL at the student's 20 ids and a tail. ``ours, torch``: the same without Triton.
-- ``scoring``: ``linear_lse_topk`` alone, no gradient.
-- ``eager``: ``opsd_loss`` on all logits, the same mathematics, bf16 logits and fp32 softmax.
-- ``liger jsd``: Liger Kernel's chunked JSD. Other mathematics: whole vocabulary, no ids, one scalar.
-- ``cce``: cut cross-entropy of the student alone. Other mathematics: one label, no teacher.
+- ``products``: the four matrix products alone (student, teacher, dH, dW), ``product``: the student's. The least time.
+- ``ours``: ``topk_kl``, reverse KL at the student's 20 ids and a tail. ``ours, no tail``: renormalised on the 20.
+  ``ours, torch``: the same without Triton.
+- ``scoring``, ``gathering``: ``linear_lse_topk``, ``linear_lse_gather``; no gradient.
+- ``eager``: ``opsd_loss`` on all logits, the same mathematics. ``checkpointed chunks``: that on 1,024 tokens at a time.
+- ``trl sdpo``: TRL's loss of the same mathematics, in bf16. ``trl divergence``, ``liger jsd``: other mathematics, the
+  whole vocabulary. ``cce``: cut cross-entropy of the student, one label, no teacher.
 
-    python benches/loss_head.py --hidden 1024 4096 --tokens 8192 32768 --json head.jsonl
+    python benches/loss_head.py --hidden 1024 4096 --tokens 8192 32768 --json benches/results/loss_head.jsonl
 
 With ``--precision`` it prints errors against fp64 instead, of each ``precision``; a CPU is enough for 64 tokens:
 
@@ -24,104 +25,51 @@ import argparse
 import json
 import platform
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from importlib.util import find_spec
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from opsd_rs.config import LossConfig
-from opsd_rs.loss import OpsdLoss, opsd_loss
-from opsd_rs.loss.kernels import OutputHead, linear_lse_topk, topk_kl
+from loss_head_methods import TOPK, Inputs, Method, available
+from opsd_rs.loss import OpsdLoss
+from opsd_rs.loss.kernels import OutputHead, topk_kl
 from torch import Tensor
 
-TOPK = 20
-TARGET_LOGIT = 25.0
-"""Largest logits of trained models are about this."""
+PEAK_TFLOPS = {"NVIDIA H200": 790.0}
+"""bf16 products of 8,192 x 8,192, as measured."""
 
 
-class Inputs:
-    """Student and teacher of one case; the student's tensors want gradients."""
+def environment(commit: str | None) -> dict[str, Any]:
+    """Where and with what this runs."""
+    from importlib.metadata import PackageNotFoundError, version
 
-    def __init__(self, tokens: int, hidden: int, vocabulary: int, device: str, dtype: torch.dtype) -> None:
-        generator = torch.Generator(device).manual_seed(0)
-
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator, device=device, dtype=dtype)
-
-        # The largest of V normal numbers is about 5 standard deviations.
-        self.weight_VD = normal(vocabulary, hidden).mul_(TARGET_LOGIT / 5 / hidden**0.5).requires_grad_()
-        self.taught_VD = (self.weight_VD.detach() * 1.01).contiguous()
-        self.hidden_TD = normal(tokens, hidden).requires_grad_()
-        self.taught_TD = self.hidden_TD.detach() + 0.05 * normal(tokens, hidden)
-        self.ids_T = torch.randint(vocabulary, (tokens,), generator=generator, device=device)
-        self.weight_T = torch.full((tokens,), 1 / tokens, device=device)
-
-    def clear(self) -> None:
-        """Drop gradients."""
-        self.weight_VD.grad = self.hidden_TD.grad = None
-
-
-def products(x: Inputs) -> None:
-    """The matrix products alone, over 4,096 tokens at a time."""
-    sum_VD = torch.zeros_like(x.weight_VD, dtype=torch.float32)
-    with torch.no_grad():
-        for start in range(0, x.ids_T.shape[0], 4096):
-            part = slice(start, start + 4096)
-            z_CV = x.hidden_TD[part] @ x.weight_VD.T
-            _ = x.taught_TD[part] @ x.taught_VD.T
-            _ = z_CV @ x.weight_VD
-            if z_CV.is_cuda:
-                torch.addmm(sum_VD, z_CV.T, x.hidden_TD[part], out_dtype=torch.float32, out=sum_VD)
-            else:
-                sum_VD += z_CV.T @ x.hidden_TD[part]
+    found: dict[str, Any] = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit,
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "command": " ".join(["python", "benches/loss_head.py", *sys.argv[1:]]),
+    }
+    for name in ("triton", "trl", "liger_kernel", "cut_cross_entropy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    if torch.cuda.is_available():
+        found |= {"machine": torch.cuda.get_device_name(), **clocks("driver_version")}
+    return found
 
 
-def ours(x: Inputs, backend: str = "auto") -> None:
-    """Our loss from hidden states."""
-    heads = OutputHead(x.weight_VD), OutputHead(x.taught_VD)
-    out = topk_kl(
-        x.hidden_TD, heads[0], x.taught_TD, heads[1], x.ids_T, x.weight_T, topk=TOPK, backend=backend  # type: ignore[arg-type]
-    )  # fmt: skip
-    out.loss.backward()
-
-
-def scoring(x: Inputs) -> None:
-    """Log-probs of the 20 ids, no gradient."""
-    linear_lse_topk(x.hidden_TD.detach(), OutputHead(x.weight_VD.detach()), TOPK, labels_T=x.ids_T)
-
-
-def eager(x: Inputs) -> None:
-    """The loss on all logits."""
-    with torch.no_grad():
-        taught_TV = x.taught_TD @ x.taught_VD.T
-    mask_T = torch.ones_like(x.ids_T, dtype=torch.bool)
-    out = opsd_loss(
-        x.hidden_TD @ x.weight_VD.T,
-        taught_TV,
-        x.ids_T,
-        mask_T,
-        torch.zeros_like(x.ids_T),
-        config=LossConfig(topk=TOPK),
-    )
-    out.loss.backward()
-
-
-def liger(x: Inputs) -> None:
-    """Liger Kernel's chunked JSD."""
-    from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss
-
-    loss = LigerFusedLinearJSDLoss(weight_hard_loss=0.0, weight_soft_loss=1.0, beta=0.5)
-    value = loss(x.hidden_TD, x.weight_VD, x.taught_TD, x.taught_VD, x.ids_T)
-    (value[0] if isinstance(value, tuple) else value).backward()
-
-
-def cce(x: Inputs) -> None:
-    """Cut cross-entropy."""
-    from cut_cross_entropy import linear_cross_entropy
-
-    linear_cross_entropy(x.hidden_TD, x.weight_VD, x.ids_T, impl="cce").backward()
+def clocks(*more: str) -> dict[str, str]:
+    """The first GPU's clocks and power now, as ``nvidia-smi`` says."""
+    names = ["clocks.sm", "clocks.mem", "power.draw", "temperature.gpu", *more]
+    words = ["nvidia-smi", "-i", "0", f"--query-gpu={','.join(names)}", "--format=csv,noheader"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    said = [value.strip() for value in done.stdout.strip().split(",")]
+    return dict(zip(names, said, strict=True)) if done.returncode == 0 else {}
 
 
 def print_errors(x: Inputs) -> None:
@@ -154,64 +102,61 @@ def print_errors(x: Inputs) -> None:
         )
 
 
-def methods() -> dict[str, Callable[[Inputs], None]]:
-    """Those that can run here."""
-    found: dict[str, Callable[[Inputs], None]] = {
-        "ours": ours,
-        "ours, torch": lambda x: ours(x, "torch"),
-        "products": products,
-        "scoring": scoring,
-        "eager": eager,
-    }
-    if torch.cuda.is_available():
-        found |= {"liger jsd": liger} if find_spec("liger_kernel") else {}
-        found |= {"cce": cce} if find_spec("cut_cross_entropy") else {}
-    return found
-
-
-def once(run: Callable[[Inputs], None], x: Inputs) -> tuple[float, float]:
+def once(method: Method, x: Inputs) -> tuple[float, float]:
     """(milliseconds, GiB above the inputs)."""
-    x.clear()
+    x.weight_VD.grad = x.hidden_TD.grad = None
     if not torch.cuda.is_available():
         start = time.perf_counter()
-        run(x)
+        method.run(x)
         return 1e3 * (time.perf_counter() - start), 0.0
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     begin.record()
-    run(x)
+    method.run(x)
     end.record()
     end.synchronize()
     return begin.elapsed_time(end), (torch.cuda.max_memory_allocated() - before) / 2**30
 
 
-def measure(x: Inputs, repeats: int, names: list[str]) -> dict[str, dict[str, Any]]:
-    """Median milliseconds and memory of each method, taken in turn."""
-    runs = {name: run for name, run in methods().items() if not names or name in names}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+def measure(x: Inputs, repeats: int, methods: dict[str, Method], seconds: float) -> dict[str, dict[str, Any]]:
+    """Milliseconds of every repeat and memory of each method, taken in turn."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
     failed: dict[str, str] = {}
+    started = time.perf_counter()
     for turn in range(repeats + 1):  # the first compiles and warms up
-        for name, run in runs.items():
-            if name in failed:
+        for name, method in methods.items():
+            if name in failed or (turn > 1 and time.perf_counter() - started > seconds):
                 continue
             try:
-                taken = once(run, x)
+                taken = once(method, x)
             except torch.OutOfMemoryError:
                 failed[name] = "out of memory"
-                continue
-            if turn:
-                found[name].append(taken)
+            except ImportError as error:
+                failed[name] = f"not installed: {error}"
+            else:
+                if turn:
+                    found[name].append(taken)
+            if turn == 0 and torch.cuda.is_available():
+                torch.cuda.empty_cache()
     x.clear()
     results: dict[str, dict[str, Any]] = {name: {"failed": said} for name, said in failed.items()}
     for name, taken in found.items():
-        if name not in failed:
+        if name not in failed and taken:
             times, memory = zip(*taken, strict=True)
             results[name] = {
-                "ms": statistics.median(times), "ms_min": min(times), "ms_max": max(times), "gib": max(memory),
+                "ms": round(statistics.median(times), 3), "all_ms": [round(t, 3) for t in times],
+                "gib": round(max(memory), 3),
             }  # fmt: skip
     return results
+
+
+def floor_of(results: dict[str, dict[str, Any]], units: int) -> float | None:
+    """The products of a method with so many units of work: the faster of those measured."""
+    names = ("product",) if units == 2 else ("products", "products, 4096 rows")
+    times = [results[name]["ms"] for name in names if "ms" in results.get(name, {})]
+    return min(times) if times else None
 
 
 def main() -> None:
@@ -223,14 +168,18 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="+", default=[8192])
     parser.add_argument("--vocabulary", type=int, default=151_936)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=600.0, help="no new turn of a case after these")
     parser.add_argument("--methods", nargs="+", default=[])
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--commit")
     parser.add_argument("--precision", action="store_true", help="errors, not times")
     options = parser.parse_args()
-    on_gpu = torch.cuda.is_available()
-    device = "cuda" if on_gpu else "cpu"
-    machine = torch.cuda.get_device_name() if on_gpu else (platform.processor() or platform.machine())
-    print(f"{machine}, torch {torch.__version__}, V = {options.vocabulary}, top {TOPK}, bf16", flush=True)
+    about = environment(options.commit)
+    print(
+        f"{about['machine']}, torch {torch.__version__}, V = {options.vocabulary}, top {TOPK}, bf16",
+        flush=True,
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     for hidden in options.hidden:
         for tokens in options.tokens:
             x = Inputs(tokens, hidden, options.vocabulary, device, torch.bfloat16)
@@ -238,19 +187,26 @@ def main() -> None:
                 print_errors(x)
                 continue
             torch.compiler.reset()  # Liger's compiled chunk fails where the number of tokens changes
-            results = measure(x, options.repeats, options.methods)
-            base = results.get("ours", {}).get("ms")
+            methods = available(options.methods)
+            results = measure(x, options.repeats, methods, options.seconds)
+            after = clocks() if device == "cuda" else {}
+            case = {"hidden": hidden, "tokens": tokens, "vocabulary": options.vocabulary, "topk": TOPK}
             for name, found in results.items():
-                flop = (2 if name == "scoring" else 8) * tokens * hidden * options.vocabulary
+                method = methods[name]
                 if "ms" in found:
-                    found["tflops"] = flop / found["ms"] / 1e9
-                    ratio = f"{found['ms'] / base:5.2f} x" if base else ""
-                    said = f"{found['ms']:9.2f} ms {found['gib']:7.2f} GiB {found['tflops']:6.0f} TFLOP/s {ratio}"
+                    tflops = method.units * tokens * hidden * options.vocabulary / found["ms"] / 1e9
+                    found["tflops"] = round(tflops, 1)
+                    if floor := floor_of(results, method.units):
+                        found["of_products"] = round(found["ms"] / floor, 3)
+                    if peak := PEAK_TFLOPS.get(about["machine"]):
+                        found["of_peak"] = round(tflops / peak, 3)
+                    said = f"{found['ms']:9.2f} ms {found['gib']:7.2f} GiB {tflops:6.0f} TFLOP/s"
+                    said += f" {found.get('of_products', 0):6.3f} x"
                 else:
                     said = found["failed"]
-                print(f"H {hidden:5} T {tokens:7} {name:12} {said}", flush=True)
+                print(f"H {hidden:5} T {tokens:7} {name:20} {said}", flush=True)
                 if options.json:
-                    row = {"hidden": hidden, "tokens": tokens, "method": name, "machine": machine, **found}
+                    row = {**case, "method": name, "same": method.same, **found, **after, "about": about}
                     with options.json.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row) + "\n")
 

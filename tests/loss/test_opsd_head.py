@@ -236,7 +236,7 @@ def test_models_without_a_known_head_are_refused() -> None:
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("stage", [1, 3])
 def test_weights_that_zero_cuts_up(stage: int, tied: bool, tmp_path: Path) -> None:
-    """The loss in the forward pass of the head, where stage 3 gathers the matrix: one step, and the weights after it."""
+    """The loss in the forward pass of the head, where stage 3 gathers the matrix: one step."""
     from engines import CPU
     from opsd_rs.policy import Student, join_ranks
 

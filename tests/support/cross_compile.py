@@ -94,7 +94,7 @@ LOSS = {
 CHOSEN = {"LABELLED": True, "REFINED": True, **GROUPS}
 CASES = [
     Case("sweep", kernels.sweep, triton_rows.SWEEP_WARPS, {"TILE": triton_rows.SWEEP_TILE}),
-    Case("select 20", kernels.select, triton_rows.SELECT_WARPS, {"K": 20, **GROUPS}),
+    Case("select 20", kernels.select, triton_rows.SELECT_WARPS, {"K": 20, "GP": 1024, "GP2": 256}),
     Case("score 21", kernels.score, 4, {"J": 21, "JP": 32, **CHOSEN}),
     Case("score 101", kernels.score, 16, {"J": 101, "JP": 128, **CHOSEN}),
     Case("gradient", kernels.gradient, 8, {"J": 20, "JP": 32, "BLOCK": triton_rows.GRADIENT_BLOCK}),

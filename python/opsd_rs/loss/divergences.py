@@ -49,7 +49,7 @@ def support(student_logits_TV: Tensor, topk: int | None) -> Tensor:
     tied_N = (values_TK1[:, -1] == values_TK1[:, -2]).nonzero().squeeze(-1)
     place = torch.arange(topk, device=logits_TV.device)
     # All ids of some rows at a time: two fifths of a model's bf16 rows tie at the 20th place.
-    for rows in tied_N.split(max(1, TIE_BYTES // (4 * vocabulary))):
+    for rows in torch.split(tied_N, max(1, TIE_BYTES // (4 * vocabulary))):
         ties = torch.where(logits_TV[rows] == last_T1[rows], every_V, vocabulary)
         lowest_ids = ties.topk(topk, dim=-1, largest=False, sorted=True).values.long()
         num_above = (values_TK[rows] > last_T1[rows]).sum(-1, keepdim=True)

@@ -77,25 +77,31 @@ def _key(order, first):
 
 
 @triton.jit
+def _group_keys(max_ptr, sum_ptr, groups, G):
+    """Each group by its largest logit; one that has nan, and so sum nan, before all others."""
+    maxima = tl.load(max_ptr + groups, mask=groups < G, other=float("-inf"))
+    sums = tl.load(sum_ptr + groups, mask=groups < G, other=0.0)
+    maxima = tl.where(sums != sums, float("inf"), maxima)
+    return tl.where(groups < G, _key(_order(maxima), groups * _GROUP), _TAKEN)
+
+
+@triton.jit
 def select(
     z_ptr, stride, bias_ptr, max_ptr, sum_ptr, ids_ptr, ids_stride, V, G,
     scale, softcap, inverse_temperature, HAS_BIAS: tl.constexpr, HAS_FACTOR: tl.constexpr, HAS_CAP: tl.constexpr,
-    K: tl.constexpr, GP: tl.constexpr,
+    K: tl.constexpr, GP: tl.constexpr, GP2: tl.constexpr,
 ):  # fmt: skip
     """The K largest logits of one row, largest first, lowest id first among equals.
 
     Each group stands for its largest logit that is not taken. A turn takes the best group's, and looks into that
-    group for its next.
+    group for its next. The groups are two vectors, GP and GP2 long, since one would be half empty.
     """
     row = tl.program_id(0).to(tl.int64)
-    groups = tl.arange(0, GP)
-    maxima = tl.load(max_ptr + row * G + groups, mask=groups < G, other=float("-inf"))
-    # A group that has nan has sum nan.
-    sums = tl.load(sum_ptr + row * G + groups, mask=groups < G, other=0.0)
-    maxima = tl.where(sums != sums, float("inf"), maxima)
-    keys = tl.where(groups < G, _key(_order(maxima), groups * _GROUP), _TAKEN)
+    groups, more = tl.arange(0, GP), GP + tl.arange(0, GP2)
+    keys = _group_keys(max_ptr + row * G, sum_ptr + row * G, groups, G)
+    more_keys = _group_keys(max_ptr + row * G, sum_ptr + row * G, more, G)
     for i in range(K):
-        best = tl.max(keys, axis=0)
+        best = tl.maximum(tl.max(keys, axis=0), tl.max(more_keys, axis=0))
         order = (best >> 32).to(tl.int32)
         first = 0x7FFFFFFF - (best & 0x7FFFFFFF).to(tl.int32)  # lower ids of its group are taken, or smaller
         group = first // _GROUP
@@ -110,7 +116,9 @@ def select(
         after = (orders < order) | ((orders == order) & (ids > index))
         following = tl.max(tl.where(after, orders, _LEAST), axis=0)
         key = _key(following, tl.where(following == order, index + 1, group * _GROUP))
-        keys = tl.where(groups == group, tl.where(following == _LEAST, _TAKEN, key), keys)
+        key = tl.where(following == _LEAST, _TAKEN, key)
+        keys = tl.where(groups == group, key, keys)
+        more_keys = tl.where(more == group, key, more_keys)
         tl.store(ids_ptr + row * ids_stride + i, index.to(tl.int64))
 
 

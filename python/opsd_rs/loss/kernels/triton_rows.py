@@ -75,9 +75,10 @@ class TritonRows:
 
     def select(self, topk: int, ids_RJ: Tensor) -> None:
         """Ids into the first ``topk`` columns."""
+        whole = _power(self.groups // 2 + 1)
         self._launch(
             kernels.select, (ids_RJ.shape[0],), self.max_RG, self.sum_RG, ids_RJ, ids_RJ.stride(0),
-            K=topk, GP=_power(self.groups), num_warps=SELECT_WARPS,
+            K=topk, GP=whole, GP2=_power(self.groups - whole), num_warps=SELECT_WARPS,
         )  # fmt: skip
 
     def slope(self, ids_RJ: Tensor) -> Tensor | float:
