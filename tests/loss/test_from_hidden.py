@@ -11,7 +11,7 @@ from head_cases import DEVICES, EXTRAS, Case, Largest, case, chunked, gradients,
 from opsd_rs.config import LossConfig
 from opsd_rs.errors import BadInput
 from opsd_rs.loss import OpsdLoss
-from opsd_rs.loss.kernels import OutputHead, topk_kl
+from opsd_rs.loss.kernels import OutputHead, pipeline, topk_kl
 from opsd_rs.loss.kernels.blocks import Plan
 from torch import Tensor
 
@@ -258,11 +258,13 @@ def test_nothing_to_train_on_is_a_zero_in_the_graph(device, tokens, dtype) -> No
         assert not gradient.any()
 
 
-def test_any_chunk_gives_the_same(device) -> None:
-    config, given = LossConfig(topk=7), case(device=device, dtype=torch.float32, tokens=37)
+@pytest.mark.parametrize("tail", [True, False])
+def test_any_chunk_gives_the_same(device, tail, monkeypatch) -> None:
+    config, given = LossConfig(topk=7, tail=tail), case(device=device, dtype=torch.float32, tokens=37)
     exact = chunked(given, config, budget_bytes=1 << 24)
     exact_gradients = gradients(given, exact)
-    for budget in (1, 2000, 4000, 9000, 30_000):
+    for part, budget in enumerate((1, 2000, 4000, 9000, 30_000), 4):
+        monkeypatch.setattr(pipeline, "PART", part)
         found = chunked(given, config, budget_bytes=budget)
         assert_same(found, exact, given.mask_T, rtol=1e-5, atol=1e-6)
         for ours, theirs in zip(gradients(given, found), exact_gradients, strict=True):
@@ -289,8 +291,9 @@ def test_no_tensor_is_as_large_as_the_logits(device) -> None:
 def test_what_is_frozen_costs_no_products(device) -> None:
     given = case(device=device, dtype=torch.float32)
     config = LossConfig(topk=5)
+    without_tail = LossConfig(topk=5, tail=False)
 
-    def count(hidden: bool, matrix: bool, grad: bool = True) -> int:
+    def count(hidden: bool, matrix: bool, grad: bool = True, config: LossConfig = config) -> int:
         given.hidden_TD.requires_grad_(hidden)
         given.head.weight_VD.requires_grad_(matrix)
         with Largest() as mode, torch.set_grad_enabled(grad):
@@ -300,6 +303,7 @@ def test_what_is_frozen_costs_no_products(device) -> None:
 
     assert [count(True, True), count(True, False), count(False, True), count(False, False)] == [4, 3, 3, 2]
     assert count(True, True, grad=False) == 2
+    assert count(True, True, config=without_tail) == 1  # the choice of ids
 
 
 def test_a_tied_matrix_gets_both_gradients(device) -> None:

@@ -206,15 +206,15 @@ def compare_sums(dtype: torch.dtype, device: str, piece: int) -> None:
     torch.testing.assert_close(plain.double(), exact, rtol=1e-2, atol=1e-2)
     dense_RV = torch.zeros(rows, vocabulary, device=device).scatter_(1, ids_RK, entries_RK)
     exact = dense_RV.double().T @ hidden_RD.double() + 1
-    before = triton_sparse.PIECE, triton_sparse.TOKENS
-    triton_sparse.PIECE, triton_sparse.TOKENS = piece, 40
+    before, triton_sparse.PIECE = triton_sparse.PIECE, piece
     try:
         for add in (triton_sparse.add_entries, add_entries):
             sum_VD = torch.ones(vocabulary, size, device=device)
-            add(sum_VD, entries_RK, wide_RJ[:, :-1], hidden_RD)
+            for part in (slice(0, 40), slice(40, rows), slice(0, 0)):
+                add(sum_VD, entries_RK[part], wide_RJ[part, :-1], hidden_RD[part])
             torch.testing.assert_close(sum_VD.double(), exact, rtol=1e-5, atol=1e-4)
     finally:
-        triton_sparse.PIECE, triton_sparse.TOKENS = before
+        triton_sparse.PIECE = before
 
 
 def compare_pipelines(kind: str, tail: bool, dtype: torch.dtype, device: str, budget: int) -> None:

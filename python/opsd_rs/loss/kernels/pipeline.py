@@ -25,7 +25,7 @@ from opsd_rs.loss.kernels.blocks import Plan, Precision, buffer, product_dtype, 
 from opsd_rs.loss.kernels.heads import OutputHead
 from opsd_rs.loss.kernels.row_losses import COLUMNS, RowTerms
 from opsd_rs.loss.kernels.rows import RowScores
-from opsd_rs.loss.kernels.sparse import support_losses
+from opsd_rs.loss.kernels.sparse import PART, support_losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,27 +169,30 @@ def _support_alone(
     hidden_TD: Tensor, task: Task, ops: RowOps, block: int, stored: torch.dtype, kept: Kept, out: Outputs
 ) -> None:
     """The loss without a tail, and its gradients."""
-    hidden_KD = kept.take(hidden_TD)
     label_K, terms = _given(task, kept)
     assert task.topk is not None
     ids_KK, gradient = support_losses(
-        hidden_KD, task.head, kept.take(task.teacher_hidden_TE), task.teacher_head, label_K, terms, ops,
+        lambda rows: kept.part(hidden_TD, rows), task.head,
+        lambda rows: kept.part(task.teacher_hidden_TE, rows), task.teacher_head, label_K, terms, ops,
         topk=task.topk, block=block, stored=stored, precision=task.precision, temperature=task.temperature,
         columns_5T=out.columns_5T, wants_gradient=any(task.needs),
     )  # fmt: skip
-    if gradient is None:
-        return
-    entries_KK, matrix_VD = gradient.entries_RJ, task.head.matrix()
-    if out.hidden_TD is not None:
-        d_hidden = out.hidden_TD if kept.index_T is None else torch.empty_like(hidden_KD)
-        ops.mixed_rows(entries_KK, matrix_VD, ids_KK, d_hidden)
-        if kept.index_T is not None:
-            out.hidden_TD[kept.index_T] = d_hidden
     if out.weight_VD is not None:
         out.weight_VD.zero_()
-        ops.add_entries(out.weight_VD[: matrix_VD.shape[0]], entries_KK, ids_KK, hidden_KD)
-    if out.bias_V is not None:
-        out.bias_V.index_put_((ids_KK.flatten(),), entries_KK.flatten(), accumulate=True)
+    if gradient is None:
+        return
+    matrix_VD = task.head.matrix()
+    for rows in slices(0, label_K.shape[0], PART):
+        entries_RK, ids_RK, hidden_RD = gradient.entries_RJ[rows], ids_KK[rows], kept.part(hidden_TD, rows)
+        if out.hidden_TD is not None:
+            d_hidden = out.hidden_TD[rows] if kept.index_T is None else torch.empty_like(hidden_RD)
+            ops.mixed_rows(entries_RK, matrix_VD, ids_RK, d_hidden)
+            if kept.index_T is not None:
+                out.hidden_TD[kept.index_T[rows]] = d_hidden
+        if out.weight_VD is not None:
+            ops.add_entries(out.weight_VD[: matrix_VD.shape[0]], entries_RK, ids_RK, hidden_RD)
+        if out.bias_V is not None:
+            out.bias_V.index_put_((ids_RK.flatten(),), entries_RK.flatten(), accumulate=True)
 
 
 class Side(NamedTuple):

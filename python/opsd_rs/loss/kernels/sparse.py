@@ -16,6 +16,8 @@ What it does not do: a support that is the whole vocabulary (``pipeline``).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -26,11 +28,14 @@ from opsd_rs.loss.kernels.heads import OutputHead
 from opsd_rs.loss.kernels.row_losses import RowTerms
 from opsd_rs.loss.kernels.rows import RowGradient, RowScores
 
+PART = 32_768
+"""Tokens at a time for the gradients' sums: what the sums take beside the gradients is bounded."""
+
 
 def support_losses(
-    hidden_TD: Tensor,
+    hidden: Callable[[slice], Tensor],
     head: OutputHead,
-    taught_TE: Tensor,
+    taught: Callable[[slice], Tensor],
     teacher_head: OutputHead,
     label_T: Tensor,
     terms: RowTerms,
@@ -44,9 +49,8 @@ def support_losses(
     columns_5T: Tensor,
     wants_gradient: bool,
 ) -> tuple[Tensor, RowGradient | None]:
-    """``COLUMNS`` into ``columns_5T``; ids (T, K) and the gradient there."""
-    num_tokens, device = hidden_TD.shape[0], hidden_TD.device
-    wide = torch.promote_types(hidden_TD.dtype, torch.float32)
+    """``COLUMNS`` into ``columns_5T``; ids (T, K) and the gradient there. Hidden states are asked for by rows."""
+    num_tokens, device, wide = label_T.shape[0], label_T.device, columns_5T.dtype
     student_map, teacher_map = (side.logit_map(temperature) for side in (head, teacher_head))
     ids_TJ = torch.empty(num_tokens, topk + 1, dtype=torch.int64, device=device)
     ids_TJ[:, -1] = label_T
@@ -62,7 +66,7 @@ def support_losses(
         return found_RJ.to(stored).to(wide) if precision == "rounded" else found_RJ
 
     for rows in slices(0, num_tokens, block):
-        hidden_RD, ids_RJ = hidden_TD[rows], ids_TJ[rows]
+        hidden_RD, ids_RJ = hidden(rows), ids_TJ[rows]
         product = products(hidden_RD, head.matrix(), product_RV[: hidden_RD.shape[0]])
         block_rows = ops.rows(product, student_map)
         block_rows.select(topk, ids_RJ)
@@ -70,7 +74,7 @@ def support_losses(
         scores = block_rows.scores(ids_RJ, True, student_RJ)
         logprobs_TJ[rows] = scores.logprobs_RJ
         z_TJ[rows] = student_map(student_RJ, ids_RJ)
-        taught_TJ[rows] = teacher_map(dots(taught_TE[rows], teacher_head, ids_RJ), ids_RJ)
+        taught_TJ[rows] = teacher_map(dots(taught(rows), teacher_head, ids_RJ), ids_RJ)
         slopes.append(scores.slope_RJ)
     logprobs_TJ.clamp_(min=MIN_LOGPROB)
     mass_T = logprobs_TJ[:, :-1].exp().sum(-1)

@@ -19,8 +19,6 @@ PIECE = 256
 """Entries that a program adds up."""
 WIDTH = 1024
 """Columns at a time."""
-TOKENS = 32_768
-"""At a time: what is kept of runs that pieces share is bounded."""
 
 
 @triton.jit
@@ -117,25 +115,23 @@ def mixed_rows(entries_RK: Tensor, weight_VD: Tensor, ids_RK: Tensor, out_RD: Te
 
 
 def add_entries(sum_VD: Tensor, entries_RK: Tensor, ids_RK: Tensor, hidden_RD: Tensor) -> None:
-    """entry_rk h_r added to the rows ids_rk of ``sum_VD``."""
-    (num_rows, topk), size = entries_RK.shape, hidden_RD.shape[1]
-    block = min(WIDTH, triton.next_power_of_2(size))
-    for start in range(0, num_rows, TOKENS):
-        part = slice(start, start + TOKENS)
-        part_RD = hidden_RD[part].contiguous()
-        ids_N, order_N = ids_RK[part].flatten().sort(stable=True)
-        tokens_N, entries_N = order_N // topk, entries_RK[part].flatten()[order_N]
-        num_entries = ids_N.numel()
-        pieces = triton.cdiv(num_entries, PIECE)
-        heads_PD, tails_PD = (
-            torch.empty(pieces, size, dtype=torch.float32, device=part_RD.device) for _ in range(2)
-        )
-        grid = (pieces, triton.cdiv(size, block))
-        piece_sums_kernel[grid](
-            ids_N, tokens_N, entries_N, part_RD, part_RD.stride(0), sum_VD, sum_VD.stride(0), heads_PD, tails_PD,
-            num_entries, size, PIECE=PIECE, BLOCK=block, num_warps=4,
-        )  # fmt: skip
-        joined_runs_kernel[grid](
-            ids_N, sum_VD, sum_VD.stride(0), heads_PD, tails_PD, num_entries, size,
-            PIECE=PIECE, BLOCK=block, num_warps=4,
-        )  # fmt: skip
+    """entry_rk h_r added to the rows ids_rk of ``sum_VD``; takes 2 / PIECE numbers per entry and column."""
+    topk, size = entries_RK.shape[1], hidden_RD.shape[1]
+    hidden_RD = hidden_RD.contiguous()
+    ids_N, order_N = ids_RK.flatten().sort(stable=True)
+    tokens_N, entries_N = order_N // topk, entries_RK.flatten()[order_N]
+    num_entries, block = ids_N.numel(), min(WIDTH, triton.next_power_of_2(size))
+    pieces = triton.cdiv(num_entries, PIECE)
+    heads_PD, tails_PD = (
+        torch.empty(pieces, size, dtype=torch.float32, device=hidden_RD.device) for _ in range(2)
+    )
+    if not pieces:
+        return
+    grid = (pieces, triton.cdiv(size, block))
+    piece_sums_kernel[grid](
+        ids_N, tokens_N, entries_N, hidden_RD, hidden_RD.stride(0), sum_VD, sum_VD.stride(0), heads_PD, tails_PD,
+        num_entries, size, PIECE=PIECE, BLOCK=block, num_warps=4,
+    )  # fmt: skip
+    joined_runs_kernel[grid](
+        ids_N, sum_VD, sum_VD.stride(0), heads_PD, tails_PD, num_entries, size, PIECE=PIECE, BLOCK=block, num_warps=4
+    )  # fmt: skip
