@@ -2,6 +2,7 @@
 
 In: nothing; random hidden states and matrices of a model's shape. Out: a line per case and method: the median
 milliseconds of ``--repeats`` runs in turn, memory above the inputs, and the time as a multiple of the products alone.
+Before each repeat the same method runs for ``--settle`` seconds.
 With ``--json FILE`` a line of JSON each, with every repeat, the machine, its clocks, versions and the command.
 
 - ``products``: the four matrix products alone (student, teacher, dH, dW), ``product``: the student's. The least time.
@@ -102,14 +103,22 @@ def print_errors(x: Inputs) -> None:
         )
 
 
-def once(method: Method, x: Inputs) -> tuple[float, float]:
-    """(milliseconds, GiB above the inputs)."""
+def once(method: Method, x: Inputs, settle: float) -> tuple[float, float]:
+    """(milliseconds, GiB above the inputs), after ``settle`` seconds of the same.
+
+    A GPU at its power limit runs fast for a while after light work and slowly after heavy work.
+    """
+    until = time.perf_counter() + settle
+    while time.perf_counter() < until:
+        x.weight_VD.grad = x.hidden_TD.grad = None
+        method.run(x)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
     x.weight_VD.grad = x.hidden_TD.grad = None
     if not torch.cuda.is_available():
         start = time.perf_counter()
         method.run(x)
         return 1e3 * (time.perf_counter() - start), 0.0
-    torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -120,7 +129,9 @@ def once(method: Method, x: Inputs) -> tuple[float, float]:
     return begin.elapsed_time(end), (torch.cuda.max_memory_allocated() - before) / 2**30
 
 
-def measure(x: Inputs, repeats: int, methods: dict[str, Method], seconds: float) -> dict[str, dict[str, Any]]:
+def measure(
+    x: Inputs, repeats: int, methods: dict[str, Method], seconds: float, settle: float
+) -> dict[str, dict[str, Any]]:
     """Milliseconds of every repeat and memory of each method, taken in turn."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
     failed: dict[str, str] = {}
@@ -130,7 +141,7 @@ def measure(x: Inputs, repeats: int, methods: dict[str, Method], seconds: float)
             if name in failed or (turn > 1 and time.perf_counter() - started > seconds):
                 continue
             try:
-                taken = once(method, x)
+                taken = once(method, x, settle if turn else 0.0)
             except torch.OutOfMemoryError:
                 failed[name] = "out of memory"
             except ImportError as error:
@@ -169,6 +180,9 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=151_936)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=600.0, help="no new turn of a case after these")
+    parser.add_argument(
+        "--settle", type=float, default=0.15, help="seconds of the same method before each repeat"
+    )
     parser.add_argument("--methods", nargs="+", default=[])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--commit")
@@ -188,7 +202,7 @@ def main() -> None:
                 continue
             torch.compiler.reset()  # Liger's compiled chunk fails where the number of tokens changes
             methods = available(options.methods)
-            results = measure(x, options.repeats, methods, options.seconds)
+            results = measure(x, options.repeats, methods, options.seconds, options.settle)
             after = clocks() if device == "cuda" else {}
             case = {"hidden": hidden, "tokens": tokens, "vocabulary": options.vocabulary, "topk": TOPK}
             for name, found in results.items():
@@ -206,7 +220,15 @@ def main() -> None:
                     said = found["failed"]
                 print(f"H {hidden:5} T {tokens:7} {name:20} {said}", flush=True)
                 if options.json:
-                    row = {**case, "method": name, "same": method.same, **found, **after, "about": about}
+                    row = {
+                        **case,
+                        "method": name,
+                        "same": method.same,
+                        "settle": options.settle,
+                        **found,
+                        **after,
+                        "about": about,
+                    }
                     with options.json.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row) + "\n")
 

@@ -60,7 +60,7 @@ def read(file: Path) -> Rows:
 
 
 def written(document: str, results: Path) -> str:
-    """The document with every table made anew."""
+    """The document with every table made again."""
 
     def render(match: re.Match[str]) -> str:
         name = match[1]

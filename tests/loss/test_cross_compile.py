@@ -19,7 +19,7 @@ LIMITS = {
     "row_loss reverse": 40, "row_loss jsd": 48, "row_loss forward, no tail": 40, "row_loss sampled": 40,
     "mixed_rows": 72, "piece_sums": 72, "joined_runs": 40,
 }  # fmt: skip
-"""Registers of a thread: a few more than the most that any of the three takes. 128 leave room for 16 warps."""
+"""Registers of a thread: a few more than the most that any of the three takes. 128 leave space for 16 warps."""
 SPILL = 16
 """Bytes."""
 

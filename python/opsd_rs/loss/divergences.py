@@ -24,8 +24,8 @@ Kind = Literal["reverse_kl", "forward_kl", "jsd", "sampled_token"]
 
 MAX_LOG_SUPPORT = -1e-7
 """Upper bound of the support's log-mass: the tail keeps at least 1e-7, and no gradient there (SDPO)."""
-TIE_BYTES = 32 << 20
-"""For the ids of rows with ties, at a time."""
+TIE_BYTES, GPU_TIE_BYTES = 32 << 20, 512 << 20
+"""For the ids of rows with ties, at a time; a GPU is idle with few of them."""
 MIN_LOGPROB = -1e4
 """Floor of a log-probability: ids masked with -inf on both sides agree, where -inf - -inf would be nan."""
 
@@ -49,7 +49,8 @@ def support(student_logits_TV: Tensor, topk: int | None) -> Tensor:
     tied_N = (values_TK1[:, -1] == values_TK1[:, -2]).nonzero().squeeze(-1)
     place = torch.arange(topk, device=logits_TV.device)
     # All ids of some rows at a time: two fifths of a model's bf16 rows tie at the 20th place.
-    for rows in torch.split(tied_N, max(1, TIE_BYTES // (4 * vocabulary))):
+    tie_bytes = GPU_TIE_BYTES if logits_TV.is_cuda else TIE_BYTES
+    for rows in torch.split(tied_N, max(1, tie_bytes // (4 * vocabulary))):
         ties = torch.where(logits_TV[rows] == last_T1[rows], every_V, vocabulary)
         lowest_ids = ties.topk(topk, dim=-1, largest=False, sorted=True).values.long()
         num_above = (values_TK[rows] > last_T1[rows]).sum(-1, keepdim=True)

@@ -53,7 +53,7 @@ class OpsdHead(nn.Module):
         >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=32, **sizes))
         >>> weight = model.lm_head.weight
         >>> head = OpsdHead.install(model)
-        >>> head.weight is weight, head(torch.ones(3, 8), lambda hidden_TD, output: output.vocabulary)
+        >>> head.weight is weight, head(weight.new_ones(3, 8), lambda hidden_TD, output: output.vocabulary)
         (True, 32)
         """
         found: Any = model
