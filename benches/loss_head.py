@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def environment(commit: str | None) -> dict[str, Any]:
         "commit": commit,
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
-        "command": " ".join(["python", "benches/loss_head.py", *sys.argv[1:]]),
+        "command": command(sys.argv[1:]),
     }
     for name in ("triton", "trl", "liger_kernel", "cut_cross_entropy"):
         try:
@@ -62,6 +63,13 @@ def environment(commit: str | None) -> dict[str, Any]:
     if torch.cuda.is_available():
         found |= {"machine": torch.cuda.get_device_name(), **clocks("driver_version")}
     return found
+
+
+def command(words: list[str]) -> str:
+    """As typed, but for the folder of the results."""
+    files = {at + 1 for at, word in enumerate(words) if word == "--json"}
+    said = [Path(word).name if at in files else word for at, word in enumerate(words)]
+    return shlex.join(["python", "benches/loss_head.py", *said])
 
 
 def clocks(*more: str) -> dict[str, str]:

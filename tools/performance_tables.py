@@ -74,64 +74,88 @@ def written(document: str, results: Path) -> str:
 
 # ---- the loss head ---------------------------------------------------------------------------------
 
+FLOORS = ("products", "products, 4096 rows", "product")
+"""Matrix products alone, the first two for forward and backward pass, the last for scoring."""
 HEAD_METHODS = {
     "products": "the four matrix products alone",
     "ours": "**`topk_kl`**",
     "ours, no tail": "`topk_kl`, `tail=False`",
-    "ours, torch": '`topk_kl`, `backend="torch"`',
     "eager": "`opsd_loss` on all logits",
-    "checkpointed chunks": "`opsd_loss` on checkpointed chunks of 1,024",
-    "trl sdpo": "TRL, SDPO top-k loss on all logits",
-    "trl divergence": "TRL, chunked divergence ¹",
-    "liger jsd": "Liger Kernel, chunked JSD ¹",
-    "cce": "cut cross-entropy, student alone ²",
-}
-SCORING_METHODS = {
-    "product": "the matrix product alone",
+    "product": "the student's matrix product alone",
     "scoring": "**`linear_lse_topk`**, 20 ids and a label",
     "gathering": "**`linear_lse_gather`**, 20 ids and a label",
+}
+PEERS = {
+    "ours": "**`topk_kl`**",
+    "trl sdpo": "TRL, SDPO's top-k loss on all logits, in bf16",
+    "trl divergence": "TRL, chunked divergence ¹",
+    "liger jsd": "Liger Kernel, chunked JSD ¹",
+    "cce": "cut cross-entropy of the student ²",
+    "scoring": "**`linear_lse_topk`**",
     "scoring in torch": "product, `log_softmax`, `topk` on chunks of 1,024",
 }
+Case = dict[str, dict[str, Any]]
 
 
-def _head_cases(rows: Rows, methods: dict[str, str]) -> dict[tuple[int, int], dict[str, dict[str, Any]]]:
-    """Method by name of each (hidden size, tokens) that was measured."""
-    cases: dict[tuple[int, int], dict[str, dict[str, Any]]] = {}
+def _cases(rows: Rows) -> dict[str, Case]:
+    """Lines by method of each hidden size and number of tokens."""
+    found: dict[tuple[int, int], Case] = {}
     for row in rows:
-        if row["method"] in (*methods, "products, 4096 rows"):
-            cases.setdefault((row["hidden"], row["tokens"]), {})[row["method"]] = row
-    return dict(sorted(cases.items()))
+        found.setdefault((row["hidden"], row["tokens"]), {})[row["method"]] = row
+    return {f"H {hidden:,}, T {tokens:,}": case for (hidden, tokens), case in sorted(found.items())}
 
 
-def _head_grid(rows: Rows, methods: dict[str, str], floors: tuple[str, ...]) -> str:
-    cases = _head_cases(rows, methods)
-    cells: dict[str, list[str]] = {said: [] for said in methods.values()}
-    for found in cases.values():
-        floor = min(found[name]["ms"] for name in floors if name in found)
-        for name, said in methods.items():
-            row = found.get(name)
-            if row is None:
-                cells[said].append("–")
-            elif "failed" in row:
-                cells[said].append(row["failed"].split(":")[0])
-            elif name in floors:
-                cells[said].append(f"{floor:,.1f}")
-            else:
-                cells[said].append(f"{row['ms']:,.1f} ({row['ms'] / floor:.2f} x), {row['gib']:.1f} GiB")
-    columns = [f"H {hidden:,}, T {tokens:,}" for hidden, tokens in cases]
-    return grid("ms, multiple of the products, memory", columns, cells)
+def _of(row: dict[str, Any], base: float | None) -> str:
+    if "failed" in row:
+        return str(row["failed"]).split(":")[0]
+    times = f" ({row['ms'] / base:.2f} x)" if base else ""
+    return f"{row['ms']:,.1f}{times}, {row['gib']:.1f} GiB"
+
+
+def _floor(case: Case, name: str) -> float:
+    names = (
+        ("product",) if name in ("product", "scoring", "gathering") else ("products", "products, 4096 rows")
+    )
+    return min(float(case[floor]["ms"]) for floor in names if floor in case)
+
+
+def _of_products(rows: Rows) -> str:
+    """A line for each method that every case has."""
+    cases = _cases(rows)
+    cells = {
+        said: [
+            f"{_floor(case, name):,.1f}" if name in FLOORS else _of(case[name], _floor(case, name))
+            for case in cases.values()
+        ]
+        for name, said in HEAD_METHODS.items()
+        if all(name in case for case in cases.values())
+    }
+    return grid("ms, multiple of the products, memory", list(cases), cells)
 
 
 @table("loss_head.jsonl")
 def loss_head(rows: Rows) -> str:
-    """Forward and backward pass."""
-    return _head_grid(rows, HEAD_METHODS, ("products", "products, 4096 rows"))
+    """Ours and plain torch, as multiples of the products."""
+    return _of_products(rows)
 
 
-@table("loss_head.jsonl")
-def loss_head_scoring(rows: Rows) -> str:
-    """Without gradient."""
-    return _head_grid(rows, SCORING_METHODS, ("product",))
+@table("loss_head_long.jsonl")
+def loss_head_long(rows: Rows) -> str:
+    """The same for many tokens."""
+    return _of_products(rows)
+
+
+@table("loss_head_peers.jsonl")
+def loss_head_peers(rows: Rows) -> str:
+    """Other libraries, as multiples of ours."""
+    cases = _cases(rows)
+    cells = {
+        said: [
+            _of(case[name], case["scoring" if "scoring" in name else "ours"]["ms"]) for case in cases.values()
+        ]
+        for name, said in PEERS.items()
+    }
+    return grid("ms, multiple of ours, memory", list(cases), cells)
 
 
 @table("loss_head.jsonl")
@@ -139,35 +163,42 @@ def loss_head_shares(rows: Rows) -> str:
     """Share of the peak rate, and how far repeats lie apart."""
     cells = {}
     for row in rows:
-        if row["method"] in ("products", "ours", "product", "scoring", "gathering") and "of_peak" in row:
-            name = f"`{row['method']}`, H {row['hidden']:,}, T {row['tokens']:,}"
+        if row["method"] in ("ours", "scoring", "gathering", *FLOORS):
             low, high = min(row["all_ms"]), max(row["all_ms"])
-            cells[name] = [
+            cells[f"H {row['hidden']:,}, `{row['method']}`"] = [
                 f"{row['tflops']:.0f}", f"{row['of_peak']:.0%}", f"{low:,.1f} – {high:,.1f} ({len(row['all_ms'])})",
             ]  # fmt: skip
     return grid("method", ["TFLOP/s", "of 790", "ms, least and most (repeats)"], cells)
 
 
-@table("loss_head.jsonl")
-def loss_head_machine(rows: Rows) -> str:
-    """What it was measured with."""
+def _machine(rows: Rows) -> str:
     about, last = rows[0]["about"], rows[-1]
-    versions = [
-        f"{name} {about[name]}" for name in ("torch", "triton", "trl", "liger_kernel") if name in about
-    ]
+    names = ("torch", "triton", "trl", "liger_kernel", "cut_cross_entropy")
+    versions = [f"{name} {about[name]}" for name in names if name in about]
     state = [
         last[name] for name in ("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu") if name in last
     ]
-    commands = dict.fromkeys(row["about"]["command"] for row in rows)
     lines = [
         f"{about['machine']}, driver {about.get('driver_version', '–')}, {', '.join(versions)}; {about['date']}, commit"
-        f" {about['commit']}; after the last case {', '.join(state) or 'no clocks'}:",
+        f" {about['commit']}; just after the last case {', '.join(state) or 'no clocks'} °C.",
         "",
         "```bash",
-        *commands,
+        *dict.fromkeys(row["about"]["command"] for row in rows),
         "```",
     ]
     return "\n".join(lines)
+
+
+@table("loss_head.jsonl")
+def loss_head_machine(rows: Rows) -> str:
+    """What it was measured with."""
+    return _machine(rows)
+
+
+@table("loss_head_peers.jsonl")
+def loss_head_peers_machine(rows: Rows) -> str:
+    """The same of the other libraries."""
+    return _machine(rows)
 
 
 def main() -> int:

@@ -263,7 +263,7 @@ def main(
                     count += 1
     for dtype in (torch.float32, torch.bfloat16):
         compare_dots(dtype, device)
-        for piece in (1, 4, 256):
+        for piece in (4,) if device == "cpu" else (1, 4, 256):
             compare_sums(dtype, device, piece)
         for kind, tail in (
             ("reverse_kl", True),
@@ -275,7 +275,7 @@ def main(
             count += 1
     for kind, alpha in LOSSES:
         for tail in (True, False):
-            for weighted, capped in ((False, False), (True, True)):
+            for weighted, capped in ((True, True),) if device == "cpu" else ((False, False), (True, True)):
                 compare_losses(kind, alpha, tail, device, weighted=weighted, capped=capped)
                 count += 1
     return count
