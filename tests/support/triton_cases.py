@@ -257,6 +257,10 @@ def main(
             for place, name in enumerate(MAPS):
                 if name != "none" and family in ("masked", "nothing", "inf"):
                     continue  # -inf is a bias in practice, not a product
+                if device == "cpu" and family not in ("normal", "ties") and name == "scale":
+                    continue  # the interpreter is slow
+                if device == "cpu" and family in ("large", "spike", "equal") and name != "all":
+                    continue
                 dtype = (torch.float32, torch.bfloat16)[(place + vocabulary) % 2]
                 for topk in topks:
                     compare(family, vocabulary, name, dtype, device, topk)
@@ -284,7 +288,7 @@ def main(
 if __name__ == "__main__":
     # The interpreter takes a quarter of a second for each.
     print(
-        main(sys.argv[1], (5, 300), (20,))
+        main(sys.argv[1], (5, 300), (6,))
         if sys.argv[1] == "cpu"
         else main(sys.argv[1], topks=(1, 5, 20, 100))
     )
