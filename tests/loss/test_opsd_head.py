@@ -273,3 +273,28 @@ def test_weights_that_zero_cuts_up(stage: int, tied: bool, tmp_path: Path) -> No
         gradient = clip * parameter.grad
         wanted = parameter.detach() * (1 - 0.01 * decay) - 0.01 * gradient / (gradient.abs() + 0.01)
         torch.testing.assert_close(found[name], wanted, rtol=1e-4, atol=2e-6, msg=name)
+
+
+@pytest.mark.usefixtures("left_ranks")
+def test_weights_that_fsdp_cuts_up() -> None:
+    """``fully_shard`` of layers and head: parts outside of the head's forward pass, gradients as without."""
+    from engines import CPU
+    from opsd_rs.policy import join_ranks
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import DTensor
+
+    join_ranks(CPU)
+    exact, model = (model_of("gemma2", tie_word_embeddings=False) for _ in range(2))
+    head, teacher, mesh = OpsdHead.install(model), teacher_of(exact), init_device_mesh("cpu", (1,))
+    for part in (*model.model.layers, model.model, model.lm_head):
+        fully_shard(part, mesh=mesh, reshard_after_forward=True)
+    assert model.lm_head is head
+    assert isinstance(head.weight, DTensor)
+    found = inside(model, teacher)
+    outside(exact, teacher).backward()
+    found.backward()
+    assert_same_gradients(
+        {name: gradient.full_tensor() for name, gradient in gradients(model).items()},  # type: ignore[attr-defined]
+        gradients(exact),
+    )
