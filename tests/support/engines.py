@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from opsd_rs.policy import CompletionLogits, Student, Teacher, device_of_rank, join_ranks, load_model
+from opsd_rs.policy import Student, Teacher, device_of_rank, join_ranks, make_teacher
 
 if TYPE_CHECKING:
     from opsd_rs.config import Config
@@ -17,13 +17,5 @@ def pair(config: Config, model_dir: str) -> tuple[Student, Teacher]:
     """Both from the weights in ``model_dir``."""
     join_ranks(device_of_rank())
     student = Student(config, model_dir, CPU)
-    names = {parameter: name for name, parameter in student.parameters_by_name().items()}
-    teacher = Teacher(
-        config.teacher,
-        CompletionLogits(load_model(model_dir, config.model.dtype)),
-        student.fp32_parts(),
-        student.part_parameters(),
-        names,
-        sharded_parameters=config.deepspeed.stage == 3,
-    )
+    teacher = make_teacher(config, student)
     return student, teacher

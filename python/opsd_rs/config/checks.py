@@ -69,6 +69,11 @@ def _batches(config: Config) -> Iterator[Finding]:
         yield Finding("deepspeed.stage", f"{config.deepspeed.stage} is not a ZeRO stage; use 1, 2 or 3")
     if not all(0.0 <= beta < 1.0 for beta in config.optim.betas):
         yield Finding("optim.betas", f"{list(config.optim.betas)} must both lie in [0, 1)")
+    if config.optim.gradient_dtype == "bfloat16" and config.model.dtype != "bfloat16":
+        yield Finding(
+            "optim.gradient_dtype",
+            f'"bfloat16" needs model.dtype = "bfloat16", which is "{config.model.dtype}"',
+        )
 
 
 def _loss(config: Config) -> Iterator[Finding]:

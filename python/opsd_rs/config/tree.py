@@ -204,6 +204,8 @@ class TeacherConfig(Section):
     """Share of the student taken over, once per outer step."""
     max_context_tokens: PositiveInt = 10240
     """Budget of the whole teacher prompt; solution and feedback are cut in the middle, the rest never."""
+    offload: bool = False
+    """Keep the average in host memory, 4 bytes a parameter; it passes through the GPU in chunks."""
 
 
 class OptimConfig(Section):
@@ -219,6 +221,11 @@ class OptimConfig(Section):
     """Decoupled, as in AdamW."""
     clip: Annotated[float, Field(gt=0.0)] = 1.0
     """Bound of the global gradient norm."""
+    gradient_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type in which gradients add up over micro-batches; ``bfloat16`` rounds each sum and takes 2 bytes a parameter
+    less. Only with ``model.dtype = "bfloat16"``."""
+    offload: bool = False
+    """Keep master weights and moments in host memory, 12 bytes a parameter; each step passes them through the GPU."""
 
 
 class TrainConfig(Section):
