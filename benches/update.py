@@ -153,7 +153,7 @@ def measure(
     device = device_of_rank()
     on_gpu = device.type == "cuda"
     student = Student(config, folder, device)
-    teacher = make_teacher(config, folder, student)
+    teacher = make_teacher(config, student)
     objective = make_objective(config)
     parameters = sum(p.numel() for p in student.parameters_by_name().values())
     work = flops(model_config(shape), rows)

@@ -113,7 +113,7 @@ EFFECTS = {
     "objective.name": "training/test_objectives.py::test_the_loop_runs_with_it",
     **{
         f"loss.{name}": TRAINS
-        for name in ("kind", "jsd_alpha", "topk", "tail", "aggregate", "is_clip", "rollout_is_clip")
+        for name in ("kind", "jsd_alpha", "topk", "tail", "aggregate", "is_clip", "old", "rollout_is_clip")
     },
     "teacher.kind": TRAINS,
     "teacher.rate": TRAINS,

@@ -48,7 +48,7 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
         open_loggers(session) as loggers,
     ):
         student = Student(config, session.model_dir, session.device)
-        teacher = make_teacher(config, session.model_dir, student)
+        teacher = make_teacher(config, student)
         state = begin(session, student, teacher, loggers)
         with stops(session, student, teacher, state):
             sync(session, student, state.step)
