@@ -146,19 +146,26 @@ def environment() -> dict[str, Any]:
     return found
 
 
+def some_of(rows: RolloutBatch, seed: int) -> RolloutBatch:
+    """Four fifths of the rows, others each time: batches of ever new lengths."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    return rows.rows(sorted(order[: len(rows) * 4 // 5].tolist()))
+
+
 def measure(
-    config: Config, folder: str, rows: RolloutBatch, repeats: int, shape: str
+    config: Config, folder: str, cases: list[RolloutBatch], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """One line per repeat; the first includes compilation and the optimizer's state."""
+    """One line per case and repeat; the first of each includes compilation, the very first the optimizer's state."""
     device = device_of_rank()
     on_gpu = device.type == "cuda"
     student = Student(config, folder, device)
     teacher = make_teacher(config, student)
     objective = make_objective(config)
     parameters = sum(p.numel() for p in student.parameters_by_name().values())
-    work = flops(model_config(shape), rows)
     lines = []
-    for repeat in range(repeats):
+    for case, repeat in ((case, repeat) for case in cases for repeat in range(options.repeats)):
+        rows = some_of(case, repeat) if options.vary else case
+        work = flops(model_config(options.shape), rows)
         if on_gpu:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
@@ -167,9 +174,10 @@ def measure(
         if on_gpu:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
+        peak_bytes = torch.cuda.max_memory_allocated() if on_gpu else 0
         teacher.follow(student.fp32_parts())
         line = {
-            "shape": shape,
+            "shape": options.shape,
             "repeat": repeat,
             "seconds": round(seconds, 4),
             "rows": len(rows),
@@ -188,8 +196,8 @@ def measure(
             line |= {
                 "rest_gib": round(rest / 2**30, 3),
                 "rest_bytes_per_parameter": round(rest / parameters, 2),
-                "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 3),
-                "beyond_rest_gib": round((torch.cuda.max_memory_allocated() - rest) / 2**30, 3),
+                "peak_gib": round(peak_bytes / 2**30, 3),
+                "beyond_rest_gib": round((peak_bytes - rest) / 2**30, 3),
                 "reserved_gib": round(torch.cuda.memory_reserved() / 2**30, 3),
                 "mfu": round(work / seconds / peak, 4) if peak else None,
             }
@@ -205,7 +213,8 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="smollm2-135m")
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--prompts", type=int)
-    parser.add_argument("--length", type=int, default=1024)
+    parser.add_argument("--length", type=int, nargs="*", default=[1024])
+    parser.add_argument("--vary", action="store_true", help="other rows in each repeat")
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--set", nargs="*", default=[])
     parser.add_argument("--models", type=Path, default=Path(tempfile.gettempdir()) / "opsd-rs-shapes")
@@ -215,15 +224,14 @@ def main() -> None:
     overrides = ["train.mini_batch_prompts=32", "train.prompts_per_step=32", *options.set]
     config = load_config([], overrides)
     shape = model_config(options.shape)
-    rows = (
-        recorded_rows(options.rows, options.prompts)
-        if options.rows
-        else one_row(options.length, shape.vocab_size)
-    )
+    if options.rows:
+        cases = [recorded_rows(options.rows, options.prompts)]
+    else:
+        cases = [one_row(length, shape.vocab_size) for length in options.length]
     join_ranks(device_of_rank())
     try:
         folder = write_model(options.shape, options.models / options.shape, device_of_rank())
-        lines = measure(config, folder, rows, options.repeats, options.shape)
+        lines = measure(config, folder, cases, options)
     except torch.cuda.OutOfMemoryError as error:
         lines = [{"shape": options.shape, "out_of_memory": str(error).splitlines()[0]}]
         print(lines[0])
@@ -234,7 +242,6 @@ def main() -> None:
             for line in lines:
                 about = {
                     "rows_file": options.rows and options.rows.name,
-                    "length": options.length,
                     "set": options.set,
                 }
                 file.write(json.dumps({**line, **about, **environment(), "commit": options.commit}) + "\n")
