@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import tiny_models
 import torch
 from engines import CPU, pair
 from opsd_rs.base import Batch, Ranks
@@ -21,6 +20,8 @@ from opsd_rs.policy import student as student_module
 from opsd_rs.records import Grade
 from opsd_rs.training import scoring
 from opsd_rs.training.update import distill
+from perturbed import perturb
+from transformers import AutoConfig, AutoModelForCausalLM
 
 pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
 
@@ -46,6 +47,23 @@ def recorded(num_problems: int) -> RolloutBatch:
     )
     rows = RolloutBatch(student, batch("teacher"), grades)
     return rows.rows(np.flatnonzero(found["problem"] < num_problems).tolist())
+
+
+def random_model(folder: Path, family: str) -> str:
+    """Of the recorded rows' vocabulary."""
+    shape = {
+        "vocab_size": 49_152, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 2048,
+        "tie_word_embeddings": family == "qwen3",
+    }  # fmt: skip
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **shape))
+    with torch.no_grad():
+        weights = perturb({name: parameter.detach() for name, parameter in model.named_parameters()})
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+    model.save_pretrained(folder)
+    return str(folder)
 
 
 class Found(NamedTuple):
@@ -96,7 +114,7 @@ def config_of(*words: str) -> Config:
 def test_both_paths_give_the_same_update(
     tokens: int, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = str(tiny_models.tiny(tmp_path / "tiny", "qwen3"))
+    model = random_model(tmp_path / "tiny", "qwen3")
     rows = recorded(2 if device == "cpu" else 32)
     dtype = "float32" if device == "cpu" else "bfloat16"
     config = config_of(
@@ -121,7 +139,7 @@ def test_both_paths_give_the_same_update(
 
 def test_both_paths_weigh_later_updates_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three updates: the later ones compare with the start of the step, whose log-probs each path reads its own way."""
-    model = str(tiny_models.tiny(tmp_path / "tiny", "llama"))
+    model = random_model(tmp_path / "tiny", "llama")
     config = config_of("model.dtype=float32", "train.mini_batch_prompts=1", "train.micro_batch_tokens=1000")
     rows = recorded(3)
     slow, fast = (updated(monkeypatch, model, config, rows, packed=packed) for packed in (False, True))
@@ -132,7 +150,7 @@ def test_both_paths_weigh_later_updates_alike(tmp_path: Path, monkeypatch: pytes
 
 def test_groups_of_any_size_give_the_same_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The teacher visits the student's parameters once, or once for each micro-batch."""
-    model = str(tiny_models.tiny(tmp_path / "tiny", "llama"))
+    model = random_model(tmp_path / "tiny", "llama")
     config = config_of("model.dtype=float32", "train.mini_batch_prompts=1", "train.micro_batch_tokens=1000")
     rows, found, visits = recorded(3), [], []
     lent = Student.lent
@@ -164,7 +182,7 @@ def test_the_control_is_exactly_nothing(
 ) -> None:
     """The teacher reads the student's prompt and has its weights: no gradient at all, and weights that stay; a decay of
     lr * 0.01 = 1e-8 is less than fp32 resolves."""
-    model = str(tiny_models.tiny(tmp_path / "tiny", "llama"))
+    model = random_model(tmp_path / "tiny", "llama")
     config = config_of(
         "context=none", "control.mask=one", f"train.micro_batch_tokens={tokens}", "optim.eps=1e-8",
         "optim.lr=1e-6", "train.mini_batch_prompts=1", f"model.compile={str(compiled).lower()}",
