@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import tiny_models
 import torch
-from engines import CPU, pair
-from opsd_rs.policy import host
+from engines import CPU, pair, release
+from opsd_rs.policy import host, offload
+from opsd_rs.policy import teacher as teacher_module
 from swap_cases import BATCHES, CASES, config_of, equal, update, weights_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from opsd_rs.policy import Student, Teacher
 
 pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
+
+
+@pytest.fixture(autouse=True)
+def _released() -> Iterator[None]:
+    yield
+    release()
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +130,34 @@ def test_chunks_cover_every_element_once(length: int) -> None:
     assert [start for start, _ in seen] == [0, *(stop for _, stop in seen)][:-1]
     assert seen[-1][1] == length
     assert max(stop - start for start, stop in seen) <= host.CHUNK
+
+
+@pytest.mark.parametrize("optim", [True, False])
+@pytest.mark.parametrize("average", [True, False])
+def test_what_goes_through_the_device_in_chunks(
+    optim: bool, average: bool, model_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, teacher = pair(config_of(1, optim=optim, teacher=average), model_dir)
+    passed: list[int] = []
+    streamed = host.streamed
+
+    def counted(tensors: list[torch.Tensor], *args: Any, **words: Any) -> None:
+        passed.append(len(tensors))
+        streamed(tensors, *args, **words)
+
+    for module in (host, offload, teacher_module):
+        monkeypatch.setattr(module, "streamed", counted, raising=False)
+    counts = {}
+    for name, call in {
+        "step": lambda: update(student),
+        "follow": lambda: teacher.follow(student.fp32_parts()),
+        "swap": lambda: teacher.logits(BATCHES[0]),
+    }.items():
+        passed.clear()
+        call()
+        counts[name] = list(passed)
+    assert counts == {
+        "step": [3] if optim else [],  # weights and two moments
+        "follow": [average + optim] if average or optim else [],
+        "swap": [1] * average + [1] * optim,  # the teacher in, the student back
+    }
