@@ -1,7 +1,7 @@
 """``opsd-rs train``, and a fault while the teacher's weights are in the student's parameters.
 
 ``swap_drill.py FAULT UPDATES MARK WORDS...``: FAULT is ``kill`` (SIGKILL), ``term`` (SIGTERM), ``nan`` (the weights
-that are in become NaN) or ``none``. It comes once, after UPDATES optimizer steps, and is written into the file MARK first.
+that are in become NaN) or ``none``. It comes once, after UPDATES optimizer steps, and is written into MARK first.
 """
 
 from __future__ import annotations
