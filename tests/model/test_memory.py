@@ -117,6 +117,19 @@ def test_what_does_not_fit_is_said_with_the_sum(words: list[str], processes: int
     assert shortage(config, found, gpu_gib=None, host_gib=1e6, processes=1) is None
 
 
+def test_gradients_of_the_weights_type_are_there_twice_at_stages_1_and_2() -> None:
+    def above(*words: str) -> float:
+        found = training_memory(
+            config_of(*words), QWEN3["0.6b"], prompt_tokens=500, completion_tokens=4096, num_gpus=1
+        )
+        return found.update - found.fixed
+
+    base = above()
+    for stage, twice in ((1, 2.0), (2, 2.0), (3, 0.0)):
+        found = above("optim.gradient_dtype=bfloat16", f"deepspeed.stage={stage}")
+        assert found - base == pytest.approx(twice * QWEN3["0.6b"].num_parameters / GIB)
+
+
 def test_a_step_from_host_memory_holds_chunks_alone() -> None:
     def step(*words: str) -> float:
         config = config_of(*words)

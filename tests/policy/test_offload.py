@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opsd_rs.policy import Student, Teacher
+    from opsd_rs.policy.shards import Shards
 
 pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
 
@@ -92,6 +94,27 @@ def test_a_gradient_that_is_not_finite_changes_nothing(
     assert all(torch.equal(a, b) for a, b in zip(student.fp32_parts(), parts, strict=True))
     update(student)
     assert not equal(weights_of(student), before), "and the next step goes on"
+
+
+@pytest.mark.parametrize(("stage", "dtype", "gradients"), CASES)
+def test_nobody_keeps_the_masters_that_deepspeed_made(
+    stage: int, dtype: str, gradients: str, model_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storages: list[torch.UntypedStorage] = []  # held, so that nobody else gets their addresses
+    init = offload.HostAdamW.__init__
+
+    def noted(self: offload.HostAdamW, shards: Shards, device: torch.device) -> None:
+        storages.extend(master.untyped_storage() for master in shards.masters)
+        init(self, shards, device)
+
+    monkeypatch.setattr(offload.HostAdamW, "__init__", noted)
+    student, _ = pair(config_of(stage, dtype, gradients, optim=True), model_dir)
+    gc.collect()
+    addresses = {storage.data_ptr() for storage in storages}
+    tensors = [t for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter)]
+    assert [t.shape for t in tensors if t.untyped_storage().data_ptr() in addresses] == []
+    assert addresses
+    assert student.is_offloaded
 
 
 def test_settings_that_a_resumed_run_changes_are_those_of_the_next_step(

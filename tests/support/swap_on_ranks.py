@@ -57,7 +57,7 @@ def check(model_dir: str, folder: Path, case: tuple[int, str, str], offload: boo
 
 
 def main(model_dir: str, folder: Path) -> None:
-    """All combinations with everything on the device, and each of DeepSpeed's classes with everything in host memory."""
+    """All combinations on the device, and each of DeepSpeed's classes with everything in host memory."""
     host.CHUNK = 10_007
     count = 0
     for case, offload in [*((case, False) for case in CASES), *((CASES[i], True) for i in (1, 5, 8))]:

@@ -130,12 +130,14 @@ def training_memory(
     logit_bytes = LOGIT_BYTES + (config.rollout.temperature != 1.0)
     head = rows * completion_tokens * shape.vocab * logit_bytes
     teachers_head = shape.vocab * shape.hidden * compute
+    # Stages 1 and 2 add up gradients of the weights' own type in a second set, from the second micro-batch on.
+    second = gradients if stage < 3 and optim.gradient_dtype == config.model.dtype else 0.0
     masters = MASTER_BYTES + MOMENT_BYTES + AVERAGE_BYTES
     return Memory(
         on_gpu={name: size / GIB for name, size in gpu.items()},
         on_host={name: size / GIB for name, size in host.items()},
         step=step / GIB,
-        update=(fixed + max(step, kept + head + teachers_head)) / GIB,
+        update=(fixed + max(step, second + kept + head + teachers_head)) / GIB,
         engine_share=config.rollout.gpu_memory_utilization if config.rollout.engine == "vllm" else 0.0,
         checkpoint=params * (masters + (0 if optim.offload else compute)) / GIB,
     )
