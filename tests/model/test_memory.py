@@ -55,8 +55,11 @@ def bytes_a_parameter(*words: str, num_gpus: int = 1) -> tuple[float, float, flo
 
 def test_fixed_memory_is_22_bytes_a_parameter_and_is_shared_out() -> None:
     stages = [f"deepspeed.stage={stage}" for stage in (1, 2, 3)]
-    assert [bytes_a_parameter(stage)[0] for stage in stages] == pytest.approx([22.0, 22.0, 22.0])
-    assert [bytes_a_parameter(stage, num_gpus=4)[0] for stage in stages] == pytest.approx([10.0, 7.0, 5.5])
+    bucket = 1e9 / QWEN3["0.6b"].num_parameters  # stage 3's, of half a billion gradients
+    assert [bytes_a_parameter(stage)[0] for stage in stages] == pytest.approx([22.0, 22.0, 22.0 + bucket])
+    assert [bytes_a_parameter(stage, num_gpus=4)[0] for stage in stages] == pytest.approx(
+        [10.0, 7.0, 5.5 + bucket]
+    )
     assert bytes_a_parameter("rollout.engine=hf")[0] == pytest.approx(24.0)
     assert bytes_a_parameter("model.dtype=float32")[0] == pytest.approx(24.0)
 
@@ -117,17 +120,24 @@ def test_what_does_not_fit_is_said_with_the_sum(words: list[str], processes: int
     assert shortage(config, found, gpu_gib=None, host_gib=1e6, processes=1) is None
 
 
-def test_gradients_of_the_weights_type_are_there_twice_at_stages_1_and_2() -> None:
-    def above(*words: str) -> float:
+def test_gradients_on_their_way_are_counted_as_deepspeeds_classes_hold_them() -> None:
+    def above(*words: str) -> tuple[float, float]:
         found = training_memory(
             config_of(*words), QWEN3["0.6b"], prompt_tokens=500, completion_tokens=4096, num_gpus=1
         )
-        return found.update - found.fixed
+        return found.update - found.fixed, found.on_gpu.get("gradient bucket", 0.0)
 
-    base = above()
-    for stage, twice in ((1, 2.0), (2, 2.0), (3, 0.0)):
-        found = above("optim.gradient_dtype=bfloat16", f"deepspeed.stage={stage}")
-        assert found - base == pytest.approx(twice * QWEN3["0.6b"].num_parameters / GIB)
+    base, _ = above()
+    bucket, gradients = 1e9 / GIB, 2 * QWEN3["0.6b"].num_parameters / GIB
+    for words, more, stays in (
+        (["optim.gradient_dtype=bfloat16"], bucket, 0.0),
+        (["deepspeed.stage=2"], bucket, 0.0),
+        (["deepspeed.stage=2", "optim.gradient_dtype=bfloat16"], bucket + gradients, 0.0),
+        (["deepspeed.stage=3"], 0.0, bucket),
+    ):
+        found, bucket_stays = above(*words)
+        assert found - base == pytest.approx(more), words
+        assert bucket_stays == pytest.approx(stays), words
 
 
 def test_a_step_from_host_memory_holds_chunks_alone() -> None:

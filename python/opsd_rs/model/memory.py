@@ -25,6 +25,8 @@ TYPE_BYTES = {"bfloat16": 2, "float32": 4}
 teacher has none of its own: it scores with the student's."""
 STEP_BYTES = 4
 """Per parameter, for a moment in DeepSpeed's step, shared out; gradients of another type are flattened first."""
+BUCKET = 500_000_000
+"""Gradients that DeepSpeed collects before it sends them to other ranks, also where there are none."""
 SUB_GROUP = 10**9
 """Parameters of which stage 3 makes its step at a time."""
 STREAMED = 7 * 64 * MIB * 4
@@ -118,6 +120,8 @@ def training_memory(
     (host if config.teacher.offload else gpu)["average"] = share * AVERAGE_BYTES
     if config.rollout.engine == "hf":
         gpu["sampler"] = params * compute
+    if stage == 3:
+        gpu["gradient bucket"] = BUCKET * compute
     fixed = sum(gpu.values())
     step = _step(config, share)
     rows = config.train.micro_batch_rows
@@ -130,17 +134,24 @@ def training_memory(
     logit_bytes = LOGIT_BYTES + (config.rollout.temperature != 1.0)
     head = rows * completion_tokens * shape.vocab * logit_bytes
     teachers_head = shape.vocab * shape.hidden * compute
-    # Stages 1 and 2 add up gradients of the weights' own type in a second set, from the second micro-batch on.
-    second = gradients if stage < 3 and optim.gradient_dtype == config.model.dtype else 0.0
     masters = MASTER_BYTES + MOMENT_BYTES + AVERAGE_BYTES
     return Memory(
         on_gpu={name: size / GIB for name, size in gpu.items()},
         on_host={name: size / GIB for name, size in host.items()},
         step=step / GIB,
-        update=(fixed + max(step, second + kept + head + teachers_head)) / GIB,
+        update=(fixed + max(step, _backward(config, gradients) + kept + head + teachers_head)) / GIB,
         engine_share=config.rollout.gpu_memory_utilization if config.rollout.engine == "vllm" else 0.0,
         checkpoint=params * (masters + (0 if optim.offload else compute)) / GIB,
     )
+
+
+def _backward(config: Config, gradients: float) -> float:
+    """Bytes that gradients need on their way, beside activations."""
+    stage, compute, own = config.deepspeed.stage, config.model.dtype, config.optim.gradient_dtype
+    if stage == 3 or (stage == 1 and compute != own):
+        return 0.0  # it stays, and DeepSpeed's class for the other has none
+    # Stage 2 adds up gradients of the weights' own type in a second set, from the second micro-batch on.
+    return BUCKET * TYPE_BYTES[compute] + (gradients if stage == 2 and compute == own else 0.0)
 
 
 def _step(config: Config, share: float) -> float:
