@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from opsd_rs.base import Batch
 from opsd_rs.config import Config, load_config
 from opsd_rs.policy import Student, Teacher, device_of_rank, join_ranks, leave_ranks, make_teacher
 from opsd_rs.policy import student as student_module
+from opsd_rs.policy.attention import PACKED, register
 from opsd_rs.policy.lm import DTYPES
 from torch import nn
 
@@ -59,17 +61,22 @@ COMMON: dict[str, Any] = {
 }
 
 
-def random_model(shape: str, dtype: str, device: torch.device, *, parted: bool) -> nn.Module:
-    """A Qwen3 of this shape with random weights, on ``device``; ``parted``: in ZeRO-3's parts."""
+def random_model(shape: str, dtype: str, device: torch.device, *, parted: bool, packed: bool) -> nn.Module:
+    """A Qwen3 of this shape with random weights, on ``device``.
+
+    :param parted: in ZeRO-3's parts
+    :param packed: its attention takes packed rows
+    """
     from transformers import AutoModelForCausalLM, Qwen3Config
 
     settings = Qwen3Config(**COMMON | SHAPES[shape])
     build: Any = AutoModelForCausalLM.from_config
-    if parted:
-        model = build(settings, dtype=DTYPES[dtype])
-    else:
-        with torch.device(device):
-            model = build(settings, dtype=DTYPES[dtype])
+    options: dict[str, Any] = {"dtype": DTYPES[dtype]}
+    if packed:
+        register()
+        options["attn_implementation"] = PACKED
+    with nullcontext() if parted else torch.device(device):
+        model = build(settings, **options)
     found: nn.Module = model.eval()
     return found
 
@@ -150,7 +157,11 @@ def main() -> None:
     device = device_of_rank()
     join_ranks(device)
     parted = config.deepspeed.stage == 3
-    student_module.load_model = lambda _, dtype: random_model(options.shape, dtype, device, parted=parted)
+
+    def load_model(model_dir: str, dtype: str, *, packed: bool = False) -> nn.Module:
+        return random_model(options.shape, dtype, device, parted=parted, packed=packed)
+
+    student_module.load_model = load_model  # type: ignore[attr-defined]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as nothing:
         student = Student(config, nothing, device)

@@ -113,7 +113,7 @@ EFFECTS = {
     "objective.name": "training/test_objectives.py::test_the_loop_runs_with_it",
     **{
         f"loss.{name}": TRAINS
-        for name in ("kind", "jsd_alpha", "topk", "tail", "aggregate", "is_clip", "rollout_is_clip")
+        for name in ("kind", "jsd_alpha", "topk", "tail", "aggregate", "is_clip", "old", "rollout_is_clip")
     },
     "teacher.kind": TRAINS,
     "teacher.rate": TRAINS,
@@ -125,7 +125,7 @@ EFFECTS = {
     "train.num_steps": f"{RUN}::test_how_long_and_in_which_updates",
     "train.prompts_per_step": f"{RUN}::test_how_much_is_sampled",
     "train.mini_batch_prompts": TRAINS,
-    "train.micro_batch_rows": f"{UPDATE}::test_rows_at_a_time_change_the_forwards_and_not_the_update",
+    "train.micro_batch_tokens": f"{UPDATE}::test_tokens_at_a_time_change_the_forwards_and_not_the_update",
     "train.checkpoint_every": f"{RUN}::test_what_is_kept",
     "train.keep_checkpoints": f"{RUN}::test_what_is_kept",
     "deepspeed.stage": f"{UPDATE}::test_the_stage_is_deepspeeds",

@@ -32,7 +32,7 @@ BASE = {
     "optim.eps": "1e-3",
     "train.prompts_per_step": "2",
     "train.mini_batch_prompts": "1",
-    "train.micro_batch_rows": "2",
+    "train.micro_batch_tokens": "18",
     "loss.is_clip": "none",
     "loss.rollout_is_clip": "none",
     "teacher.rate": "0.5",
@@ -52,6 +52,7 @@ EFFECTS: dict[str, tuple[str, str, dict[str, str]]] = {
     "loss.aggregate": ("token_mean", "sdpo", {"train.mini_batch_prompts": "2"}),
     "loss.is_clip": ("none", "1e-3", {}),
     "loss.rollout_is_clip": ("none", "1e-3", {}),
+    "loss.old": ("trainer", "sampler", {"loss.is_clip": "2.0"}),
     "teacher.kind": ("ema", "fixed", {}),
     "teacher.rate": ("0.5", "0.1", {}),
     "rollout.temperature": ("1.0", "3.0", {}),
@@ -99,16 +100,16 @@ def test_two_values_train_differently(key: str, model: str) -> None:
     assert moved > 1e-7, key
 
 
-def test_rows_at_a_time_change_the_forwards_and_not_the_update(model: str) -> None:
+def test_tokens_at_a_time_change_the_forwards_and_not_the_update(model: str) -> None:
     counts = {}
-    for size in (1, 4):
-        config = config_of({"train.micro_batch_rows": str(size), "train.mini_batch_prompts": "2"})
+    for size in (1, 100):
+        config = config_of({"train.micro_batch_tokens": str(size), "train.mini_batch_prompts": "2"})
         student, teacher = pair(config, model)
         calls: list[int] = []
         student.engine.module.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         distill(student, teacher, make_objective(config), rows(), config, Ranks())
         counts[size] = len(calls)
-    assert counts == {1: 4, 4: 1}
+    assert counts == {1: 8, 100: 2}  # the teacher's and the student's
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])

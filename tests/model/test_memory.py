@@ -30,7 +30,7 @@ MEASURED = [  # model, completion tokens, checkpointing, peak GiB of student, te
 
 
 def config_of(*words: str) -> Config:
-    return load_config([], ["train.micro_batch_rows=1", *words])
+    return load_config([], ["control.mask=one", *words])  # without a budget: one row at a time
 
 
 @pytest.mark.parametrize(("model", "tokens", "checkpointing", "peak"), MEASURED)
@@ -158,7 +158,7 @@ def test_more_rows_and_another_temperature_take_more() -> None:
             config_of(*words), QWEN3["0.6b"], prompt_tokens=500, completion_tokens=4096, num_gpus=1
         ).update
 
-    one, two = update(), update("train.micro_batch_rows=2")
+    one, two = update(), update("train.micro_batch_tokens=9192")
     fixed = training_memory(
         config_of(), QWEN3["0.6b"], prompt_tokens=1, completion_tokens=1, num_gpus=1
     ).fixed

@@ -10,7 +10,7 @@ from engines import CPU
 from opsd_rs.base import Batch
 from opsd_rs.config import load_config
 from opsd_rs.errors import BadInput
-from opsd_rs.policy import CompletionLogits, Student, load_model, model_inputs
+from opsd_rs.policy import CompletionModel, Student, load_model, model_inputs
 from opsd_rs.policy.lm import checkpoint_activations
 from perturbed import perturb
 
@@ -64,7 +64,7 @@ def test_logits_are_the_models_own(family: str, dtype: str, tmp_path: Path) -> N
     model: Any = load_model(saved(tmp_path / family, family, **HEADS[family]), dtype)
     rows = [(5, 6, 7, 9, 10), (8, 11, 12, 13)]
     with torch.no_grad():
-        ours_TV = CompletionLogits(model)(*model_inputs(ROWS, CPU))
+        ours_TV = CompletionModel(model)(*model_inputs(ROWS, CPU, packed=False))
         wanted = [model(input_ids=torch.tensor([row])).logits[0] for row in rows]
     wanted_TV = torch.cat([wanted[0][2:4], wanted[1][0:3]])
     tolerance = 1e-4 if dtype == "float32" else 0.1 * wanted_TV.abs().max().item()
@@ -92,7 +92,7 @@ def test_checkpointing_recomputes_every_layer_once_and_changes_no_gradient(
         calls: list[int] = []
         for index, layer in enumerate(model.model.layers):
             layer.mlp.register_forward_hook(lambda *_, calls=calls, index=index: calls.append(index))
-        CompletionLogits(model)(*model_inputs(ROWS, CPU)).square().mean().backward()
+        CompletionModel(model)(*model_inputs(ROWS, CPU, packed=False)).square().mean().backward()
         gradients.append({name: p.grad for name, p in model.named_parameters()})
         forwards.append(calls)
     assert forwards == [[0, 1, 2], [0, 1, 2, 2, 1, 0]]

@@ -13,7 +13,7 @@ from engines import CPU, pair
 from opsd_rs.base import Batch
 from opsd_rs.config import Config, TeacherConfig
 from opsd_rs.config.tree import DeepSpeedConfig, ModelConfig, OptimConfig
-from opsd_rs.policy import CompletionLogits, Student, Teacher, load_model, model_inputs
+from opsd_rs.policy import CompletionModel, Student, Teacher, load_model, model_inputs
 from safetensors.torch import load_file
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ def largest_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -
 
 def test_inputs_are_padded_rows_and_the_positions_that_predict() -> None:
     batch = Batch.of([(1, 2), (3,)], [(4,), (5, 6, 7)])
-    inputs = model_inputs(batch, CPU)
+    inputs = model_inputs(batch, CPU, packed=False)
     assert inputs.input_ids_BL.tolist() == [[1, 2, 4, 0], [3, 5, 6, 7]]
     assert inputs.attention_mask_BL.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
     assert inputs.index_T.tolist() == [1, 4, 5, 6]
-    assert {tensor.dtype for tensor in inputs} == {torch.int64}
+    assert {tensor.dtype for tensor in inputs if isinstance(tensor, torch.Tensor)} == {torch.int64}
     assert batch.completion_ids.tolist() == [4, 5, 6, 7]
     assert batch.completion_rows.tolist() == [0, 1, 1, 1]
 
@@ -82,7 +82,7 @@ def test_completion_logits_are_the_models_own(family: tiny_models.Family, tmp_pa
     model = load_model(folder, "float32")
     batch = Batch.of([p for p, _ in ROWS], [c for _, c in ROWS])
     with torch.no_grad():
-        ours_TV = CompletionLogits(model)(*model_inputs(batch, CPU))
+        ours_TV = CompletionModel(model)(*model_inputs(batch, CPU, packed=False))
         at = 0
         for prompt, completion in ROWS:  # each row alone, without padding
             whole = model(input_ids=torch.tensor([prompt + completion])).logits[0]
@@ -99,12 +99,12 @@ def test_update_does_not_depend_on_micro_batches_and_is_adamw(stage: int, dtype:
     parts, _ = pair(config, model_dir)
     norms = update(whole, 4), update(parts, 1)
 
-    plain = CompletionLogits(
+    plain = CompletionModel(
         load_model(model_dir, dtype)
     ).float()  # from the weights that the student starts from
     optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, eps=1e-2, weight_decay=0.01)
     batch = Batch.of([p for p, _ in ROWS], [c for _, c in ROWS])
-    logits_TV = plain(*model_inputs(batch, CPU))
+    logits_TV = plain(*model_inputs(batch, CPU, packed=False))
     torch.nn.functional.cross_entropy(logits_TV, torch.from_numpy(batch.completion_ids)).backward()
     norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0).item()
     optimizer.step()

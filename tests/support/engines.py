@@ -14,10 +14,10 @@ CPU = torch.device("cpu")
 _made: list[Student] = []
 
 
-def pair(config: Config, model_dir: str) -> tuple[Student, Teacher]:
+def pair(config: Config, model_dir: str, device: torch.device = CPU) -> tuple[Student, Teacher]:
     """Both from the weights in ``model_dir``."""
     join_ranks(device_of_rank())
-    student = Student(config, model_dir, CPU)
+    student = Student(config, model_dir, device)
     _made.append(student)
     teacher = make_teacher(config, student)
     return student, teacher

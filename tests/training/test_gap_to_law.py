@@ -38,7 +38,7 @@ SHARED = (
 SETTINGS = [
     "smoke", "model.dtype=float32", "rollout.engine=hf", "rollout.n=4", "rollout.max_tokens=8",
     "rollout.max_prompt_tokens=512", "gap.n=8", "eval.n=4", "train.num_steps=2", "train.prompts_per_step=4",
-    "train.mini_batch_prompts=2", "train.micro_batch_rows=4", "optim.lr=1e-2",
+    "train.mini_batch_prompts=2", "train.micro_batch_tokens=8192", "optim.lr=1e-2",
     "environment=riddles:Riddles", "environment.modulus=2",
 ]  # fmt: skip
 

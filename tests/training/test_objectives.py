@@ -26,7 +26,7 @@ from opsd_rs.training.update import distill
 pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
 
 NAME = f"{__file__}:CrossEntropy"
-SMALL = ["smoke", "model.dtype=float32", "optim.lr=1e-3", "optim.eps=1e-2", "train.micro_batch_rows=2"]
+SMALL = ["smoke", "model.dtype=float32", "optim.lr=1e-3", "optim.eps=1e-2", "train.micro_batch_tokens=14"]
 
 
 class CrossEntropy(Objective):

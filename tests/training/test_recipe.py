@@ -42,14 +42,14 @@ def test_no_two_of_them_share_a_name() -> None:
 @pytest.mark.parametrize(
     "override",
     ["seed=5", "run.dir=x", "rollout.engine=hf", "train.checkpoint_every=1", "eval.every=1", "grader.workers=1",
-     "train.micro_batch_rows=4", "deepspeed.stage=2", "gap.n=8", "gap.contexts=none", "eval.teacher=true"],
+     "train.micro_batch_tokens=4000", "deepspeed.stage=2", "gap.n=8", "gap.contexts=none", "eval.teacher=true"],
 )  # fmt: skip
 def test_what_does_not_change_it_does_not(override: str) -> None:
     assert name(override) == name()
 
 
 def test_under_sdpo_s_mean_the_micro_batch_is_part_of_it() -> None:
-    assert name("loss.aggregate=sdpo") != name("loss.aggregate=sdpo", "train.micro_batch_rows=4")
+    assert name("loss.aggregate=sdpo") != name("loss.aggregate=sdpo", "train.micro_batch_tokens=4000")
 
 
 def test_a_key_is_told_by_words_or_hashed_and_every_exception_exists() -> None:

@@ -100,7 +100,7 @@ def test_a_row_of_something_else_stays_and_the_gap_is_measured(
     assert gaps(run_dir)[1]["k_gap"] == 8
 
     for same in (["optim.lr=0.1"], ["train.num_steps=7"], ["control.mask=one"], ["teacher.rate=0.5"],
-                 ["eval.n=4"], ["grader.workers=1"], ["train.micro_batch_rows=1"]):  # fmt: skip
+                 ["eval.n=4"], ["grader.workers=1"], ["train.micro_batch_tokens=999"]):  # fmt: skip
         assert "self-teacher" not in measure(*same), "the line of a measured gap"
         assert len(gaps(run_dir)) == expected, same
 

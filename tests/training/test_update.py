@@ -35,7 +35,7 @@ def test_the_divergence_on_a_fixed_batch_of_real_rollouts_falls_by_half(smollm2:
         model=ModelConfig(dtype="float32"),
         teacher=TeacherConfig(kind="fixed"),
         optim=OptimConfig(lr=1e-5),
-        train=TrainConfig(mini_batch_prompts=recorded.NUM_PROBLEMS, micro_batch_rows=4),
+        train=TrainConfig(mini_batch_prompts=recorded.NUM_PROBLEMS, micro_batch_tokens=4096),
         loss=LossConfig(is_clip=None, rollout_is_clip=None),
     )
     context = load_context("peer_solution_feedback")
@@ -113,7 +113,7 @@ def tiny_config(**loss: object) -> Config:
         model=ModelConfig(dtype="float32"),
         optim=OptimConfig(lr=1e-3, eps=1e-2),
         loss=LossConfig.model_validate(loss),
-        train=TrainConfig(mini_batch_prompts=2, micro_batch_rows=2),
+        train=TrainConfig(mini_batch_prompts=2, micro_batch_tokens=22),
     )
 
 
@@ -121,8 +121,8 @@ def other_teacher(teacher: Teacher) -> None:
     """Make the teacher differ from the student, which it equals at the start."""
     torch.manual_seed(1)
     with torch.no_grad():
-        for parameter in teacher.module.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
+        for part in teacher.average:
+            part.add_(0.05 * torch.randn_like(part))
 
 
 @pytest.mark.parametrize("aggregate", ["token_mean", "sdpo"])
@@ -132,7 +132,7 @@ def test_one_step_does_not_depend_on_the_micro_batches(tiny: str, aggregate: str
     for size in (1, 2, 4):
         config = tiny_config(aggregate=aggregate)
         config = config.model_copy(
-            update={"train": config.train.model_copy(update={"micro_batch_rows": size})}
+            update={"train": config.train.model_copy(update={"micro_batch_tokens": size})}
         )
         student, teacher = pair(config, tiny)
         other_teacher(teacher)

@@ -67,6 +67,17 @@ def _batches(config: Config) -> Iterator[Finding]:
         )
     elif config.deepspeed.stage not in (1, 2, 3):
         yield Finding("deepspeed.stage", f"{config.deepspeed.stage} is not a ZeRO stage; use 1, 2 or 3")
+    if config.model.compile and config.deepspeed.stage == 3:
+        yield Finding(
+            "model.compile",
+            "true is refused under deepspeed.stage = 3, whose hooks gather weights between the layers' parts; use"
+            " stage 1 or 2",
+        )
+    if config.model.keep_attention and not config.model.gradient_checkpointing:
+        yield Finding(
+            "model.keep_attention",
+            "means nothing without model.gradient_checkpointing = true; set both or none",
+        )
     if not all(0.0 <= beta < 1.0 for beta in config.optim.betas):
         yield Finding("optim.betas", f"{list(config.optim.betas)} must both lie in [0, 1)")
     if config.optim.gradient_dtype == "bfloat16" and config.model.dtype != "bfloat16":
@@ -80,13 +91,19 @@ def _loss(config: Config) -> Iterator[Finding]:
     loss, rollout = config.loss, config.rollout
     if config.objective.name != "opsd":
         return  # nobody reads [loss]
-    if rollout.top_p < 1.0 and loss.rollout_is_clip is not None:
+    to_sampler = loss.old == "sampler" and loss.is_clip is not None
+    if loss.old == "sampler" and loss.rollout_is_clip is not None:
+        yield Finding(
+            "loss.old",
+            'sampler makes is_clip bound the whole ratio now/sampler: set loss.rollout_is_clip = "none"',
+        )
+    elif rollout.top_p < 1.0 and (loss.rollout_is_clip is not None or to_sampler):
         # The sampler's log-probabilities are those of the cut distribution, the trainer's of the whole one:
         # their ratio would correct for a difference that nucleus sampling made on purpose.
         yield Finding(
             "rollout.top_p",
             f"{rollout.top_p} cannot go with the trainer/sampler ratio: set rollout.top_p = 1.0, "
-            'or loss.rollout_is_clip = "none"',
+            'or loss.rollout_is_clip = "none" and loss.old = "trainer"',
         )
     if loss.kind == "jsd" and loss.jsd_alpha in (0.0, 1.0):
         other = "forward_kl" if loss.jsd_alpha == 0.0 else "reverse_kl"

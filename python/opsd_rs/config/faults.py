@@ -27,6 +27,12 @@ class Leaf(NamedTuple):
     origin: str
 
 
+REPLACED = {
+    "train.micro_batch_rows": "train.micro_batch_tokens replaces it, a budget of tokens instead of rows; left out, it"
+    " is chosen from the GPU's free memory",
+}
+"""Keys of earlier versions, and what to write now."""
+
 Tree: TypeAlias = dict[str, "Tree | Leaf"]
 
 KeyPath: TypeAlias = tuple[str, ...]
@@ -52,6 +58,8 @@ def describe_fault(tree: Tree, fault: Any) -> str:
         named = path if path[-1] == "to" else (*path, "name")
         return f"{origin_of(tree, named)}: {fault['msg']}"
     if fault["type"] == "extra_forbidden":
+        if said := REPLACED.get(dotted):
+            return f"{origin}: {dotted} is no longer a key: {said}"
         return f"{origin}: {dotted} is not a key{_did_you_mean(dotted, list(known_keys(tree)))}"
     if fault["type"] in ("model_type", "model_attributes_type", "dataclass_type"):
         return f"{origin}: {dotted} is a table; write [{dotted}] or {dotted}.key = value"

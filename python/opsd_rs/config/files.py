@@ -30,6 +30,7 @@ from opsd_rs.errors import BadInput, near
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 from opsd_rs.config.faults import (
+    REPLACED,
     ConfigFaults,
     KeyPath,
     Leaf,
@@ -80,7 +81,10 @@ def resolve(sources: Sequence[str], overrides: Sequence[str] = ()) -> Resolved:
     tree: Tree = {}
     for source in sources:
         path = config_path(source)
-        _merge(tree, _read(path), beside=path.parent)
+        read = _read(path)
+        if path.suffix == ".json":  # of a run, which may be older than this version
+            _drop(read, REPLACED)
+        _merge(tree, read, beside=path.parent)
     for override in overrides:
         _merge(tree, _override(override, known_keys(tree)), beside=Path())
     try:
@@ -132,6 +136,14 @@ def config_path(source: str) -> Path:
         near(source, config_names()) or f"; built-in names: {', '.join(config_names())}; a path ends in .toml"
     )
     raise BadInput(f"{source}: no built-in configuration of this name{hint}")
+
+
+def _drop(tree: Tree, dotted_names: Iterable[str]) -> None:
+    for dotted in dotted_names:
+        table, _, name = dotted.rpartition(".")
+        below = tree.get(table)
+        if isinstance(below, dict):
+            below.pop(name, None)
 
 
 # ---- reading -------------------------------------------------------------------------------------

@@ -50,6 +50,11 @@ class ModelConfig(Section):
     """The day, ISO, for chat templates that print today's; unset: the day on which the run started first."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    keep_attention: bool = False
+    """With ``gradient_checkpointing``: keep attention outputs, a hidden state per token and layer, and do not recompute
+    them. Worth it for long answers; on a GPU only."""
+    compile: bool = False
+    """Compile the decoder layers: half a minute at the start, then faster updates. Not under ZeRO stage 3."""
 
     _paths = field_validator("path")(expanded)
 
@@ -190,7 +195,10 @@ class LossConfig(Section):
     """``token_mean``: over all trained tokens of the mini-batch, whatever the micro-batches. ``sdpo``: mean
     over rows of token means, masked rows counted in the denominator."""
     is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
-    """Upper bound of the ratio now/start-of-step; unset: no ratio."""
+    """Upper bound of the ratio now/old; unset: no ratio."""
+    old: Literal["trainer", "sampler"] = "trainer"
+    """Whose log-probs are old: the trainer's at the start of the step, one more forward where a step has several
+    updates; or the sampler's, then ``rollout_is_clip`` must be unset."""
     rollout_is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
     """Upper bound of the ratio trainer/sampler; unset: no ratio."""
 
@@ -237,8 +245,11 @@ class TrainConfig(Section):
     """Problems per outer step."""
     mini_batch_prompts: PositiveInt = 1
     """Prompts per optimizer step; with 32 prompts a step, 1 means 32 updates per outer step."""
-    micro_batch_rows: PositiveInt = 1
-    """Rows per forward and backward; the loss does not depend on it under ``token_mean``."""
+    micro_batch_tokens: PositiveInt | None = None
+    """Tokens per forward and backward; a longer row goes alone. Unset: what fits into the GPU's free memory, 4,096 on a
+    CPU."""
+    deterministic: bool = False
+    """On a GPU: the same bits every time, for 8 to 50 % more time in attention. A CPU is deterministic anyway."""
     checkpoint_every: NaturalInt = 5
     """Outer steps between checkpoints; 0: at the end alone."""
     keep_checkpoints: PositiveInt = 2

@@ -18,21 +18,24 @@ objective by name. ``objective = "opsd"`` is this package's; a user's own is a s
 What it does not do: run a model, or know about ranks and micro-batches beyond the two counts it divides by.
 """
 
-# Shapes: T completion tokens of a micro-batch, rows laid end to end; V vocabulary.
+# Shapes: T completion tokens of a micro-batch, rows laid end to end; D hidden size, V vocabulary.
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from opsd_rs.base import Batch, Bools, resolve_plugin
 from opsd_rs.config import Config, Section
-from opsd_rs.loss.opsd import opsd_loss
+from opsd_rs.loss.divergences import logprobs_at
+from opsd_rs.loss.kernels import OutputHead, linear_lse_gather, opsd_loss_from_hidden
+from opsd_rs.loss.opsd import OpsdLoss, opsd_loss
 from opsd_rs.records import Grade
 
 Forward = Literal["teacher", "old_logprobs"]
@@ -61,6 +64,29 @@ class RolloutBatch:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """What one side says of each completion token: a hidden state, and the head that makes logits of it.
+
+    >>> side = Predictions(torch.ones(1, 2), OutputHead(torch.eye(3, 2)))
+    >>> side.logits_TV.tolist()
+    [[1.0, 1.0, 0.0]]
+    """
+
+    hidden_TD: Tensor
+    """At place t: the state from which ``completion_ids_T[t]`` is predicted."""
+    head: OutputHead
+
+    @cached_property
+    def logits_TV(self) -> Tensor:
+        """All logits at once, in the compute type, not divided by the temperature."""
+        head = self.head
+        logits_TV = torch.nn.functional.linear(self.hidden_TD, head.weight_VD, head.bias_V)
+        if head.scale != 1.0:
+            logits_TV = logits_TV * head.scale
+        return logits_TV if head.softcap is None else torch.tanh(logits_TV / head.softcap) * head.softcap
+
+
+@dataclass(frozen=True)
 class MicroBatch:
     """What an objective computes its loss from."""
 
@@ -68,10 +94,10 @@ class MicroBatch:
     completion_ids_T: Tensor
     row_T: Tensor
     """Which row of the micro-batch each completion token belongs to."""
-    student_logits_TV: Tensor
-    """With gradient. At place t: the logits that predict ``completion_ids_T[t]``, not divided by the temperature."""
-    teacher_logits_TV: Tensor | None
-    """The same of the self-teacher, under its own prompt; None unless the objective needs ``teacher``."""
+    student: Predictions
+    """With gradient."""
+    teacher: Predictions | None
+    """The self-teacher's, under its own prompt; None unless the objective needs ``teacher``."""
     rollout_logprobs_T: Tensor | None
     """The sampler's; None where the rollouts came without."""
     old_logprobs_T: Tensor | None
@@ -83,6 +109,17 @@ class MicroBatch:
     """Trained tokens of the whole mini-batch, over all ranks and micro-batches."""
     num_rows: int
     """Rows of the whole mini-batch, those that are not trained counted."""
+
+    @property
+    def student_logits_TV(self) -> Tensor:
+        """With gradient; computed where asked for. At place t: the logits that predict ``completion_ids_T[t]``, not
+        divided by the temperature."""
+        return self.student.logits_TV
+
+    @property
+    def teacher_logits_TV(self) -> Tensor | None:
+        """The same of the self-teacher."""
+        return None if self.teacher is None else self.teacher.logits_TV
 
 
 @dataclass(frozen=True)
@@ -126,30 +163,56 @@ class OpsdObjective(Objective):
 
     def __init__(self, options: Section, config: Config) -> None:
         super().__init__(options, config)
-        self.needs = frozenset({"teacher"} if config.loss.is_clip is None else {"teacher", "old_logprobs"})
+        compares = config.loss.is_clip is not None and config.loss.old == "trainer"
+        self.needs = frozenset({"teacher", "old_logprobs"} if compares else {"teacher"})
 
     def loss(self, batch: MicroBatch) -> ObjectiveLoss:
         """``opsd_loss`` with ``[loss]``."""
-        assert batch.teacher_logits_TV is not None
-        out = opsd_loss(
-            batch.student_logits_TV,
-            batch.teacher_logits_TV,
-            batch.completion_ids_T,
-            torch.ones_like(batch.completion_ids_T, dtype=torch.bool),
-            batch.row_T,
-            batch.rollout_logprobs_T,
-            batch.old_logprobs_T,
-            config=self.config.loss,
-            num_tokens=batch.num_tokens,
-            num_rows=batch.num_rows,
-            temperature=batch.temperature,
-        )
+        out = _opsd_loss(batch, self.config)
         sums = {"kl": out.kl_T.sum(), "topk_mass": out.topk_mass_T.sum()}
         if batch.rollout_logprobs_T is not None:
             # |trainer - sampler|: large where the two disagree about the policy.
             difference_T = (out.student_logprob_T - batch.rollout_logprobs_T).abs()
             sums["rollout_logprob_difference"] = difference_T.sum()
         return ObjectiveLoss(out.loss, sums)
+
+
+def _opsd_loss(batch: MicroBatch, config: Config) -> OpsdLoss:
+    """On a GPU from hidden states; on a CPU from all logits, the plain twin."""
+    student, teacher = batch.student, batch.teacher
+    assert teacher is not None
+    tokens: tuple[Any, ...] = (
+        batch.completion_ids_T,
+        torch.ones_like(batch.completion_ids_T, dtype=torch.bool),
+        batch.row_T,
+        batch.rollout_logprobs_T,
+        batch.old_logprobs_T,
+    )
+    options: dict[str, Any] = {
+        "config": config.loss,
+        "num_tokens": batch.num_tokens,
+        "num_rows": batch.num_rows,
+        "temperature": batch.temperature,
+    }
+    if not from_hidden(student.hidden_TD.device):
+        return opsd_loss(student.logits_TV, teacher.logits_TV, *tokens, **options)
+    options |= {"head": student.head, "teacher_head": teacher.head}
+    return opsd_loss_from_hidden(student.hidden_TD, teacher.hidden_TD, *tokens, **options)
+
+
+def sampled_logprobs(side: Predictions, ids_T: Tensor, *, temperature: float) -> Tensor:
+    """Log-probabilities of the sampled tokens (T,), no gradient: what later updates of a step compare with."""
+    ids_T1, hidden_TD = ids_T.unsqueeze(-1), side.hidden_TD.detach()
+    if from_hidden(hidden_TD.device):
+        return linear_lse_gather(hidden_TD, side.head, ids_T1, temperature=temperature).logprobs_TK.squeeze(
+            -1
+        )
+    return logprobs_at(side.logits_TV.detach() / temperature, ids_T1).squeeze(-1)
+
+
+def from_hidden(device: torch.device) -> bool:
+    """Whether logits are made a chunk at a time there."""
+    return device.type == "cuda"
 
 
 def make_objective(config: Config) -> Objective:

@@ -124,8 +124,9 @@ def training_memory(
         gpu["gradient bucket"] = BUCKET * compute
     fixed = sum(gpu.values())
     step = _step(config, share)
-    rows = config.train.micro_batch_rows
-    tokens = rows * (prompt_tokens + completion_tokens)
+    row = prompt_tokens + completion_tokens
+    rows = max(1, (config.train.micro_batch_tokens or row) // row)
+    tokens = rows * row
     per_layer = HIDDEN_BYTES * shape.hidden + INNER_BYTES * shape.inner
     if config.model.gradient_checkpointing:
         kept = tokens * (2 * shape.hidden * shape.num_layers + per_layer)

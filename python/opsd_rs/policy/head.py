@@ -9,8 +9,9 @@ Shapes: T positions, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,35 @@ class Head(nn.Module):
         if self.softcap is not None:
             logits_TV = torch.tanh(logits_TV / self.softcap) * self.softcap
         return logits_TV
+
+
+class HeadParts(NamedTuple):
+    """Logits are ``softcap * tanh(scale * (h W^T + b) / softcap)``; no tanh without ``softcap``."""
+
+    weight_VD: Tensor
+    bias_V: Tensor | None
+    scale: float
+    softcap: float | None
+
+
+def make_readable(lm: nn.Module, head: Head) -> None:
+    """Let ``lm.lm_head(hidden_TD, read)`` return ``read(hidden_TD, parts)``; called with hidden states alone it stays
+    what it was.
+
+    A loss that needs the whole output matrix is computed inside of the module that holds it: there the hooks by which
+    ZeRO-3 gathers the module's weights have run.
+    """
+    module: Any = lm.lm_head
+    plain = module.forward
+
+    def forward(hidden_TD: Tensor, read: Callable[[Tensor, HeadParts], Tensor] | None = None) -> Tensor:
+        if read is None:
+            logits: Tensor = plain(hidden_TD)
+            return logits
+        bias_V = getattr(module, "bias", None)
+        return read(hidden_TD, HeadParts(module.weight, bias_V, head.factor, head.softcap))
+
+    module.forward = forward
 
 
 def _positive(config: Any, name: str) -> float | None:

@@ -11,6 +11,7 @@ What it does not do: sequence or tensor parallelism, LoRA, fp16.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,13 +22,34 @@ from torch import Tensor, nn
 
 from opsd_rs.base import MIB, Batch, without_wildcards, writing
 from opsd_rs.config import Config
-from opsd_rs.errors import DiskFull, Stopped
+from opsd_rs.errors import BadInput, DiskFull, Stopped
 from opsd_rs.policy.head import check_head
 from opsd_rs.policy.inputs import model_inputs
-from opsd_rs.policy.lm import CompletionLogits, checkpoint_activations, load_model
+from opsd_rs.policy.lm import CompletionModel, Read, checkpoint_activations, compile_layers, load_model
 from opsd_rs.policy.offload import HostAdamW
 from opsd_rs.policy.shards import shards_of
 from opsd_rs.policy.zero import deepspeed_settings
+
+DEFAULT_TOKENS = 4096
+"""Tokens of a micro-batch, unless the configuration or the GPU's memory says otherwise."""
+
+
+def packs_rows(device: torch.device) -> bool:
+    """Whether rows go through the model end to end there; else as padded rectangles."""
+    return device.type == "cuda"
+
+
+def _let_segments_grow() -> None:
+    """From here on memory is taken in segments that grow, so that batches of ever new shapes leave no holes.
+
+    Not before: weights and optimizer state stay in plain segments, which another process can be given (CUDA IPC). What
+    the environment says about the allocator goes first.
+    """
+    if not any(os.environ.get(name) for name in ALLOCATOR_VARIABLES):
+        torch.cuda.memory._set_allocator_settings("expandable_segments:True")
+
+
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 
 
 class Student:
@@ -52,14 +74,21 @@ class Student:
 
             # Must live while the model loads, so that it loads in parts.
             zero3 = HfDeepSpeedConfig(settings)  # type: ignore[no-untyped-call]
-        lm = load_model(model_dir, config.model.dtype)
+        self.packed = packs_rows(device)
+        if config.model.keep_attention and not self.packed:
+            raise BadInput(
+                "model.keep_attention: it needs packed rows, which a GPU has; leave it false on a CPU"
+            )
+        lm = load_model(model_dir, config.model.dtype, packed=self.packed)
         del zero3
         if self.stage == 3:
             with deepspeed.zero.GatheredParameters(list(lm.get_submodule("lm_head").parameters())):
                 check_head(lm, model_dir)
         if config.model.gradient_checkpointing:
-            checkpoint_activations(lm, model_dir)
-        module = CompletionLogits(lm)
+            checkpoint_activations(lm, model_dir, keep_attention=config.model.keep_attention)
+        if config.model.compile:
+            compile_layers(lm)
+        module = CompletionModel(lm)
         if self.stage != 3:
             module.to(device)
         optim = config.optim
@@ -75,25 +104,36 @@ class Student:
         self.engine, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=settings, dist_init_required=False
         )
+        text: Any = lm.config
+        self.hidden_bytes = text.get_text_config().hidden_size * next(lm.parameters()).dtype.itemsize
+        """Of one token's hidden state."""
+        self.micro_batch_tokens = config.train.micro_batch_tokens or DEFAULT_TOKENS
         self.world_size, self._rank = dist.get_world_size(), dist.get_rank()
         self.num_optimizer_steps = 0
         self.shards = shards_of(self.engine.optimizer)
         self._on_host = HostAdamW(self.shards, device) if config.optim.offload else None
         self._is_lent = False
         self._graph_waits = False
+        if device.type == "cuda":
+            _let_segments_grow()
 
     def logits(self, batch: Batch) -> Tensor:
         """Student logits_TV at the completion positions; with gradient where gradients are enabled."""
+        return self.read(batch, None)
+
+    def read(self, batch: Batch, read: Read | None) -> Tensor:
+        """What ``read`` makes of the hidden states at the completion positions, or logits_TV; with gradient where
+        gradients are enabled."""
         self.check_own("a student's forward")
         self._graph_waits = torch.is_grad_enabled()
-        return self.forward(batch)
+        return self.forward(batch, read)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits_TV of the weights that are in the parameters now: the student's, or in ``lent`` others."""
+    def forward(self, batch: Batch, read: Read | None = None) -> Tensor:
+        """The same of the weights that are in the parameters now: the student's, or in ``lent`` others."""
         # The engine counts its forwards and keeps buffers for a backward; one without gradient passes it by.
         forward = self.engine if torch.is_grad_enabled() else self.engine.module
-        logits: Tensor = forward(*model_inputs(batch, self.device))
-        return logits
+        found: Tensor = forward(*model_inputs(batch, self.device, packed=self.packed), read)
+        return found
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Accumulate this micro-batch's share; ``last`` closes the mini-batch.

@@ -18,10 +18,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from opsd_rs.base import Batch
+from opsd_rs.base import Batch, Ranks
 from opsd_rs.config import Config, TeacherConfig
 from opsd_rs.errors import BadInput
-from opsd_rs.policy.host import host_zeros, streamed
+from opsd_rs.policy.head import HeadParts
+from opsd_rs.policy.host import CHUNK, host_zeros, streamed
 from opsd_rs.policy.student import Student
 
 
@@ -43,6 +44,8 @@ class Teacher:
         self.head_bias: Tensor | None = None
         """The output bias (V,), where the model has one."""
         self._student = student
+        self._equal: tuple[tuple[int, int], bool] | None = None
+        """For how many updates of both ``equals_student`` was answered last, and its answer."""
         parts = student.fp32_parts()
         self.average = [
             host_zeros(self, part.numel(), student.device).copy_(part) if config.offload else part.clone()
@@ -71,6 +74,21 @@ class Teacher:
     def release(self) -> None:
         """Free ``head_weight`` and ``head_bias``, at the end of an update."""
         self.head_weight = self.head_bias = None
+
+    def head(self) -> HeadParts:
+        """The teacher's output head, from the first ``loaded`` to ``release``."""
+        assert self.head_weight is not None, "the teacher's head is there from `loaded` to `release`"
+        head = self._student.engine.module.head
+        return HeadParts(self.head_weight, self.head_bias, head.factor, head.softcap)
+
+    def equals_student(self, ranks: Ranks) -> bool:
+        """Whether both have the same weights, on every rank. All ranks call it."""
+        state = (self._student.num_optimizer_steps, self.num_updates)
+        if self._equal is None or self._equal[0] != state:
+            parts = zip(self.average, self._student.fp32_parts(), strict=True)
+            differs = not all(_equal(mine, theirs) for mine, theirs in parts)
+            self._equal = (state, not ranks.any(differs))
+        return self._equal[1]
 
     @torch.no_grad()
     def logits(self, batch: Batch) -> Tensor:
@@ -146,7 +164,7 @@ class Teacher:
             raise BadInput(
                 f"{path} holds a teacher of kind {state['kind']}, teacher.kind is {self.config.kind}"
             )
-        self.num_updates = state["num_updates"]
+        self.num_updates, self._equal = state["num_updates"], None
         for part, saved in zip(self.average, state["average"], strict=True):
             part.copy_(saved)
 
@@ -155,6 +173,15 @@ def _shard_numel(parameter: nn.Parameter) -> int:
     """Elements of this parameter on one rank: ZeRO-3's padded share, else the whole."""
     shard = getattr(parameter, "ds_tensor", None)
     return parameter.numel() if shard is None else int(shard.ds_numel)
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether all elements are equal; one of the two may be in host memory."""
+    if one.device == other.device:
+        return torch.equal(one, other)
+    device = other.device if one.device.type == "cpu" else one.device
+    parts = zip(torch.split(one, CHUNK), torch.split(other, CHUNK), strict=True)
+    return all(torch.equal(a.to(device), b.to(device)) for a, b in parts)
 
 
 def _gathered(shard: Tensor) -> Tensor:

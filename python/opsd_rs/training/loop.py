@@ -16,6 +16,7 @@ from opsd_rs.base import stop_signals
 from opsd_rs.config import Config
 from opsd_rs.loss import make_objective
 from opsd_rs.policy import Student, make_teacher
+from opsd_rs.training.deterministic import deterministic
 from opsd_rs.training.folder import begin, run_folder, save_if_due
 from opsd_rs.training.gaps import measure_gap
 from opsd_rs.training.loggers.base import open_loggers
@@ -42,6 +43,7 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
     with (
         stop_signals() as stop,
         run_folder(config, resume) as run_dir,
+        deterministic(on=config.train.deterministic),
         open_session(config, run_dir, stop, check=partial(check_start, config, run_dir, resume)) as session,
         open_loggers(session) as loggers,
     ):

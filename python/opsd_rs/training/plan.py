@@ -133,6 +133,7 @@ def _fits(found: Memory) -> str:
 
 def _memory(config: Config, found: Memory) -> tuple[list[dict[str, Any]], list[str]]:
     """The table, and what it rests on."""
+    budget = config.train.micro_batch_tokens
     rows = [
         {"phase": "stays", "GiB": found.fixed, "what": ", ".join(found.on_gpu)},
         *(
@@ -144,7 +145,7 @@ def _memory(config: Config, found: Memory) -> tuple[list[dict[str, Any]], list[s
         {
             "phase": "update",
             "GiB": found.update,
-            "what": f"{config.train.micro_batch_rows} longest rows at once",
+            "what": f"micro-batches of {budget} tokens" if budget else "the longest row alone",
         },
         {"phase": "checkpoint", "GiB": found.checkpoint, "what": "on disk, all ranks"},
     ]
@@ -160,7 +161,7 @@ def _memory(config: Config, found: Memory) -> tuple[list[dict[str, Any]], list[s
             rows.append({"phase": "vLLM", "GiB": engine, "what": "rollout.gpu_memory_utilization of the GPU"})
         if found.update + engine > total:
             notes.append(
-                f"this does not fit: {found.update + engine:.1f} GiB of {total:.1f}; lower train.micro_batch_rows,"
+                f"this does not fit: {found.update + engine:.1f} GiB of {total:.1f}; lower train.micro_batch_tokens,"
                 " rollout.max_tokens or rollout.gpu_memory_utilization, set model.gradient_checkpointing, or use more"
                 " GPUs"
             )

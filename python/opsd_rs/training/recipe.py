@@ -93,7 +93,7 @@ def _rest(config: Config) -> dict[str, Any]:
     if config.objective.name != "opsd":
         left_out.append("loss.")
     elif config.loss.aggregate == "token_mean":
-        left_out.append("train.micro_batch_rows")  # the loss does not depend on it
+        left_out.append("train.micro_batch_tokens")  # the loss does not depend on it
     return {
         key: value
         for key, value in dotted_values(config).items()

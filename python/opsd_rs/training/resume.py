@@ -21,7 +21,7 @@ MAY_CHANGE = (
     "train.num_steps",
     "train.checkpoint_every",
     "train.keep_checkpoints",
-    "train.micro_batch_rows",
+    "train.micro_batch_tokens",
     "eval.every",
     "log",
     "run.config_id",

@@ -3,7 +3,10 @@
 In: rollouts packed as each side reads them. Out: numbers for ``metrics.jsonl``. Rows that the objective does not train
 cost no forward; they still count among a mini-batch's rows.
 
-Shapes: T completion tokens of a micro-batch, V vocabulary.
+The teacher does not change within a step, so it scores the rows of as many mini-batches at once as there is memory for
+its hidden states (``scoring``); the student then meets these states in its own micro-batches.
+
+Shapes: T completion tokens of a micro-batch, D hidden size.
 """
 
 from __future__ import annotations
@@ -12,19 +15,26 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from opsd_rs.base import Bools, Ranks
+from opsd_rs.base import Ranks
 from opsd_rs.config import Config
 from opsd_rs.context import student_batch
 from opsd_rs.errors import Stopped
-from opsd_rs.loss import MicroBatch, Objective, RolloutBatch, logprobs_at
-from opsd_rs.policy import Student, Teacher
+from opsd_rs.loss import MicroBatch, Objective, ObjectiveLoss, OutputHead, Predictions, RolloutBatch
+from opsd_rs.policy import HeadParts, Student, Teacher
 from opsd_rs.records import Grade, Rollout, TeacherContext
+from opsd_rs.training.scoring import (
+    Pass,
+    Scores,
+    Step,
+    groups,
+    micro_batches_of,
+    start_logprobs,
+    teacher_scores,
+)
 
 
 def pack_rollouts(
@@ -56,24 +66,6 @@ class Sums:
     grad_norms: list[float] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """What the parts of an update share."""
-
-    student: Student
-    teacher: Teacher
-    objective: Objective
-    rows: RolloutBatch
-    trained: Bools
-    """Per row: whether it enters the loss."""
-    config: Config
-    ranks: Ranks
-
-    def trained_of(self, mini_batch: Sequence[int]) -> list[int]:
-        """The rows of a mini-batch that enter the loss."""
-        return [row for row in mini_batch if self.trained[row]]
-
-
 def distill(
     student: Student,
     teacher: Teacher,
@@ -88,25 +80,35 @@ def distill(
     Raises ``Stopped`` on a loss or gradient norm that is not finite, before the optimizer has used it.
     """
     trained = objective.trained_rows(rows) & (rows.student.completion_lengths > 0)
-    step = _Step(student, teacher, objective, rows, trained, config, ranks)
+    step = Step(student, teacher, objective, rows, trained, config, ranks)
     batches = _mini_batches(rows.grades, config.train.mini_batch_prompts)
     trained_batches = [batch for batch in batches if step.trained_of(batch)]
     # With a single update the policy now is the policy at the start: no pass for the old log-probs is needed.
     needs_old = len(trained_batches) > 1 and "old_logprobs" in objective.needs
-    old = _start_logprobs(step, trained_batches) if needs_old else None
-    sums = Sums()
-    for done, batch in enumerate(trained_batches):
-        progress(done, len(trained_batches))
-        _accumulate(step, batch, old, sums)
-        norm = student.step()
-        if not math.isfinite(norm):
-            raise Stopped(
-                f"gradient norm is {norm} after {student.num_optimizer_steps} optimizer steps: nothing past the last"
-                ' checkpoint is kept; lower optim.lr, or try model.dtype = "float32"'
-            )
-        sums.grad_norms.append(norm)
-    progress(len(trained_batches), len(trained_batches))
+    old = start_logprobs(step, trained_batches) if needs_old else None
+    sums, done = Sums(), 0
+    progress(done, len(trained_batches))
+    passes = [part for batch in trained_batches for part in micro_batches_of(step, batch)]
+    for group in groups(step, passes):
+        scores = teacher_scores(step, group)
+        for part in group:
+            _accumulate(step, part, scores, old, sums)
+            if part.last:
+                sums.grad_norms.append(_optimizer_step(student))
+                done += 1
+                progress(done, len(trained_batches))
+        teacher.release()
     return _numbers(sums, len(batches), ranks)
+
+
+def _optimizer_step(student: Student) -> float:
+    norm = student.step()
+    if not math.isfinite(norm):
+        raise Stopped(
+            f"gradient norm is {norm} after {student.num_optimizer_steps} optimizer steps: nothing past the last"
+            ' checkpoint is kept; lower optim.lr, or try model.dtype = "float32"'
+        )
+    return norm
 
 
 def _mini_batches(grades: Sequence[Grade], prompts: int) -> list[list[int]]:
@@ -120,76 +122,46 @@ def _mini_batches(grades: Sequence[Grade], prompts: int) -> list[list[int]]:
     ]
 
 
-def _micro_batches(step: _Step, batch: Sequence[int]) -> list[list[int]]:
-    """This rank's trained rows in micro-batches. All ranks get equally many: ZeRO-3 gathers weights in each forward,
-    so a rank without rows repeats one whose loss is multiplied by 0 (an empty list stands for that)."""
-    size, ranks = step.config.train.micro_batch_rows, step.ranks
-    # Rows of like length together waste the least padding; the order is a function of the rows alone.
-    lengths = step.rows.teacher.lengths
-    trained = sorted(step.trained_of(batch), key=lambda row: -int(lengths[row]))
-    shares = [trained[rank :: ranks.world_size] for rank in range(ranks.world_size)]
-    count = max(math.ceil(len(share) / size) for share in shares)
-    mine = shares[ranks.rank]
-    return [mine[i * size : (i + 1) * size] for i in range(count)]
+def _accumulate(
+    step: Step, part: Pass, scores: Scores | None, old: dict[int, Tensor] | None, sums: Sums
+) -> None:
+    """Forward and backward of one micro-batch: the sum of the shares is a mini-batch's loss, however it is divided."""
+    student, objective = step.student, step.objective
+    rows = step.rows.rows(part.rows)
+    tokens = rows.student
+    logprobs = tokens.logprobs
+    found: list[ObjectiveLoss] = []
 
-
-def _accumulate(step: _Step, batch: Sequence[int], old: dict[int, Tensor] | None, sums: Sums) -> None:
-    """Forward and backward of one mini-batch: the sum of the shares is its loss, whatever the micro-batches."""
-    student, objective, trained = step.student, step.objective, step.trained_of(batch)
-    num_tokens = int(step.rows.student.completion_lengths[trained].sum())
-    micro = _micro_batches(step, batch)
-    for i, indices in enumerate(micro):
-        weight, indices = (1.0, indices) if indices else (0.0, trained[:1])
-        rows = step.rows.rows(indices)
-        needs_teacher = "teacher" in objective.needs
-        teacher_logits_TV = step.teacher.logits(rows.teacher) if needs_teacher else None
-        logprobs = rows.student.logprobs
-        out = objective.loss(
-            MicroBatch(
-                rows=rows,
-                student_logits_TV=student.logits(rows.student),
-                teacher_logits_TV=teacher_logits_TV,
-                completion_ids_T=_tensor(rows.student.completion_ids, student),
-                row_T=_tensor(rows.student.completion_rows, student),
-                rollout_logprobs_T=None if logprobs is None else _tensor(logprobs, student),
-                old_logprobs_T=None if old is None else torch.cat([old[row] for row in indices]),
-                temperature=step.config.rollout.temperature,
-                num_tokens=num_tokens,
-                num_rows=len(batch),
-            )
+    def loss(hidden_TD: Tensor, head: HeadParts) -> Tensor:
+        taught = None if scores is None else scores.predictions(part.rows, hidden_TD)
+        batch = MicroBatch(
+            rows=rows,
+            student=Predictions(hidden_TD, OutputHead(*head)),
+            teacher=taught,
+            completion_ids_T=step.tensor(tokens.completion_ids),
+            row_T=step.tensor(tokens.completion_rows),
+            rollout_logprobs_T=None if logprobs is None else step.tensor(logprobs),
+            old_logprobs_T=None if old is None else torch.cat([old[row] for row in part.rows]),
+            temperature=step.config.rollout.temperature,
+            num_tokens=part.num_tokens,
+            num_rows=part.num_rows,
         )
-        # Every rank must learn of a bad loss, or the others would wait in the next collective for ever.
-        if step.ranks.any(not bool(torch.isfinite(out.loss))):
-            raise Stopped(
-                f"loss is not finite in mini-batch after {student.num_optimizer_steps} optimizer steps: nothing past"
-                " the last checkpoint is kept; lower optim.lr or look at the step's rollouts"
-            )
-        student.backward(out.loss * weight, last=i == len(micro) - 1)
-        if weight:
-            sums.loss += float(out.loss.detach())
-            sums.tokens += int(rows.student.completion_lengths.sum())
-            for name, value in out.token_sums.items():
-                sums.metrics[name] += float(value)
+        found.append(objective.loss(batch))
+        return found[0].loss
 
-
-def _tensor(array: NDArray[Any], student: Student) -> Tensor:
-    return torch.from_numpy(array).to(student.device)
-
-
-@torch.no_grad()
-def _start_logprobs(step: _Step, batches: Sequence[Sequence[int]]) -> dict[int, Tensor]:
-    """Each trained row's log-probs before the step's first update, by the row's index."""
-    found: dict[int, Tensor] = {}
-    for batch in batches:
-        for indices in _micro_batches(step, batch):
-            read = indices or step.trained_of(batch)[:1]
-            rows = step.rows.student.rows(read)
-            logits_TV = step.student.logits(rows) / step.config.rollout.temperature
-            target_T1 = _tensor(rows.completion_ids, step.student).unsqueeze(-1)
-            logprob_T = logprobs_at(logits_TV, target_T1).squeeze(-1)
-            parts = torch.split(logprob_T, rows.completion_lengths.tolist())
-            found |= dict(zip(read, parts, strict=True))
-    return found
+    total = student.read(tokens, loss)
+    # Every rank must learn of a bad loss, or the others would wait in the next collective for ever.
+    if step.ranks.any(not bool(torch.isfinite(total))):
+        raise Stopped(
+            f"loss is not finite in mini-batch after {student.num_optimizer_steps} optimizer steps: nothing past"
+            " the last checkpoint is kept; lower optim.lr or look at the step's rollouts"
+        )
+    student.backward(total * (1.0 if part.counts else 0.0), last=part.last)
+    if part.counts:
+        sums.loss += float(total.detach())
+        sums.tokens += int(tokens.completion_lengths.sum())
+        for name, value in found[0].token_sums.items():
+            sums.metrics[name] += float(value)
 
 
 def _numbers(sums: Sums, num_batches: int, ranks: Ranks) -> dict[str, float | int | None]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "GROUP_", "ROLE_", "LOCAL_", "MASTER_", "TORCHELASTIC_", "CROSS_")
 """Prefixes of what a distributed launcher set for the trainer; the engine has a process group of its own."""
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+"""How the trainer's memory is cut up; vLLM's sleep mode and weights given to another process need plain segments."""
 
 
 def llm_options(
@@ -59,8 +61,12 @@ def llm_options(
 def engine_environment(
     parent: Mapping[str, str], rollout: RolloutConfig, device_index: int | None
 ) -> dict[str, str]:
-    """The engine's environment: the trainer's, less its launcher's variables, plus what vLLM needs."""
-    environment = {key: value for key, value in parent.items() if not key.startswith(LAUNCHER_VARIABLES)}
+    """The engine's environment: the trainer's, less what is the trainer's alone, plus what vLLM needs."""
+    environment = {
+        key: value
+        for key, value in parent.items()
+        if not key.startswith((*LAUNCHER_VARIABLES, *ALLOCATOR_VARIABLES))
+    }
     package_parent = str(Path(opsd_rs.__file__).parents[1])
     environment |= {
         "PYTHONPATH": os.pathsep.join(filter(None, [package_parent, parent.get("PYTHONPATH", "")])),
