@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import gc
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import tiny_models
 import torch
-from engines import CPU, pair
-from opsd_rs.policy import host
+from engines import CPU, pair, release
+from opsd_rs.policy import host, offload
+from opsd_rs.policy import teacher as teacher_module
 from swap_cases import BATCHES, CASES, config_of, equal, update, weights_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from opsd_rs.policy import Student, Teacher
+    from opsd_rs.policy.shards import Shards
 
 pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
+
+
+@pytest.fixture(autouse=True)
+def _released() -> Iterator[None]:
+    yield
+    release()
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +96,27 @@ def test_a_gradient_that_is_not_finite_changes_nothing(
     assert not equal(weights_of(student), before), "and the next step goes on"
 
 
+@pytest.mark.parametrize(("stage", "dtype", "gradients"), CASES)
+def test_nobody_keeps_the_masters_that_deepspeed_made(
+    stage: int, dtype: str, gradients: str, model_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storages: list[torch.UntypedStorage] = []  # held, so that nobody else gets their addresses
+    init = offload.HostAdamW.__init__
+
+    def noted(self: offload.HostAdamW, shards: Shards, device: torch.device) -> None:
+        storages.extend(master.untyped_storage() for master in shards.masters)
+        init(self, shards, device)
+
+    monkeypatch.setattr(offload.HostAdamW, "__init__", noted)
+    student, _ = pair(config_of(stage, dtype, gradients, optim=True), model_dir)
+    gc.collect()
+    addresses = {storage.data_ptr() for storage in storages}
+    tensors = [t for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter)]
+    assert [t.shape for t in tensors if t.untyped_storage().data_ptr() in addresses] == []
+    assert addresses
+    assert student.is_offloaded
+
+
 def test_settings_that_a_resumed_run_changes_are_those_of_the_next_step(
     model_dir: str, tmp_path: Path
 ) -> None:
@@ -122,3 +153,34 @@ def test_chunks_cover_every_element_once(length: int) -> None:
     assert [start for start, _ in seen] == [0, *(stop for _, stop in seen)][:-1]
     assert seen[-1][1] == length
     assert max(stop - start for start, stop in seen) <= host.CHUNK
+
+
+@pytest.mark.parametrize("optim", [True, False])
+@pytest.mark.parametrize("average", [True, False])
+def test_what_goes_through_the_device_in_chunks(
+    optim: bool, average: bool, model_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, teacher = pair(config_of(1, optim=optim, teacher=average), model_dir)
+    passed: list[int] = []
+    streamed = host.streamed
+
+    def counted(tensors: list[torch.Tensor], *args: Any, **words: Any) -> None:
+        passed.append(len(tensors))
+        streamed(tensors, *args, **words)
+
+    for module in (host, offload, teacher_module):
+        monkeypatch.setattr(module, "streamed", counted, raising=False)
+    counts = {}
+    for name, call in {
+        "step": lambda: update(student),
+        "follow": lambda: teacher.follow(student.fp32_parts()),
+        "swap": lambda: teacher.logits(BATCHES[0]),
+    }.items():
+        passed.clear()
+        call()
+        counts[name] = list(passed)
+    assert counts == {
+        "step": [3] if optim else [],  # weights and two moments
+        "follow": [average + optim] if average or optim else [],
+        "swap": [1] * average + [1] * optim,  # the teacher in, the student back
+    }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tiny_models
 import torch
-from engines import CPU, pair
+from engines import CPU, pair, release
 from opsd_rs.base import Ranks
 from opsd_rs.config import load_config
 from opsd_rs.errors import BadInput, Stopped
@@ -17,10 +17,16 @@ from opsd_rs.training.validate import validate
 from swap_cases import BATCHES, CASES, KINDS, accumulate, config_of, equal, update, weights_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
+
+
+@pytest.fixture(autouse=True)
+def _released() -> Iterator[None]:
+    yield
+    release()
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +113,7 @@ def test_the_teacher_scores_as_a_model_of_its_own(
         plain_TV = CompletionModel(apart)(*model_inputs(BATCHES[0], CPU, packed=False))
         wanted_TV = other.logits(BATCHES[0])
         student_TV = student.logits(BATCHES[0])
-    # ZeRO-3 puts a product of its own in the place of torch's: in bf16 they differ in the last bit.
+    # ZeRO-3 replaces torch's product by one of its own: in bf16 they differ in the last bit.
     tolerance = 0.0 if stage < 3 else 1e-6 if dtype == "float32" else 2e-2
     torch.testing.assert_close(wanted_TV, plain_TV, atol=tolerance, rtol=tolerance)
     assert torch.equal(teacher.logits(BATCHES[0]), wanted_TV)

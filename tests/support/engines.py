@@ -11,11 +11,19 @@ if TYPE_CHECKING:
     from opsd_rs.config import Config
 
 CPU = torch.device("cpu")
+_made: list[Student] = []
 
 
 def pair(config: Config, model_dir: str, device: torch.device = CPU) -> tuple[Student, Teacher]:
     """Both from the weights in ``model_dir``."""
     join_ranks(device_of_rank())
     student = Student(config, model_dir, device)
+    _made.append(student)
     teacher = make_teacher(config, student)
     return student, teacher
+
+
+def release() -> None:
+    """Let go of all pairs: hooks of DeepSpeed keep an engine alive, with all its memory, that nobody else has."""
+    while _made:
+        _made.pop().engine.destroy()

@@ -210,10 +210,10 @@ class TeacherConfig(Section):
     """Weights of the self-teacher: a slow average of the student, the initial ones, or the student's own."""
     rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
     """Share of the student taken over, once per outer step."""
-    max_context_tokens: PositiveInt = 10240
-    """Budget of the whole teacher prompt; solution and feedback are cut in the middle, the rest never."""
     offload: bool = False
     """Keep the average in host memory, 4 bytes a parameter; it passes through the GPU in chunks."""
+    max_context_tokens: PositiveInt = 10240
+    """Budget of the whole teacher prompt; solution and feedback are cut in the middle, the rest never."""
 
 
 class OptimConfig(Section):

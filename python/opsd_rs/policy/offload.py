@@ -41,6 +41,8 @@ class HostAdamW:
             name: [host.host_zeros(self, master.numel(), device) for master in masters] for name in MOMENTS
         }
         shards.optimizer.step = self.step
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # the masters' memory is for the sampler beside, too
 
     @torch.no_grad()
     def step(self) -> None:

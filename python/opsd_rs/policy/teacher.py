@@ -144,7 +144,7 @@ class Teacher:
             offset = 0
             for name, shape, numel in shapes:
                 if self._student.stage == 3:  # each parameter is cut over the ranks
-                    flat = _gathered(part[offset : offset + numel].to(self.device, dtype))[: shape.numel()]
+                    flat = _gathered(part[offset : offset + numel].to(self.device).to(dtype))[: shape.numel()]
                 else:  # the part of a group is
                     flat = _assembled(part, offset, numel, dtype, self.device)
                 offset += numel
