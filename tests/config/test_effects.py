@@ -33,7 +33,7 @@ EFFECTS = {
     "model.gradient_checkpointing": "policy/test_head.py::test_the_student_recomputes_under_every_stage",
     "model.keep_attention": "policy/test_packed.py::test_kept_attention_is_not_computed_again",
     "model.compile": "training/test_on_a_gpu.py::test_layers_are_compiled_by_key",
-    "train.deterministic": "training/test_on_a_gpu.py::test_deterministic_kernels_are_asked_for_and_no_longer_afterwards",
+    "train.deterministic": "training/test_on_a_gpu.py::test_deterministic_kernels_are_asked_for",
     "environment.name": "test_docs.py::test_the_recipes_train",
     "problems.path": f"{DATA}::test_the_path_names_the_problems",
     "problems.kind": STAYS,

@@ -193,6 +193,7 @@ def _without_scaling(forward: Any, module: Any, *args: Any, **kwargs: Any) -> An
     return forward(*args, **kwargs)
 
 
+@pytest.mark.samples_model
 def test_what_packed_rows_cannot_do_is_refused_by_name(tmp_path: Path) -> None:
     capped = saved(tmp_path / "capped", "gemma2", head_dim=16)
     with pytest.raises(BadInput, match=r"gemma2 caps its attention scores softly \(attn_logit_softcapping\)"):

@@ -63,7 +63,7 @@ def test_the_budget_is_chosen_from_free_memory(model: str) -> None:
     del filled
 
 
-def test_deterministic_kernels_are_asked_for_and_no_longer_afterwards(
+def test_deterministic_kernels_are_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(WORKSPACE, raising=False)
