@@ -17,9 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import resource
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,8 +32,12 @@ from opsd_rs.base import Batch, Ranks
 from opsd_rs.config import Config, load_config
 from opsd_rs.loss import RolloutBatch, make_objective
 from opsd_rs.policy import Student, device_of_rank, join_ranks, leave_ranks, make_teacher
+from opsd_rs.policy import student as student_module
+from opsd_rs.policy.attention import PACKED, register
+from opsd_rs.policy.lm import DTYPES
 from opsd_rs.records import Grade
 from opsd_rs.training.update import distill
+from torch import nn
 
 PEAK_FLOPS = {"NVIDIA H200": 989e12, "NVIDIA H100 80GB HBM3": 989e12}
 """Dense bf16, from the vendor's data sheet."""
@@ -66,16 +70,20 @@ def model_config(shape: str) -> Any:
     )  # fmt: skip
 
 
-def write_model(shape: str, folder: Path, device: torch.device) -> str:
-    """Random weights of ``shape`` as a model folder."""
+def make_models_on(device: torch.device, shape: str) -> None:
+    """Let the student start from random weights of ``shape``, made on ``device``: there is no model on disk."""
     from transformers import AutoModelForCausalLM
 
-    if not (folder / "config.json").exists():
+    def load_model(model_dir: str, dtype: str, *, packed: bool = False) -> nn.Module:
+        register()
         torch.manual_seed(0)
+        options: dict[str, Any] = {"attn_implementation": PACKED} if packed else {}
         with torch.device(device):
-            model = AutoModelForCausalLM.from_config(model_config(shape), dtype=torch.bfloat16)
-        model.save_pretrained(folder)
-    return str(folder)
+            build: Any = AutoModelForCausalLM.from_config
+            model: nn.Module = build(model_config(shape), dtype=DTYPES[dtype], **options).eval()
+        return model
+
+    student_module.load_model = load_model  # type: ignore[attr-defined]
 
 
 def recorded_rows(path: Path, prompts: int | None) -> RolloutBatch:
@@ -146,19 +154,26 @@ def environment() -> dict[str, Any]:
     return found
 
 
-def measure(
-    config: Config, folder: str, rows: RolloutBatch, repeats: int, shape: str
-) -> list[dict[str, Any]]:
-    """One line per repeat; the first includes compilation and the optimizer's state."""
+def some_of(rows: RolloutBatch, seed: int) -> RolloutBatch:
+    """Four fifths of the rows, others each time: batches of ever new lengths."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    return rows.rows(sorted(order[: len(rows) * 4 // 5].tolist()))
+
+
+def measure(config: Config, cases: list[RolloutBatch], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One line per case and repeat; the first of each includes compilation, the very first the optimizer's state."""
     device = device_of_rank()
     on_gpu = device.type == "cuda"
-    student = Student(config, folder, device)
-    teacher = make_teacher(config, folder, student)
+    start = time.perf_counter()
+    student = Student(config, options.shape, device)
+    teacher = make_teacher(config, student)
     objective = make_objective(config)
+    built = time.perf_counter() - start
     parameters = sum(p.numel() for p in student.parameters_by_name().values())
-    work = flops(model_config(shape), rows)
     lines = []
-    for repeat in range(repeats):
+    for case, repeat in ((case, repeat) for case in cases for repeat in range(options.repeats)):
+        rows = some_of(case, repeat) if options.vary else case
+        work = flops(model_config(options.shape), rows)
         if on_gpu:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
@@ -167,9 +182,10 @@ def measure(
         if on_gpu:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
+        peak_bytes = torch.cuda.max_memory_allocated() if on_gpu else 0
         teacher.follow(student.fp32_parts())
         line = {
-            "shape": shape,
+            "shape": options.shape,
             "repeat": repeat,
             "seconds": round(seconds, 4),
             "rows": len(rows),
@@ -181,6 +197,8 @@ def measure(
             "grad_norm": numbers["grad_norm"],
             "micro_batch_tokens": student.micro_batch_tokens,
             "parameters": parameters,
+            "build_seconds": round(built, 1),
+            "host_peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 1),
             "tflop": round(float(work) / 1e12, 2),
         }
         if on_gpu:
@@ -188,8 +206,8 @@ def measure(
             line |= {
                 "rest_gib": round(rest / 2**30, 3),
                 "rest_bytes_per_parameter": round(rest / parameters, 2),
-                "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 3),
-                "beyond_rest_gib": round((torch.cuda.max_memory_allocated() - rest) / 2**30, 3),
+                "peak_gib": round(peak_bytes / 2**30, 3),
+                "beyond_rest_gib": round((peak_bytes - rest) / 2**30, 3),
                 "reserved_gib": round(torch.cuda.memory_reserved() / 2**30, 3),
                 "mfu": round(work / seconds / peak, 4) if peak else None,
             }
@@ -205,25 +223,24 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="smollm2-135m")
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--prompts", type=int)
-    parser.add_argument("--length", type=int, default=1024)
+    parser.add_argument("--length", type=int, nargs="*", default=[1024])
+    parser.add_argument("--vary", action="store_true", help="other rows in each repeat")
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--set", nargs="*", default=[])
-    parser.add_argument("--models", type=Path, default=Path(tempfile.gettempdir()) / "opsd-rs-shapes")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--commit", default=None)
     options = parser.parse_args()
     overrides = ["train.mini_batch_prompts=32", "train.prompts_per_step=32", *options.set]
     config = load_config([], overrides)
     shape = model_config(options.shape)
-    rows = (
-        recorded_rows(options.rows, options.prompts)
-        if options.rows
-        else one_row(options.length, shape.vocab_size)
-    )
+    if options.rows:
+        cases = [recorded_rows(options.rows, options.prompts)]
+    else:
+        cases = [one_row(length, shape.vocab_size) for length in options.length]
     join_ranks(device_of_rank())
     try:
-        folder = write_model(options.shape, options.models / options.shape, device_of_rank())
-        lines = measure(config, folder, rows, options.repeats, options.shape)
+        make_models_on(device_of_rank(), options.shape)
+        lines = measure(config, cases, options)
     except torch.cuda.OutOfMemoryError as error:
         lines = [{"shape": options.shape, "out_of_memory": str(error).splitlines()[0]}]
         print(lines[0])
@@ -234,7 +251,6 @@ def main() -> None:
             for line in lines:
                 about = {
                     "rows_file": options.rows and options.rows.name,
-                    "length": options.length,
                     "set": options.set,
                 }
                 file.write(json.dumps({**line, **about, **environment(), "commit": options.commit}) + "\n")

@@ -31,6 +31,9 @@ EFFECTS = {
     "model.enable_thinking": f"{DATA}::test_thinking_and_the_date_are_the_chat_templates",
     "model.chat_date": f"{DATA}::test_thinking_and_the_date_are_the_chat_templates",
     "model.gradient_checkpointing": "policy/test_head.py::test_the_student_recomputes_under_every_stage",
+    "model.keep_attention": "policy/test_packed.py::test_kept_attention_is_not_computed_again",
+    "model.compile": "training/test_on_a_gpu.py::test_layers_are_compiled_by_key",
+    "train.deterministic": "training/test_on_a_gpu.py::test_deterministic_kernels_are_asked_for",
     "environment.name": "test_docs.py::test_the_recipes_train",
     "problems.path": f"{DATA}::test_the_path_names_the_problems",
     "problems.kind": STAYS,
@@ -113,12 +116,15 @@ EFFECTS = {
     "objective.name": "training/test_objectives.py::test_the_loop_runs_with_it",
     **{
         f"loss.{name}": TRAINS
-        for name in ("kind", "jsd_alpha", "topk", "tail", "aggregate", "is_clip", "rollout_is_clip")
+        for name in ("kind", "jsd_alpha", "topk", "tail", "aggregate", "is_clip", "old", "rollout_is_clip")
     },
     "teacher.kind": TRAINS,
     "teacher.rate": TRAINS,
+    "teacher.offload": "policy/test_offload.py::test_what_goes_through_the_device_in_chunks",
     "teacher.max_context_tokens": f"{DATA}::test_the_teachers_prompt_is_bounded",
     **{f"optim.{name}": TRAINS for name in ("lr", "betas", "eps", "weight_decay", "clip")},
+    "optim.gradient_dtype": "policy/test_swap.py::test_deepspeeds_class_and_the_type_of_its_gradients",
+    "optim.offload": "policy/test_offload.py::test_what_goes_through_the_device_in_chunks",
     "train.num_steps": f"{RUN}::test_how_long_and_in_which_updates",
     "train.prompts_per_step": f"{RUN}::test_how_much_is_sampled",
     "train.mini_batch_prompts": TRAINS,

@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from opsd_rs.policy import CompletionModel, Student, Teacher, device_of_rank, join_ranks, load_model
+from opsd_rs.policy import Student, Teacher, device_of_rank, join_ranks, make_teacher
 
 if TYPE_CHECKING:
     from opsd_rs.config import Config
 
 CPU = torch.device("cpu")
+_made: list[Student] = []
 
 
-def pair(config: Config, model_dir: str) -> tuple[Student, Teacher]:
+def pair(config: Config, model_dir: str, device: torch.device = CPU) -> tuple[Student, Teacher]:
     """Both from the weights in ``model_dir``."""
     join_ranks(device_of_rank())
-    student = Student(config, model_dir, CPU)
-    names = {parameter: name for name, parameter in student.parameters_by_name().items()}
-    teacher = Teacher(
-        config.teacher,
-        CompletionModel(load_model(model_dir, config.model.dtype)),
-        student.fp32_parts(),
-        student.part_parameters(),
-        names,
-        sharded_parameters=config.deepspeed.stage == 3,
-    )
+    student = Student(config, model_dir, device)
+    _made.append(student)
+    teacher = make_teacher(config, student)
     return student, teacher
+
+
+def release() -> None:
+    """Let go of all pairs: hooks of DeepSpeed keep an engine alive, with all its memory, that nobody else has."""
+    while _made:
+        _made.pop().engine.destroy()

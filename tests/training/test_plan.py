@@ -14,7 +14,7 @@ from opsd_rs.base import write_table
 from opsd_rs.cli import main
 from opsd_rs.config import load_config
 from opsd_rs.errors import BadInput
-from opsd_rs.training import plan_run
+from opsd_rs.training import plan_run, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,7 @@ CHECKS = [
     "model files",
     "tokenizer and chat template",
     "problems",
+    "memory",
     "gap.from and eval.from",
     "engine",
     "grader",
@@ -74,6 +75,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     ),
     "tokenizer and chat template": (without_template, [], "the tokenizer has no chat template"),
     "problems": (nothing, ["problems.path=absent.jsonl"], "problems.path: no such file: absent.jsonl"),
+    "memory": (nothing, ["teacher.offload=true"], r"does not fit in host memory: average 0\.0"),
     "gap.from and eval.from": (other_table, ["gap.from=other.parquet"], r"gap\.from = other\.parquet"),
     "engine": (renamed_tensor, ["rollout.engine=vllm"], r"1 tensors under other names .*vision_tower"),
     "grader": (nothing, ["grader.compare=checker:/nowhere.py"], "/nowhere.py"),
@@ -103,6 +105,8 @@ def test_a_check_ends_the_list_in_the_runs_own_words(
     damage(tmp_path / "m")
     if check == "launcher":
         monkeypatch.setenv("WORLD_SIZE", "8")
+    if check == "memory":
+        monkeypatch.setattr(start, "host_gib", lambda: 1e-6)
     words = [*WORDS, f"model.path={tmp_path / 'm'}", f"run.dir={tmp_path / 'r'}", *words]
     with pytest.raises(BadInput, match=said):
         plan_run(load_config([], words))

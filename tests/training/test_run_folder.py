@@ -134,11 +134,22 @@ def test_what_may_not_change_is_refused_by_name_also_where_the_file_was_edited(c
         ("seed=1", "seed"),
         ("rollout.temperature=0.5", "rollout.temperature"),
         ("eval.n=3", "eval.n"),
+        ("optim.gradient_dtype=bfloat16", "optim.gradient_dtype"),
+        ("optim.offload=true", "optim.offload"),
     ]:
         with pytest.raises(BadInput, match=f"{key} may not change in a run"):
             changes(config_of(copied, word), copied)
     assert set(changes(config_of(copied, "eval.every=7", "log.to=[]"), copied)) == {"eval.every", "log.to"}
     assert changes(config_of(copied, "run.dir=elsewhere"), copied) == {}, "a folder may be moved"
+    assert set(changes(config_of(copied, "teacher.offload=true"), copied)) == {"teacher.offload"}
+    record = json.loads((copied / "run.json").read_bytes())
+    assert record["config"]["optim"]["gradient_dtype"] == "float32"
+    del record["config"]["optim"]["gradient_dtype"]  # as a version before the key wrote it
+    (copied / "run.json").write_text(json.dumps(record))
+    with pytest.raises(
+        BadInput, match=r'gradient_dtype may not change in a run \("float32", now "bfloat16"\)'
+    ):
+        changes(config_of(copied, "optim.gradient_dtype=bfloat16"), copied)
     path = copied / "config.json"
     path.write_text(path.read_text().replace('"topk": 20', '"topk": 5'))
     with pytest.raises(BadInput, match=r"loss\.topk may not change in a run \(20, now 5\)"):

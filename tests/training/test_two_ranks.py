@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_models
 from opsd_rs.base import read_lines, read_table
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = [pytest.mark.samples_model, pytest.mark.slow]
 
@@ -44,6 +42,18 @@ def train(run_dir: Path, model: Path, stage: int, ranks: int) -> list[dict[str, 
     done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return read_lines(run_dir / "metrics.jsonl")
+
+
+@pytest.mark.timeout(1200)
+def test_the_teachers_weights_go_in_and_out_on_two_ranks(tmp_path: Path) -> None:
+    """At every stage, with every class of DeepSpeed, also from host memory; the checks are in the script."""
+    model = tiny_models.tiny(tmp_path / "tiny", "qwen3")
+    script = Path(__file__).parents[1] / "support" / "swap_on_ranks.py"
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [sys.executable, *launcher, str(script), str(model), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1000, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "combinations that held: 12" in done.stdout
 
 
 @pytest.fixture(scope="module")

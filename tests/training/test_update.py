@@ -121,8 +121,8 @@ def other_teacher(teacher: Teacher) -> None:
     """Make the teacher differ from the student, which it equals at the start."""
     torch.manual_seed(1)
     with torch.no_grad():
-        for parameter in teacher.module.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
+        for part in teacher.average:
+            part.add_(0.05 * torch.randn_like(part))
 
 
 @pytest.mark.parametrize("aggregate", ["token_mean", "sdpo"])

@@ -80,19 +80,30 @@ def _batches(config: Config) -> Iterator[Finding]:
         )
     if not all(0.0 <= beta < 1.0 for beta in config.optim.betas):
         yield Finding("optim.betas", f"{list(config.optim.betas)} must both lie in [0, 1)")
+    if config.optim.gradient_dtype == "bfloat16" and config.model.dtype != "bfloat16":
+        yield Finding(
+            "optim.gradient_dtype",
+            f'"bfloat16" needs model.dtype = "bfloat16", which is "{config.model.dtype}"',
+        )
 
 
 def _loss(config: Config) -> Iterator[Finding]:
     loss, rollout = config.loss, config.rollout
     if config.objective.name != "opsd":
         return  # nobody reads [loss]
-    if rollout.top_p < 1.0 and loss.rollout_is_clip is not None:
+    to_sampler = loss.old == "sampler" and loss.is_clip is not None
+    if loss.old == "sampler" and loss.rollout_is_clip is not None:
+        yield Finding(
+            "loss.old",
+            'sampler makes is_clip bound the whole ratio now/sampler: set loss.rollout_is_clip = "none"',
+        )
+    elif rollout.top_p < 1.0 and (loss.rollout_is_clip is not None or to_sampler):
         # The sampler's log-probabilities are those of the cut distribution, the trainer's of the whole one:
         # their ratio would correct for a difference that nucleus sampling made on purpose.
         yield Finding(
             "rollout.top_p",
             f"{rollout.top_p} cannot go with the trainer/sampler ratio: set rollout.top_p = 1.0, "
-            'or loss.rollout_is_clip = "none"',
+            'or loss.rollout_is_clip = "none" and loss.old = "trainer"',
         )
     if loss.kind == "jsd" and loss.jsd_alpha in (0.0, 1.0):
         other = "forward_kl" if loss.jsd_alpha == 0.0 else "reverse_kl"

@@ -195,7 +195,10 @@ class LossConfig(Section):
     """``token_mean``: over all trained tokens of the mini-batch, whatever the micro-batches. ``sdpo``: mean
     over rows of token means, masked rows counted in the denominator."""
     is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
-    """Upper bound of the ratio now/start-of-step; unset: no ratio."""
+    """Upper bound of the ratio now/old; unset: no ratio."""
+    old: Literal["trainer", "sampler"] = "trainer"
+    """Whose log-probs are old: the trainer's at the start of the step, one more forward where a step has several
+    updates; or the sampler's, then ``rollout_is_clip`` must be unset."""
     rollout_is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
     """Upper bound of the ratio trainer/sampler; unset: no ratio."""
 
@@ -207,6 +210,8 @@ class TeacherConfig(Section):
     """Weights of the self-teacher: a slow average of the student, the initial ones, or the student's own."""
     rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
     """Share of the student taken over, once per outer step."""
+    offload: bool = False
+    """Keep the average in host memory, 4 bytes a parameter; it passes through the GPU in chunks."""
     max_context_tokens: PositiveInt = 10240
     """Budget of the whole teacher prompt; solution and feedback are cut in the middle, the rest never."""
 
@@ -224,6 +229,11 @@ class OptimConfig(Section):
     """Decoupled, as in AdamW."""
     clip: Annotated[float, Field(gt=0.0)] = 1.0
     """Bound of the global gradient norm."""
+    gradient_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type in which gradients add up over micro-batches; ``bfloat16`` rounds each sum and takes 2 bytes a parameter
+    less. Only with ``model.dtype = "bfloat16"``."""
+    offload: bool = False
+    """Keep master weights and moments in host memory, 12 bytes a parameter; each step passes them through the GPU."""
 
 
 class TrainConfig(Section):

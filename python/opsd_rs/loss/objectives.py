@@ -163,7 +163,8 @@ class OpsdObjective(Objective):
 
     def __init__(self, options: Section, config: Config) -> None:
         super().__init__(options, config)
-        self.needs = frozenset({"teacher"} if config.loss.is_clip is None else {"teacher", "old_logprobs"})
+        compares = config.loss.is_clip is not None and config.loss.old == "trainer"
+        self.needs = frozenset({"teacher", "old_logprobs"} if compares else {"teacher"})
 
     def loss(self, batch: MicroBatch) -> ObjectiveLoss:
         """``opsd_loss`` with ``[loss]``."""

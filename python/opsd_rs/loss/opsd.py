@@ -59,6 +59,14 @@ def importance_weights(
     return weight_T
 
 
+def compared_with(
+    config: LossConfig, old_logprobs_T: Tensor | None, rollout_logprobs_T: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """(old, rollout) log-probs as ``importance_weights`` takes them: ``loss.old = "sampler"`` makes the sampler's the
+    old ones, and no second ratio is left."""
+    return (rollout_logprobs_T, None) if config.old == "sampler" else (old_logprobs_T, rollout_logprobs_T)
+
+
 def _ratio(log_above_T: Tensor, log_below_T: Tensor) -> Tensor:
     return (log_above_T - log_below_T).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
 
@@ -152,6 +160,7 @@ def opsd_loss(
             tail=config.tail and config.topk is not None,
         )
         kl_T, mass_T = loss_T.detach(), student_logprobs_TK.detach().exp().sum(-1)
+    old_logprobs_T, rollout_logprobs_T = compared_with(config, old_logprobs_T, rollout_logprobs_T)
     weight_T = importance_weights(
         logprob_T,
         old_logprobs_T,

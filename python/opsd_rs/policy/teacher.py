@@ -1,21 +1,19 @@
 """The self-teacher: the student's weights, followed slowly, scoring the student's completions under its own context.
 
-The average lives in fp32 on the optimizer's own partitions (``torch._foreach_lerp_``, no communication) and is
-published once per outer step into a frozen copy of the model in the compute type. A bf16 average would not move:
-rate times drift lies far below bf16's resolution at OPSD's learning rates.
+The average lives in fp32 on the optimizer's own partitions (``torch._foreach_lerp_``, no communication), and nothing
+else of the teacher is on the device at rest. To score, it is rounded to the compute type into the student's parameters;
+afterwards the student comes back from its fp32 masters, to the bit. A bf16 average would not move: rate times drift
+lies far below bf16's resolution at OPSD's learning rates.
 
 Kinds: ``ema`` follows at ``rate`` per outer step; ``fixed`` stays at the initial weights; ``live`` is the student
 as of the start of the outer step (the same as ``ema`` at rate 1).
-
-What it does not do: partition the published copy; every rank holds it whole (2 bytes per parameter in bf16).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,113 +22,135 @@ from opsd_rs.base import Batch, Ranks
 from opsd_rs.config import Config, TeacherConfig
 from opsd_rs.errors import BadInput
 from opsd_rs.policy.head import HeadParts
-from opsd_rs.policy.inputs import model_inputs
-from opsd_rs.policy.lm import CompletionModel, load_model
-from opsd_rs.policy.student import Student, packs_rows
+from opsd_rs.policy.host import CHUNK, host_zeros, streamed
+from opsd_rs.policy.student import Student
 
 
 class Teacher:
-    """Weights that follow the student's once per outer step.
+    """Weights that follow the student's once per outer step. ``config.offload``: they lie in host memory.
 
-    ``parts`` are the student's fp32 shards on this rank, ``groups`` the parameters each covers, ``names`` the
-    parameters' Hugging Face names, ``module`` a frozen ``CompletionModel`` of the same shape.
+    with teacher.loaded():  # the student's parameters hold the teacher's weights
+        teacher_logits_TV = forward(...)
+    ...                     # the student's again; teacher.head_weight is still the teacher's
+    teacher.release()
     """
 
-    def __init__(
-        self,
-        config: TeacherConfig,
-        module: nn.Module,
-        parts: list[Tensor],
-        groups: list[list[nn.Parameter]],
-        names: dict[nn.Parameter, str],
-        *,
-        sharded_parameters: bool,
-    ) -> None:
+    def __init__(self, config: TeacherConfig, student: Student) -> None:
         self.config = config
-        self.module = module.requires_grad_(False).eval()
-        self.average = [part.clone() for part in parts]
-        self.device = next(module.parameters()).device
-        self.packed = packs_rows(self.device)
-        self._equal: tuple[tuple[int, int], bool] | None = None
+        self.device = student.device
         self.num_updates = 0
-        self._sharded = sharded_parameters
+        self.head_weight: Tensor | None = None
+        """The output matrix (V, D) in the compute type, from the first ``loaded`` to ``release``."""
+        self.head_bias: Tensor | None = None
+        """The output bias (V,), where the model has one."""
+        self._student = student
+        self._equal: tuple[tuple[int, int], bool] | None = None
+        """For how many updates of both ``equals_student`` was answered last, and its answer."""
+        parts = student.fp32_parts()
+        self.average = [
+            host_zeros(self, part.numel(), student.device).copy_(part)
+            if config.offload
+            else part.to(student.device, copy=True)
+            for part in parts
+        ]
+        """fp32, one tensor for each of the student's parts."""
+        names = {parameter: name for name, parameter in student.parameters_by_name().items()}
         self._shapes = [
             [(names[p], torch.Size(getattr(p, "ds_shape", p.shape)), _shard_numel(p)) for p in group]
-            for group in groups
+            for group in student.part_parameters()
         ]
-        self._targets = {name.removeprefix("lm."): p for name, p in self.module.named_parameters()}
-
-    @torch.no_grad()
-    def logits(self, batch: Batch) -> Tensor:
-        """Teacher logits_TV at the completion positions; no gradient."""
-        logits: Tensor = self.module(*model_inputs(batch, self.device, packed=self.packed))
-        return logits
+        self._dtype = next(iter(names)).dtype
 
     @contextmanager
-    def loaded(self, student: Student) -> Iterator[Teacher]:
-        yield self
+    def loaded(self) -> Iterator[None]:
+        """For the block, the student's parameters hold the teacher's weights; all ranks enter and leave together.
 
-    @torch.no_grad()
-    def hidden(self, batch: Batch) -> Tensor:
-        """Hidden states at the completion positions; no gradient."""
-        found: Tensor = self.module(
-            *model_inputs(batch, self.device, packed=self.packed), lambda hidden_TD, head: hidden_TD
-        )
-        return found
-
-    def head(self) -> HeadParts:
-        module: Any = self.module
-        head = module.lm.lm_head
-        return HeadParts(head.weight, getattr(head, "bias", None), module.head.factor, module.head.softcap)
+        No graph of the student may be alive: its backward pass would meet the teacher's weights. Saving, stepping and
+        everything else that needs the student's own weights is refused in the block, and so is a second ``loaded``.
+        """
+        with self._in_student():
+            if self.head_weight is None:
+                self.head_weight, self.head_bias = self._student.copied_head()
+            yield
 
     def release(self) -> None:
-        pass
+        """Free ``head_weight`` and ``head_bias``, at the end of an update."""
+        self.head_weight = self.head_bias = None
 
-    def equals(self, student: Student, ranks: Ranks) -> bool:
+    def head(self) -> HeadParts:
+        """The teacher's output head, from the first ``loaded`` to ``release``."""
+        assert self.head_weight is not None, "the teacher's head is there from `loaded` to `release`"
+        head = self._student.engine.module.head
+        return HeadParts(self.head_weight, self.head_bias, head.factor, head.softcap)
+
+    def equals_student(self, ranks: Ranks) -> bool:
         """Whether both have the same weights, on every rank. All ranks call it."""
-        state = (student.num_optimizer_steps, self.num_updates)
+        state = (self._student.num_optimizer_steps, self.num_updates)
         if self._equal is None or self._equal[0] != state:
-            pairs = zip(self.average, student.fp32_parts(), strict=True)
-            differs = not all(torch.equal(mine, theirs) for mine, theirs in pairs)
+            parts = zip(self.average, self._student.fp32_parts(), strict=True)
+            differs = not all(_equal(mine, theirs) for mine, theirs in parts)
             self._equal = (state, not ranks.any(differs))
         return self._equal[1]
 
     @torch.no_grad()
+    def logits(self, batch: Batch) -> Tensor:
+        """Teacher logits_TV at the completion positions; no gradient. Moves the weights in and out for this call."""
+        with self._in_student():
+            return self._student.forward(batch)
+
+    def _in_student(self) -> AbstractContextManager[None]:
+        return self._student.lent(self.average, on_host=self.config.offload)
+
+    @torch.no_grad()
     def follow(self, parts: list[Tensor]) -> None:
-        """theta' <- (1 - r) theta' + r theta, once per outer step, then publish."""
+        """theta' <- (1 - r) theta' + r theta, once per outer step."""
+        self.release()
         if self.config.kind == "fixed":
             return
         rate = self.config.rate if self.config.kind == "ema" else 1.0
-        torch._foreach_lerp_(self.average, parts, rate)
+        if self.config.offload:
+            for average, part in zip(self.average, parts, strict=True):
+                self._follow_in_chunks(average, part, rate)
+        elif self._student.is_offloaded:
+            for average, part in zip(self.average, parts, strict=True):
+                self._follow_from_host(average, part, rate)
+        else:
+            torch._foreach_lerp_(self.average, parts, rate)
         self.num_updates += 1
-        self.publish()
 
-    @torch.no_grad()
-    def publish(self) -> None:
-        """Copy the average, rounded to the compute type, into the module that scores."""
-        for name, tensor in self.whole():
-            target = self._targets[name]
-            target.copy_(tensor.view(target.shape))
+    def _follow_in_chunks(self, average: Tensor, part: Tensor, rate: float) -> None:
+        on_host = self._student.is_offloaded
 
-    @torch.no_grad()
-    def whole(self) -> Iterator[tuple[str, Tensor]]:
-        """The average as whole fp32 tensors by name; gathers over ranks, so every rank must iterate to the end."""
-        for part, shapes in zip(self.average, self._shapes, strict=True):
-            if self._sharded:  # ZeRO-3: each parameter is cut over the ranks
-                offset = 0
-                for name, shape, numel in shapes:
-                    shard = part[offset : offset + numel]
-                    offset += numel
-                    yield name, _gather(shard)[: shape.numel()].view(shape)
-            else:  # ZeRO-1, 2: the group's flat buffer is cut over the ranks
-                flat, offset = _gather(part), 0
-                for name, shape, _ in shapes:
-                    yield name, flat[offset : offset + shape.numel()].view(shape)
-                    offset += shape.numel()
+        def work(start: int, stop: int, staged: list[Tensor]) -> None:
+            torch._foreach_lerp_([staged[0]], [staged[1] if on_host else part[start:stop]], rate)
+
+        streamed([average, part] if on_host else [average], self.device, work, written=(0,))
+
+    def _follow_from_host(self, average: Tensor, part: Tensor, rate: float) -> None:
+        def work(start: int, stop: int, staged: list[Tensor]) -> None:
+            torch._foreach_lerp_([average[start:stop]], staged, rate)
+
+        streamed([part], self.device, work, written=())
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """The published weights by name, for a sampler that answers as the teacher."""
-        yield from ((name, parameter.detach()) for name, parameter in self._targets.items())
+        """The average rounded to the compute type, whole tensors by name, for a sampler that answers as the teacher.
+
+        The student's parameters are left alone. Every rank must iterate to the end.
+        """
+        return self.whole(self._dtype)
+
+    @torch.no_grad()
+    def whole(self, dtype: torch.dtype = torch.float32) -> Iterator[tuple[str, Tensor]]:
+        """The average as whole tensors by name, rounded to ``dtype``; every rank must iterate to the end."""
+        for part, shapes in zip(self.average, self._shapes, strict=True):
+            offset = 0
+            for name, shape, numel in shapes:
+                if self._student.stage == 3:  # each parameter is cut over the ranks
+                    flat = _gathered(part[offset : offset + numel].to(self.device).to(dtype))[: shape.numel()]
+                else:  # the part of a group is
+                    flat = _assembled(part, offset, numel, dtype, self.device)
+                offset += numel
+                yield name, flat.view(shape)
 
     def save(self, folder: Path, rank: int) -> None:
         """Write this rank's shards of the average."""
@@ -138,17 +158,17 @@ class Teacher:
         torch.save(state, folder / f"teacher_rank_{rank}.pt")
 
     def load(self, folder: Path, rank: int) -> None:
-        """Restore the average and publish it."""
+        """Restore the average."""
+        self.release()
         path = folder / f"teacher_rank_{rank}.pt"
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         if state["kind"] != self.config.kind:
             raise BadInput(
                 f"{path} holds a teacher of kind {state['kind']}, teacher.kind is {self.config.kind}"
             )
-        self.num_updates = state["num_updates"]
+        self.num_updates, self._equal = state["num_updates"], None
         for part, saved in zip(self.average, state["average"], strict=True):
             part.copy_(saved)
-        self.publish()
 
 
 def _shard_numel(parameter: nn.Parameter) -> int:
@@ -157,28 +177,44 @@ def _shard_numel(parameter: nn.Parameter) -> int:
     return parameter.numel() if shard is None else int(shard.ds_numel)
 
 
-def _gather(part: Tensor) -> Tensor:
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether all elements are equal; one of the two may be in host memory."""
+    if one.device == other.device:
+        return torch.equal(one, other)
+    device = other.device if one.device.type == "cpu" else one.device
+    parts = zip(torch.split(one, CHUNK), torch.split(other, CHUNK), strict=True)
+    return all(torch.equal(a.to(device), b.to(device)) for a, b in parts)
+
+
+def _gathered(shard: Tensor) -> Tensor:
     """One flat tensor from all ranks' equal shares."""
     import torch.distributed as dist
 
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return part
-    whole = part.new_empty(part.numel() * dist.get_world_size())
-    dist.all_gather_into_tensor(whole, part.contiguous())
+    if dist.get_world_size() == 1:
+        return shard
+    whole = shard.new_empty(shard.numel() * dist.get_world_size())
+    dist.all_gather_into_tensor(whole, shard.contiguous())
     return whole
 
 
-def make_teacher(config: Config, model_dir: str, student: Student) -> Teacher:
-    """The self-teacher: a frozen copy of the model and an fp32 average on the student's shards."""
-    module = CompletionModel(load_model(model_dir, config.model.dtype, packed=student.packed)).to(
-        student.device
-    )
-    names = {parameter: name for name, parameter in student.parameters_by_name().items()}
-    return Teacher(
-        config.teacher,
-        module,
-        student.fp32_parts(),
-        student.part_parameters(),
-        names,
-        sharded_parameters=student.stage == 3,
-    )
+def _assembled(part: Tensor, start: int, numel: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Elements of a flat tensor of which every rank holds an equal ``part``; each sends what it has of them."""
+    import torch.distributed as dist
+
+    found = torch.empty(numel, dtype=dtype, device=device)
+    size, mine = part.numel(), dist.get_rank()
+    for rank in range(dist.get_world_size()):
+        low, high = max(start, rank * size), min(start + numel, (rank + 1) * size)
+        if low >= high:
+            continue
+        piece = found[low - start : high - start]
+        if rank == mine:
+            piece.copy_(part[low - rank * size : high - rank * size].to(device))
+        if dist.get_world_size() > 1:
+            dist.broadcast(piece, rank)
+    return found
+
+
+def make_teacher(config: Config, student: Student) -> Teacher:
+    """The self-teacher of ``student``, at the weights that it has now."""
+    return Teacher(config.teacher, student)

@@ -22,6 +22,8 @@ def deepspeed_settings(config: Config) -> dict[str, Any]:
         "steps_per_print": 10**9,
     }
     if config.model.dtype == "bfloat16":
-        settings["bf16"] = {"enabled": True}
-        settings["data_types"] = {"grad_accum_dtype": "fp32"}
+        # Gradients move on from the bf16 ones that torch makes at once; else every parameter would have both.
+        settings["bf16"] = {"enabled": True, "immediate_grad_update": True}
+        accumulated = {"float32": "fp32", "bfloat16": "bf16"}[config.optim.gradient_dtype]
+        settings["data_types"] = {"grad_accum_dtype": accumulated}
     return settings

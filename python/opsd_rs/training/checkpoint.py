@@ -1,6 +1,7 @@
 """Checkpoints: student, optimizer, EMA teacher, RNG and counters of one step boundary, complete or absent.
 
-``checkpoints/step-000010/`` holds ``deepspeed/`` (every rank's shards), ``teacher_rank_N.pt``, ``rng_rank_N.pt`` and
+``checkpoints/step-000010/`` holds ``deepspeed/`` (every rank's shards; under ``optim.offload`` ``optimizer_rank_N.pt``
+instead, from whose masters the weights come back), ``teacher_rank_N.pt``, ``rng_rank_N.pt`` and
 ``state.json`` with the size of every file. It is written under a temporary name beside it, synced and renamed; a crash
 or a full disk leaves the older ones. A checkpoint with a file missing or cut is passed over for the one before it.
 Data order and request seeds are functions of (seed, step), so the step number is the data cursor.
@@ -88,6 +89,7 @@ def save_state(
 
     :raises DiskFull: no space left; older checkpoints stay as they are and nothing of this one does
     """
+    student.check_own("a checkpoint")
     final = folder_of(run_dir, step)
     what = f"the checkpoint of step {step}"
     if found := whole(run_dir):
@@ -141,6 +143,7 @@ def restore_newest(
 
     :raises BadInput: all are damaged, or the run was written by another number of ranks
     """
+    student.check_own("restoring a checkpoint")  # no damage of a file
     passed: list[str] = []
     for folder in reversed(folders(run_dir)):
         fault = damage(folder) or _restored(folder, student, teacher, ranks)

@@ -12,18 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from opsd_rs.base import MIB, resolve_plugin
+from opsd_rs.base import resolve_plugin
 from opsd_rs.config import Config
 from opsd_rs.errors import BadInput
 from opsd_rs.loss import make_objective
-from opsd_rs.model import Shape, training_memory
+from opsd_rs.model import Memory
 from opsd_rs.policy import check_launcher
 from opsd_rs.rollout import check_engine
 from opsd_rs.training.folder import run_folder
 from opsd_rs.training.prepare import Prepared, dated, prepare
-from opsd_rs.training.start import check_start
+from opsd_rs.training.start import check_memory, check_start, gpu_gib
 
 
 @dataclass(frozen=True)
@@ -60,11 +58,13 @@ def plan_run(config: Config, resume: Path | None = None) -> Plan:
         "tokenizer and chat template", lambda: f"compiled, answers end at {list(prepared.assembler.eos_ids)}"
     )
     check("problems", lambda: _problems(prepared))
+    found = check_memory(config, prepared)
+    check("memory", lambda: _fits(found))
     check("gap.from and eval.from", lambda: _tables(config, resume, prepared))
     check("engine", lambda: check_engine(config, prepared.model_dir))
     with prepared.environment:
         check("grader", lambda: _grader(prepared))
-    memory, notes = _memory(config, prepared)
+    memory, notes = _memory(config, found)
     return Plan(checks, list(_lengths(prepared)), memory, [*prepared.notes, *notes])
 
 
@@ -126,35 +126,38 @@ def _lengths(prepared: Prepared) -> Iterator[dict[str, Any]]:
             }
 
 
-def _memory(config: Config, prepared: Prepared) -> tuple[list[dict[str, Any]], list[str]]:
+def _fits(found: Memory) -> str:
+    host = f", {found.host:.1f} GiB in host memory" if found.host else ""
+    return f"{found.fixed:.1f} GiB stay on each GPU{host}"
+
+
+def _memory(config: Config, found: Memory) -> tuple[list[dict[str, Any]], list[str]]:
     """The table, and what it rests on."""
-    shape = Shape.of(prepared.model_dir)
-    num_gpus = max(1, int(os.environ.get("WORLD_SIZE") or 1))
-    kept = [n for name, n in prepared.prompt_tokens.items() if name not in prepared.left_out]
-    found = training_memory(
-        config,
-        shape,
-        prompt_tokens=max(kept),
-        completion_tokens=config.rollout.max_tokens,
-        num_gpus=num_gpus,
-    )
+    budget = config.train.micro_batch_tokens
     rows = [
-        {"phase": "stays", "GiB": found.fixed, "what": "weights, gradients, optimizer, teacher"},
+        {"phase": "stays", "GiB": found.fixed, "what": ", ".join(found.on_gpu)},
+        *(
+            [{"phase": "host memory", "GiB": found.host, "what": ", ".join(found.on_host)}]
+            if found.host
+            else []
+        ),
         {"phase": "optimizer step", "GiB": found.fixed + found.step, "what": "with its temporary copies"},
         {
             "phase": "update",
             "GiB": found.update,
-            "what": f"micro-batches of {config.train.micro_batch_tokens or max(kept)} tokens",
+            "what": f"micro-batches of {budget} tokens"
+            if budget
+            else "the longest row alone; more go together where memory is free",
         },
         {"phase": "checkpoint", "GiB": found.checkpoint, "what": "on disk, all ranks"},
     ]
     notes = [
-        "memory is an estimate: within 15 % of the peaks measured for Qwen3-0.6B and 4B on one H200; other shapes and"
-        " more GPUs are arithmetic",
+        "memory is an estimate: within 15 % of the peaks measured for SmolLM2-135M, Qwen3-0.6B and 4B on one H200;"
+        " other shapes, more GPUs, gradients in bf16 and host memory are arithmetic",
         f"it takes every answer to be rollout.max_tokens = {config.rollout.max_tokens} long: shorter ones take less",
     ]
-    if torch.cuda.is_available():
-        total = torch.cuda.get_device_properties(0).total_memory / (1024 * MIB)
+    total = gpu_gib()
+    if total is not None:
         engine = found.engine_share * total
         if engine:
             rows.append({"phase": "vLLM", "GiB": engine, "what": "rollout.gpu_memory_utilization of the GPU"})

@@ -12,7 +12,12 @@ from opsd_rs.errors import BadInput
 from opsd_rs.training import run_json
 
 MAY_CHANGE = (
-    "optim",
+    "optim.lr",
+    "optim.betas",
+    "optim.eps",
+    "optim.weight_decay",
+    "optim.clip",
+    "teacher.offload",
     "train.num_steps",
     "train.checkpoint_every",
     "train.keep_checkpoints",
@@ -30,7 +35,10 @@ MAY_CHANGE = (
     "grader.memory_budget_mib",
 )
 """Keys, and tables of keys: the optimizer's settings, how long and how often, where it runs. The rest decides what is
-sampled, graded, read or compared, so that a run with two values of it would be two runs in one folder."""
+sampled, graded, read, compared or how a checkpoint is written, so that a run with two values of it would be two runs in
+one folder."""
+NEWER = {"optim.gradient_dtype": "float32", "optim.offload": False}
+"""What runs that began before these keys existed have been doing."""
 RECIPE = ("optim",)
 """Of these, what makes a run another recipe."""
 
@@ -41,7 +49,7 @@ def changes(config: Config, run_dir: Path) -> dict[str, tuple[Any, Any]]:
     :raises BadInput: one that may not change
     """
     before = run_json.last_config(run_dir) or _read(run_dir / "config.json")
-    old, new = dotted_values(before), dotted_values(config)
+    old, new = NEWER | dotted_values(before), dotted_values(config)
     # A key that only one side has belongs to another version, or to a plugin; the folder may have been moved.
     found = {
         key: (old[key], new[key]) for key in new if key in old and old[key] != new[key] and key != "run.dir"

@@ -148,7 +148,7 @@ class Scores:
         step = self.step
         same = step.same_prompt[list(rows)]
         # All ranks ask, whatever their rows: each knows its own shard.
-        if bool(step.same_prompt.any()) and step.teacher.equals(step.student, step.ranks):
+        if bool(step.same_prompt.any()) and step.teacher.equals_student(step.ranks):
             same_T = np.repeat(same, step.rows.student.completion_lengths[list(rows)])
             hidden_TD = torch.where(step.tensor(same_T).unsqueeze(-1), student_hidden_TD.detach(), hidden_TD)
         return Predictions(hidden_TD, self.head)
@@ -162,9 +162,9 @@ def teacher_scores(step: Step, group: Sequence[Pass]) -> Scores | None:
     mine = [row for part in group for row in part.rows]
     passes = _own_passes(step, list(dict.fromkeys(mine)), batch)
     found: dict[int, Tensor] = {}
-    with teacher.loaded(step.student) as loaded:
+    with torch.no_grad(), teacher.loaded():
         for rows in passes:
-            hidden_TD = loaded.hidden(batch.rows(rows))
+            hidden_TD = step.student.forward(batch.rows(rows), lambda hidden_TD, head: hidden_TD)
             found |= _by_row(rows, hidden_TD, batch.completion_lengths)
     return Scores(step, found, OutputHead(*teacher.head()))
 

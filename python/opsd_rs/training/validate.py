@@ -55,7 +55,7 @@ def evaluate_from_config(
         step = 0
         if restores and run_dir is not None:
             student = Student(config, session.model_dir, session.device)
-            teacher = make_teacher(config, session.model_dir, student)
+            teacher = make_teacher(config, student)
             step = checkpoint.restore_newest(run_dir, student, teacher, session.ranks, session.progress.say)
             sync(session, student, step)
         problems = [session.full_problems[problem_id] for problem_id in session.validation_ids]
@@ -77,6 +77,7 @@ def _check_readable(run_dir: Path, exported: bool) -> None:
 
 def validate(session: Session, student: Student, teacher: Teacher, step: int) -> None:
     """mean@k of the student, and with ``eval.teacher`` of the self-teacher under fresh contexts."""
+    student.check_own("validation")
     config = session.config
     identity = eval_identity(session)
     problems = [session.full_problems[problem_id] for problem_id in session.validation_ids]

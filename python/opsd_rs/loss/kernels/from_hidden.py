@@ -21,7 +21,7 @@ from opsd_rs.loss.kernels.backends import Backend
 from opsd_rs.loss.kernels.blocks import Precision, check_ids, check_inputs, default_budget
 from opsd_rs.loss.kernels.heads import OutputHead
 from opsd_rs.loss.kernels.pipeline import OpsdTopkKL, Task
-from opsd_rs.loss.opsd import OpsdLoss, aggregate
+from opsd_rs.loss.opsd import OpsdLoss, aggregate, compared_with
 
 
 def topk_kl(
@@ -168,6 +168,7 @@ def opsd_loss_from_hidden(
             num_rows=int(torch.unique(row_T).numel()) if num_rows is None else num_rows,
         )
         (token_weight_T,) = torch.autograd.grad(total, ones_T)
+    old_logprobs_T, rollout_logprobs_T = compared_with(config, old_logprobs_T, rollout_logprobs_T)
     return topk_kl(
         hidden_TD,
         head,
