@@ -17,9 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import resource
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,8 +32,12 @@ from opsd_rs.base import Batch, Ranks
 from opsd_rs.config import Config, load_config
 from opsd_rs.loss import RolloutBatch, make_objective
 from opsd_rs.policy import Student, device_of_rank, join_ranks, leave_ranks, make_teacher
+from opsd_rs.policy import student as student_module
+from opsd_rs.policy.attention import PACKED, register
+from opsd_rs.policy.lm import DTYPES
 from opsd_rs.records import Grade
 from opsd_rs.training.update import distill
+from torch import nn
 
 PEAK_FLOPS = {"NVIDIA H200": 989e12, "NVIDIA H100 80GB HBM3": 989e12}
 """Dense bf16, from the vendor's data sheet."""
@@ -66,16 +70,20 @@ def model_config(shape: str) -> Any:
     )  # fmt: skip
 
 
-def write_model(shape: str, folder: Path, device: torch.device) -> str:
-    """Random weights of ``shape`` as a model folder."""
+def make_models_on(device: torch.device, shape: str) -> None:
+    """Let the student start from random weights of ``shape``, made on ``device``: there is no model on disk."""
     from transformers import AutoModelForCausalLM
 
-    if not (folder / "config.json").exists():
+    def load_model(model_dir: str, dtype: str, *, packed: bool = False) -> nn.Module:
+        register()
         torch.manual_seed(0)
+        options: dict[str, Any] = {"attn_implementation": PACKED} if packed else {}
         with torch.device(device):
-            model = AutoModelForCausalLM.from_config(model_config(shape), dtype=torch.bfloat16)
-        model.save_pretrained(folder)
-    return str(folder)
+            build: Any = AutoModelForCausalLM.from_config
+            model: nn.Module = build(model_config(shape), dtype=DTYPES[dtype], **options).eval()
+        return model
+
+    student_module.load_model = load_model  # type: ignore[attr-defined]
 
 
 def recorded_rows(path: Path, prompts: int | None) -> RolloutBatch:
@@ -152,15 +160,15 @@ def some_of(rows: RolloutBatch, seed: int) -> RolloutBatch:
     return rows.rows(sorted(order[: len(rows) * 4 // 5].tolist()))
 
 
-def measure(
-    config: Config, folder: str, cases: list[RolloutBatch], options: argparse.Namespace
-) -> list[dict[str, Any]]:
+def measure(config: Config, cases: list[RolloutBatch], options: argparse.Namespace) -> list[dict[str, Any]]:
     """One line per case and repeat; the first of each includes compilation, the very first the optimizer's state."""
     device = device_of_rank()
     on_gpu = device.type == "cuda"
-    student = Student(config, folder, device)
+    start = time.perf_counter()
+    student = Student(config, options.shape, device)
     teacher = make_teacher(config, student)
     objective = make_objective(config)
+    built = time.perf_counter() - start
     parameters = sum(p.numel() for p in student.parameters_by_name().values())
     lines = []
     for case, repeat in ((case, repeat) for case in cases for repeat in range(options.repeats)):
@@ -189,6 +197,8 @@ def measure(
             "grad_norm": numbers["grad_norm"],
             "micro_batch_tokens": student.micro_batch_tokens,
             "parameters": parameters,
+            "build_seconds": round(built, 1),
+            "host_peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 1),
             "tflop": round(float(work) / 1e12, 2),
         }
         if on_gpu:
@@ -217,7 +227,6 @@ def main() -> None:
     parser.add_argument("--vary", action="store_true", help="other rows in each repeat")
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--set", nargs="*", default=[])
-    parser.add_argument("--models", type=Path, default=Path(tempfile.gettempdir()) / "opsd-rs-shapes")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--commit", default=None)
     options = parser.parse_args()
@@ -230,8 +239,8 @@ def main() -> None:
         cases = [one_row(length, shape.vocab_size) for length in options.length]
     join_ranks(device_of_rank())
     try:
-        folder = write_model(options.shape, options.models / options.shape, device_of_rank())
-        lines = measure(config, folder, cases, options)
+        make_models_on(device_of_rank(), options.shape)
+        lines = measure(config, cases, options)
     except torch.cuda.OutOfMemoryError as error:
         lines = [{"shape": options.shape, "out_of_memory": str(error).splitlines()[0]}]
         print(lines[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,8 @@ from opsd_rs.errors import BadInput
 from opsd_rs.policy import CompletionModel, load_model, model_inputs
 from opsd_rs.policy import attention as attention_module
 from opsd_rs.policy import inputs as inputs_module
-from opsd_rs.policy.attention import packed_attention
+from opsd_rs.policy.attention import PACKED, packed_attention
+from opsd_rs.policy.lm import check_attention, checkpoint_activations
 from perturbed import perturb
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -72,6 +74,11 @@ def run(
     return kept[0], gradients
 
 
+def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
+    one, other = one.double().flatten(), other.double().flatten()
+    return float(one @ other / (one.norm() * other.norm()))
+
+
 @pytest.mark.samples_model
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("family", FAMILIES)
@@ -119,12 +126,74 @@ def test_a_long_row_alone_is_padded_behind_its_end(
     found, gradients = run(folder, device, dtype, ROWS.rows([4]), packed=True)
     assert (found - wanted).norm() <= (1e-5 if device == "cpu" else 0.02) * wanted.norm()
     for name, gradient in gradients.items():
-        cosine = torch.nn.functional.cosine_similarity(
-            gradient.flatten(), wanted_gradients[name].flatten(), 0
-        )
-        assert cosine > (1 - 1e-5 if device == "cpu" else 0.99), name
+        assert cosine(gradient, wanted_gradients[name]) > (1 - 1e-5 if device == "cpu" else 0.99), name
 
 
+@pytest.mark.samples_model
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("length", [4, 24])
+def test_kept_attention_is_not_computed_again(
+    length: int, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpointed layers with and without their attention's outputs kept: equal gradients, half the attention. With 24
+    tokens a long row, which is its own kernel on a GPU."""
+    for module in (attention_module, inputs_module):
+        monkeypatch.setattr(module, "LONG_ROW", 16)
+    folder = saved(
+        tmp_path / "m", "olmo3" if length == 4 else "llama", **(FAMILIES["olmo3"] if length == 4 else {})
+    )
+    rows = Batch.of([[7] * 5, [9] * 3], [[3, 4, 5, 6], [8, 1]]) if length == 4 else ROWS.rows([4])
+    dtype = "float32" if device == "cpu" else "bfloat16"
+    gradients, calls = [], []
+    plain = attention_module._plain
+    for keep in (False, True):
+        seen: list[int] = []
+
+        def counting(*args: Any, seen: list[int] = seen) -> torch.Tensor:
+            seen.append(1)
+            return plain(*args)
+
+        monkeypatch.setattr(attention_module, "_plain", counting)
+        lm = load_model(folder, dtype, packed=True)
+        checkpoint_activations(lm, folder, keep_attention=keep)
+        model = CompletionModel(lm).to(device)
+        inputs = model_inputs(rows, torch.device(device), packed=True)
+        model(*inputs, lambda hidden_TD, head: hidden_TD.float().square().sum()).backward()
+        # Last, a pass without gradients, which keeps nothing.
+        with torch.no_grad():
+            model(*inputs)
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+        calls.append(len(seen))
+    # Two layers; on a CPU the plain way is taken for a backward pass, too.
+    assert calls == ([6, 6] if device == "cpu" else [6, 2])
+    for name, gradient in gradients[0].items():
+        if device == "cpu":
+            torch.testing.assert_close(gradients[1][name], gradient, atol=0.0, rtol=0.0)
+        else:
+            assert cosine(gradients[1][name].cpu(), gradient.cpu()) > 0.999, name
+
+
+@pytest.mark.samples_model
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_model_whose_attention_is_another_is_refused(device: str, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "m", "llama")
+    lm: Any = load_model(folder, "float32" if device == "cpu" else "bfloat16", packed=True)
+    model = CompletionModel(lm).to(device)
+    check_attention(model, folder)
+    assert lm.config._attn_implementation == PACKED
+    for layer in lm.model.layers:  # a bias that eager attention adds and packed rows do not know
+        layer.self_attn.scaling = 4.0
+        layer.self_attn.forward = partial(_without_scaling, layer.self_attn.forward, layer.self_attn)
+    with pytest.raises(BadInput, match="LlamaForCausalLM attends otherwise than packed rows do"):
+        check_attention(model, folder)
+
+
+def _without_scaling(forward: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
+    module.scaling = 4.0 if module.config._attn_implementation == PACKED else 0.25
+    return forward(*args, **kwargs)
+
+
+@pytest.mark.samples_model
 def test_what_packed_rows_cannot_do_is_refused_by_name(tmp_path: Path) -> None:
     capped = saved(tmp_path / "capped", "gemma2", head_dim=16)
     with pytest.raises(BadInput, match=r"gemma2 caps its attention scores softly \(attn_logit_softcapping\)"):

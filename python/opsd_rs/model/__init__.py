@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     # isort: off
     from opsd_rs.model.cache import facts, fetch, local_folder, resolve
     from opsd_rs.model.hashes import weights_id
-    from opsd_rs.model.memory import GIB, Memory, Shape, shortage, training_memory
+    from opsd_rs.model.memory import GIB, Memory, Shape, coming_bytes, shortage, token_budget, training_memory
     from opsd_rs.model.size import num_parameters
     from opsd_rs.model.weights import check_model_files, safetensors_names
 
 __all__ = [
-    "GIB", "Memory", "Shape", "check_model_files", "facts", "fetch", "local_folder", "num_parameters", "resolve",
-    "safetensors_names", "shortage", "training_memory", "weights_id"]  # fmt: skip
+    "GIB", "Memory", "Shape", "check_model_files", "coming_bytes", "facts", "fetch", "local_folder", "num_parameters",
+    "resolve", "safetensors_names", "shortage", "token_budget", "training_memory", "weights_id"]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
     "cache": "facts fetch local_folder resolve", "hashes": "weights_id",
-    "memory": "GIB Memory Shape shortage training_memory", "size": "num_parameters",
+    "memory": "GIB Memory Shape coming_bytes shortage token_budget training_memory", "size": "num_parameters",
     "weights": "check_model_files safetensors_names"})  # fmt: skip

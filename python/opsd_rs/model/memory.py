@@ -1,8 +1,8 @@
 """How much memory a run takes, per GPU and phase: one function, from the model's shape and the configuration.
 
-Fitted to runs on one H200 (torch 2.11, DeepSpeed 0.19, ZeRO-1): Qwen3-0.6B and -4B with answers of 1k to 32k tokens,
-where it lies within 15 % of the peak; they had a copy of the weights for the teacher as well, which is taken off. For
-other shapes, more than one GPU, gradients in bf16 and host memory it is arithmetic that nobody has measured.
+Activations are fitted to runs on one H200 (torch 2.11, DeepSpeed 0.19, ZeRO-1, packed rows): SmolLM2-135M with 256
+short rows, Qwen3-0.6B and -4B with one row of 8k to 32k tokens, within 15 % of the peaks. For other shapes, more than
+one GPU and fp32 it is arithmetic that nobody has measured.
 """
 
 from __future__ import annotations
@@ -31,18 +31,23 @@ SUB_GROUP = 10**9
 """Parameters of which stage 3 makes its step at a time."""
 STREAMED = 7 * 64 * MIB * 4
 """What a step from host memory holds on the GPU: two slots of weights and moments, and a gradient."""
-LOGIT_BYTES = 15
-"""Per completion token and vocabulary entry, both sides' logits and the loss between them; one more at a temperature
-other than 1."""
-HIDDEN_BYTES, INNER_BYTES = 47, 8
-"""Per token, layer and unit of the hidden and of the feed-forward size, kept for the backward pass."""
+HIDDEN_UNITS, INNER_UNITS = 11, 4
+"""Numbers kept for the backward pass, per token, layer and unit of the hidden and of the feed-forward size."""
+RECOMPUTED = 1.75
+"""A layer that is computed again holds its activations and some of their gradients."""
+HEAD_BYTES = 3 * GIB
+"""Budget of the loss head's logits (``loss.kernels``); fewer tokens take less."""
+LEAST_TOKENS, MOST_TOKENS = 1024, 65_536
+"""Of a chosen budget. More make no GPU faster."""
+USABLE = 0.85
+"""Share of free memory that a chosen budget may fill: the estimate is off by up to 15 %."""
 
 
 @dataclass(frozen=True)
 class Shape:
     """What memory depends on, read from ``config.json``.
 
-    >>> Shape(num_parameters=596_049_920, num_layers=28, hidden=1024, inner=3072, vocab=151_936).num_layers
+    >>> Shape(596_049_920, num_layers=28, hidden=1024, inner=3072, vocab=151_936, attention=2048).num_layers
     28
     """
 
@@ -51,6 +56,8 @@ class Shape:
     hidden: int
     inner: int
     vocab: int
+    attention: int
+    """Size of all query heads together."""
 
     @classmethod
     def of(cls, model_dir: str) -> Shape:
@@ -64,6 +71,8 @@ class Shape:
             hidden=int(config.hidden_size),
             inner=int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size),
             vocab=int(config.vocab_size),
+            attention=int(config.num_attention_heads)
+            * int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads),
         )
 
 
@@ -125,25 +134,50 @@ def training_memory(
     fixed = sum(gpu.values())
     step = _step(config, share)
     row = prompt_tokens + completion_tokens
-    rows = max(1, (config.train.micro_batch_tokens or row) // row)
-    tokens = rows * row
-    per_layer = HIDDEN_BYTES * shape.hidden + INNER_BYTES * shape.inner
-    if config.model.gradient_checkpointing:
-        kept = tokens * (2 * shape.hidden * shape.num_layers + per_layer)
-    else:
-        kept = tokens * per_layer * shape.num_layers
-    logit_bytes = LOGIT_BYTES + (config.rollout.temperature != 1.0)
-    head = rows * completion_tokens * shape.vocab * logit_bytes
-    teachers_head = shape.vocab * shape.hidden * compute
+    tokens = max(row, config.train.micro_batch_tokens or row)
+    held = activations(config, shape, tokens=tokens, completion_tokens=tokens * completion_tokens / row)
     masters = MASTER_BYTES + MOMENT_BYTES + AVERAGE_BYTES
     return Memory(
         on_gpu={name: size / GIB for name, size in gpu.items()},
         on_host={name: size / GIB for name, size in host.items()},
         step=step / GIB,
-        update=(fixed + max(step, _backward(config, gradients) + kept + head + teachers_head)) / GIB,
+        update=(fixed + max(step, _backward(config, gradients) + held)) / GIB,
         engine_share=config.rollout.gpu_memory_utilization if config.rollout.engine == "vllm" else 0.0,
         checkpoint=params * (masters + (0 if optim.offload else compute)) / GIB,
     )
+
+
+def activations(config: Config, shape: Shape, *, tokens: float, completion_tokens: float) -> float:
+    """Bytes that a micro-batch of packed rows holds at its peak: in a layer, or in the loss head after all of them.
+
+    :param tokens: of the student's rows, prompts too
+    """
+    size = TYPE_BYTES[config.model.dtype]
+    of_layer = tokens * size * (HIDDEN_UNITS * shape.hidden + INNER_UNITS * shape.inner)
+    if not config.model.gradient_checkpointing:
+        kept, again = of_layer * shape.num_layers, 0.0
+    else:
+        units = shape.hidden + (shape.attention if config.model.keep_attention else 0)
+        kept, again = tokens * size * units * shape.num_layers, RECOMPUTED * of_layer
+    matrix = shape.vocab * shape.hidden
+    states = 3 * completion_tokens * shape.hidden * size  # both sides', and the student's gradient
+    logits = min(HEAD_BYTES, 2 * completion_tokens * shape.vocab * size)
+    return (
+        kept + max(again, logits + 4 * matrix) + states + size * matrix
+    )  # fp32 gradient; the teacher's matrix
+
+
+def token_budget(config: Config, shape: Shape, free_bytes: float) -> int:
+    """Tokens of a micro-batch that fit into ``free_bytes``, a multiple of 1,024."""
+    for tokens in range(MOST_TOKENS, LEAST_TOKENS, -1024):
+        if activations(config, shape, tokens=tokens, completion_tokens=tokens) <= USABLE * free_bytes:
+            return tokens
+    return LEAST_TOKENS
+
+
+def coming_bytes(config: Config, shape: Shape, num_gpus: int) -> float:
+    """Bytes on each GPU that the optimizer's first step takes and never gives back."""
+    return 0.0 if config.optim.offload else shape.num_parameters * MOMENT_BYTES / num_gpus
 
 
 def _backward(config: Config, gradients: float) -> float:
@@ -159,6 +193,8 @@ def _step(config: Config, share: float) -> float:
     """Bytes that the optimizer's step needs for a moment; ``share`` parameters are this rank's."""
     if config.optim.offload:
         return min(STREAMED, 4 * 4 * share)
+    if config.deepspeed.stage == 1 and config.model.dtype != config.optim.gradient_dtype:
+        return 0.0  # this class of DeepSpeed's has its gradients where AdamW wants them
     if config.deepspeed.stage == 3:
         share = min(share, SUB_GROUP)
     size = TYPE_BYTES[config.optim.gradient_dtype]

@@ -13,13 +13,14 @@ What it does not do: dropout, attention sinks, soft-capped scores, caches.
 from __future__ import annotations
 
 import inspect
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention.varlen import varlen_attn
 
 from opsd_rs.errors import BadInput
 from opsd_rs.policy.kept_attention import Call, attend
@@ -29,6 +30,10 @@ PACKED, KEPT = "opsd_packed", "opsd_packed_kept"
 outside of what they see."""
 LONG_ROW = 4096
 """Tokens from which a row goes alone, through plain causal attention."""
+GQA: dict[str, Any] = (
+    {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
+)
+"""Fewer key heads than query heads: newer versions of torch want to be told, older ones do not know the word."""
 UNSUPPORTED = {"s_aux": "attention sinks", "softcap": "soft-capped attention scores"}
 """What some families hand to attention beside these; as a keyword of the call: what it means."""
 
@@ -96,8 +101,6 @@ def _plain(call: Call, query_1HTD: Tensor, key_1GTD: Tensor, value_1GTD: Tensor)
         return _row_by_row(query_1HTD, key_1GTD, value_1GTD, call.cu_seqlens, call.window, call.scaling)
     if call.long_row:
         return _causal(query_1HTD, key_1GTD, value_1GTD, None, call.scaling)
-    from torch.nn.attention.varlen import varlen_attn
-
     query_THD, key_TGD, value_TGD = (x.squeeze(0).transpose(0, 1) for x in (query_1HTD, key_1GTD, value_1GTD))
     out: Any = varlen_attn(
         query_THD,
@@ -109,18 +112,10 @@ def _plain(call: Call, query_1HTD: Tensor, key_1GTD: Tensor, value_1GTD: Tensor)
         call.longest,
         scale=call.scaling,
         window_size=(call.left, 0),  # (-1, 0) is causal and unbounded
-        **_gqa(),
+        **GQA,
     )
     attended_THD: Tensor = out
     return attended_THD.transpose(0, 1).unsqueeze(0)
-
-
-@cache
-def _gqa() -> dict[str, Any]:
-    """Fewer key heads than query heads: newer versions of torch want to be told, older ones do not know the word."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    return {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
 
 
 def _causal(

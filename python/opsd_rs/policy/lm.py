@@ -13,12 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from opsd_rs.base import Batch
 from opsd_rs.errors import BadInput
 from opsd_rs.policy.attention import KEPT, PACKED, check_supported, register
 from opsd_rs.policy.head import Head, HeadParts, check_head, make_readable
+from opsd_rs.policy.inputs import model_inputs
 from opsd_rs.policy.kept_attention import Kept, keeping
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+ATTENTION_TOLERANCE = 0.1
+"""Largest difference of hidden states, as a share of their size; bf16 rounds to 0.03 over 36 layers."""
 
 Read = Callable[[Tensor, HeadParts], Tensor]
 """What is made of hidden_TD and the output head; runs inside the head's module, where its weights are whole."""
@@ -88,6 +93,37 @@ def load_model(model_dir: str, dtype: str, *, packed: bool = False) -> nn.Module
         check_head(model.eval(), model_dir)
     evaluated: nn.Module = model.eval()
     return evaluated
+
+
+@torch.no_grad()
+def check_attention(model: CompletionModel, model_dir: str) -> None:
+    """Compare packed rows with the family's own attention, on a few tokens.
+
+    :raises BadInput: they differ: the family does something to its attention that packed rows do not know
+    """
+    lm: Any = model.lm
+    device, vocabulary = lm.lm_head.weight.device, lm.lm_head.weight.shape[0]
+    ids = [(7919 * i) % vocabulary for i in range(1, 13)]
+    batch = Batch.of([ids[:1], ids[7:8]], [ids[1:7], ids[8:]])
+
+    def hidden(packed: bool) -> Tensor:
+        hidden_TD: Tensor = model(
+            *model_inputs(batch, device, packed=packed), lambda hidden_TD, head: hidden_TD
+        )
+        return hidden_TD.float()
+
+    found = hidden(packed=True)
+    before = lm.config._attn_implementation
+    lm.set_attn_implementation("eager")
+    try:
+        wanted = hidden(packed=False)
+    finally:
+        lm.set_attn_implementation(before)
+    if not (found - wanted).norm() <= ATTENTION_TOLERANCE * wanted.norm():
+        raise BadInput(
+            f"model.path = {model_dir}: {type(lm).__name__} attends otherwise than packed rows do (supported: Llama,"
+            " Qwen2, Qwen3, Olmo 3, Gemma 3 and families that attend like them)"
+        )
 
 
 def checkpoint_activations(lm: nn.Module, model_dir: str, *, keep_attention: bool = False) -> None:

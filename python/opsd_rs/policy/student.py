@@ -25,7 +25,14 @@ from opsd_rs.config import Config
 from opsd_rs.errors import BadInput, DiskFull, Stopped
 from opsd_rs.policy.head import check_head
 from opsd_rs.policy.inputs import model_inputs
-from opsd_rs.policy.lm import CompletionModel, Read, checkpoint_activations, compile_layers, load_model
+from opsd_rs.policy.lm import (
+    CompletionModel,
+    Read,
+    check_attention,
+    checkpoint_activations,
+    compile_layers,
+    load_model,
+)
 from opsd_rs.policy.offload import HostAdamW
 from opsd_rs.policy.shards import shards_of
 from opsd_rs.policy.zero import deepspeed_settings
@@ -46,7 +53,7 @@ def _let_segments_grow() -> None:
     the environment says about the allocator goes first.
     """
     if not any(os.environ.get(name) for name in ALLOCATOR_VARIABLES):
-        torch.cuda.memory._set_allocator_settings("expandable_segments:True")
+        torch._C._accelerator_setAllocatorSettings("expandable_segments:True")
 
 
 ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
@@ -84,13 +91,15 @@ class Student:
         if self.stage == 3:
             with deepspeed.zero.GatheredParameters(list(lm.get_submodule("lm_head").parameters())):
                 check_head(lm, model_dir)
+        module = CompletionModel(lm)
+        if self.stage != 3:
+            module.to(device)
+            if self.packed:
+                check_attention(module, model_dir)
         if config.model.gradient_checkpointing:
             checkpoint_activations(lm, model_dir, keep_attention=config.model.keep_attention)
         if config.model.compile:
             compile_layers(lm)
-        module = CompletionModel(lm)
-        if self.stage != 3:
-            module.to(device)
         optim = config.optim
         self._optim_settings: dict[str, Any] = {
             "lr": optim.lr,

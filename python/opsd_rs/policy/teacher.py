@@ -48,7 +48,9 @@ class Teacher:
         """For how many updates of both ``equals_student`` was answered last, and its answer."""
         parts = student.fp32_parts()
         self.average = [
-            host_zeros(self, part.numel(), student.device).copy_(part) if config.offload else part.clone()
+            host_zeros(self, part.numel(), student.device).copy_(part)
+            if config.offload
+            else part.to(student.device, copy=True)
             for part in parts
         ]
         """fp32, one tensor for each of the student's parts."""

@@ -26,6 +26,7 @@ from opsd_rs.training.session import open_session
 from opsd_rs.training.start import check_start
 from opsd_rs.training.stopping import between_updates, stop_if, stops
 from opsd_rs.training.sync import sync
+from opsd_rs.training.token_budget import set_token_budget
 from opsd_rs.training.update import distill, pack_rollouts
 from opsd_rs.training.validate import validate_if_due
 
@@ -50,6 +51,7 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
         student = Student(config, session.model_dir, session.device)
         teacher = make_teacher(config, student)
         state = begin(session, student, teacher, loggers)
+        set_token_budget(session, student)
         with stops(session, student, teacher, state):
             sync(session, student, state.step)
             if state.step == 0:

@@ -90,17 +90,17 @@ def _padded(longest_first: list[int], of_row: dict[int, int], budget: int) -> li
 
 
 def _shared_out(bins: list[list[int]], of_row: dict[int, int], world_size: int) -> MicroBatches:
-    """The most expensive bin goes to the rank with the least work that has room for one more."""
-    room = math.ceil(len(bins) / world_size)
+    """The most expensive bin goes to the rank with the least work that can take one more."""
+    most = math.ceil(len(bins) / world_size)
     shares: MicroBatches = [[] for _ in range(world_size)]
     work = [0.0] * world_size
     for rows in sorted(bins, key=lambda rows: -_cost(rows, of_row)):
         rank = min(
-            (rank for rank in range(world_size) if len(shares[rank]) < room), key=lambda rank: work[rank]
+            (rank for rank in range(world_size) if len(shares[rank]) < most), key=lambda rank: work[rank]
         )
         shares[rank].append(rows)
         work[rank] += _cost(rows, of_row)
-    return [share + [[]] * (room - len(share)) for share in shares]
+    return [share + [[]] * (most - len(share)) for share in shares]
 
 
 def _cost(rows: list[int], of_row: dict[int, int]) -> float:

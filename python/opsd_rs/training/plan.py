@@ -145,13 +145,15 @@ def _memory(config: Config, found: Memory) -> tuple[list[dict[str, Any]], list[s
         {
             "phase": "update",
             "GiB": found.update,
-            "what": f"micro-batches of {budget} tokens" if budget else "the longest row alone",
+            "what": f"micro-batches of {budget} tokens"
+            if budget
+            else "the longest row alone; more go together where memory is free",
         },
         {"phase": "checkpoint", "GiB": found.checkpoint, "what": "on disk, all ranks"},
     ]
     notes = [
-        "memory is an estimate: within 15 % of the peaks measured for Qwen3-0.6B and 4B on one H200; other shapes, more"
-        " GPUs, gradients in bf16 and host memory are arithmetic",
+        "memory is an estimate: within 15 % of the peaks measured for SmolLM2-135M, Qwen3-0.6B and 4B on one H200;"
+        " other shapes, more GPUs, gradients in bf16 and host memory are arithmetic",
         f"it takes every answer to be rollout.max_tokens = {config.rollout.max_tokens} long: shorter ones take less",
     ]
     total = gpu_gib()
