@@ -58,9 +58,9 @@ def test_a_run_that_ends_between_the_swaps_resumes_to_the_bit(offload: bool, tmp
     assert done.returncode == 0, done.stderr[-3000:]
 
     words += [f"run.dir={broken}"]
-    # In the second update of the first step, when no checkpoint is there yet, and of the second, when one is. After
-    # SIGTERM the update comes to its end, and so does the step.
-    faults = [("nan", 1, 3), ("kill", 1, -9), ("nan", 3, 3), ("kill", 3, -9), ("term", 3, 3)]
+    # In the first step, when no checkpoint is there yet, and in the second, when one is. After SIGTERM the update ends
+    # between two mini-batches, as the boundary before it is on disk.
+    faults = [("nan", 0, 3), ("kill", 0, -9), ("nan", 2, 3), ("kill", 2, -9), ("term", 2, 3)]
     for fault, updates, code in faults[2:4] if offload else faults:
         done = drill(mark, fault, updates, *words)
         assert mark.read_text() == fault, done.stderr[-3000:]
