@@ -91,7 +91,9 @@ def assert_same_gradients(found: dict[str, Tensor], exact: dict[str, Tensor]) ->
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_loss_and_gradients_are_those_of_the_models_own_logits(family: str, tied: bool) -> None:
+def test_loss_and_gradients_are_those_of_the_models_own_logits(
+    family: str, tied: bool, tmp_path: Path
+) -> None:
     plain = model_of(family, tie_word_embeddings=tied)
     model = model_of(family, tie_word_embeddings=tied)
     names, weight, logits = list(model.state_dict()), model.lm_head.weight, model(input_ids=INPUT_IDS).logits
@@ -102,6 +104,10 @@ def test_loss_and_gradients_are_those_of_the_models_own_logits(family: str, tied
     assert (model.model.embed_tokens.weight is weight) == tied
     assert list(model.state_dict()) == names
     assert torch.equal(model(input_ids=INPUT_IDS).logits, logits)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    assert torch.equal(again(input_ids=INPUT_IDS).logits, logits)
+    assert torch.equal(copy.deepcopy(model)(input_ids=INPUT_IDS).logits, logits)
     teacher = teacher_of(plain)
     exact, found = outside(plain, teacher), inside(model, teacher)
     torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-6)

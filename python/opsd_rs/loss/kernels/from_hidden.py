@@ -50,8 +50,8 @@ def topk_kl(
     ``token_weight_T`` holds w: mask, 1/N and whatever else a token's loss is multiplied by, constants; None: ones.
     A token of weight 0 is left out altogether: whatever its hidden state holds, it has no gradient, and zeros in the
     per-token outputs. Ids are the student's ``topk`` largest logits, the lowest ids among equals; None, or V and more:
-    all. Without ``tail`` the support's logits are all that counts: no product is made for the teacher or the gradients,
-    but for ``topk`` of all. Equal student and teacher give exactly no loss and no gradient, but for ``sampled_token``'s value.
+    all. Without ``tail``, unless ids are all, no product is made for the teacher or the gradients. Equal student and
+    teacher give exactly no loss and no gradient, but for ``sampled_token``'s value.
 
     A token with weight and nan in its logits has loss nan, and the matrix's gradient is nan with it.
     ``backward`` costs a multiplication: gradients are made here. Where none is wanted, none is made.
