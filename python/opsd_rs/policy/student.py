@@ -24,6 +24,7 @@ from opsd_rs.config import Config
 from opsd_rs.errors import DiskFull
 from opsd_rs.policy.inputs import model_inputs
 from opsd_rs.policy.lm import CompletionLogits, checkpoint_activations, load_model
+from opsd_rs.policy.process_group import engines
 from opsd_rs.policy.zero import deepspeed_settings
 
 
@@ -69,6 +70,7 @@ class Student:
         self.engine, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=settings, dist_init_required=False
         )
+        engines.add(self.engine)
         self.world_size = dist.get_world_size()
         self.num_optimizer_steps = 0
 
