@@ -12,7 +12,9 @@ CLI := $(BIN)/opsd-rs
 OPENMP := LD_PRELOAD=$(CURDIR)/.venv/lib/libiomp5.so KMP_BLOCKTIME=1 OMP_NUM_THREADS=1
 
 .PHONY: help demo reference test check fmt lint types rust-test fuzz py-test smoke build deps bench deny clean
+ifndef TOGETHER # set where a target itself starts others at the same time
 .NOTPARALLEL:
+endif
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,7 +29,8 @@ reference: build ## the run behind the README's figure, and its control (about 8
 
 test: check rust-test fuzz py-test smoke ## everything that CI runs
 
-check: build lint types ## formatting, lints and types, without tests
+check: build ## formatting, lints and types, without tests
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target TOGETHER=1 lint types
 
 fmt: deps ## rewrite formatting
 	cargo fmt --all
