@@ -57,7 +57,7 @@ FUZZ_SECONDS ?= 60
 fuzz: build ## random bytes against the parsers of foreign input, a minute each at the same time (FUZZ_SECONDS=60)
 	$(BIN)/python tools/fuzz.py --seconds $(FUZZ_SECONDS)
 
-# A file's tests stay in one worker, which makes their fixtures once. A worker takes up to 8 GiB.
+# A file's tests stay in one worker, which makes their fixtures once. A worker and what it starts take up to 8 GiB.
 WORKERS ?= 2
 
 py-test: build ## the Python tests, a file at a time in each of WORKERS=2 processes
