@@ -8,11 +8,13 @@ RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name '*
 NEXTEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo nextest run || echo test)
 CLI := $(BIN)/opsd-rs
 # GNU's OpenMP spins while it waits: one busy core makes torch ten times slower. The commands set this up
-# themselves; pytest imports torch in its own process.
-OPENMP := LD_PRELOAD=$(CURDIR)/.venv/lib/libiomp5.so KMP_BLOCKTIME=1 OMP_NUM_THREADS=2
+# themselves; pytest imports torch in its own processes. One thread each: the workers share the cores.
+OPENMP := LD_PRELOAD=$(CURDIR)/.venv/lib/libiomp5.so KMP_BLOCKTIME=1 OMP_NUM_THREADS=1
 
 .PHONY: help demo reference test check fmt lint types rust-test fuzz py-test smoke build deps bench deny clean
+ifndef TOGETHER # set where a target itself starts others at the same time
 .NOTPARALLEL:
+endif
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,7 +29,8 @@ reference: build ## the run behind the README's figure, and its control (about 8
 
 test: check rust-test fuzz py-test smoke ## everything that CI runs
 
-check: build lint types ## formatting, lints and types, without tests
+check: build ## formatting, lints and types, without tests
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target TOGETHER=1 lint types
 
 fmt: deps ## rewrite formatting
 	cargo fmt --all
@@ -54,9 +57,12 @@ FUZZ_SECONDS ?= 60
 fuzz: build ## random bytes against the parsers of foreign input, a minute each at the same time (FUZZ_SECONDS=60)
 	$(BIN)/python tools/fuzz.py --seconds $(FUZZ_SECONDS)
 
-py-test: build
+# A file's tests stay in one worker, which makes their fixtures once. A worker and what it starts take up to 8 GiB.
+WORKERS ?= 2
+
+py-test: build ## the Python tests, a file at a time in each of WORKERS=2 processes
 	$(CLI) model fetch smollm2-135m
-	$(OPENMP) $(BIN)/python -m pytest --durations=15
+	$(OPENMP) $(BIN)/python -m pytest --durations=15 -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 smoke: build
 	$(CLI) model fetch smollm2-135m

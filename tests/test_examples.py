@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.samples_model
+pytestmark = [pytest.mark.samples_model, pytest.mark.slow]
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -14,7 +14,7 @@ from opsd_rs.config import load_config
 from opsd_rs.training import Session, measure_from_config, open_session, train
 from safetensors import safe_open
 
-pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
+pytestmark = [pytest.mark.slow, pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
 
 BASE = {
     "seed": "0",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,3 +53,16 @@ def test_a_variable_that_somebody_else_set_stays(monkeypatch: pytest.MonkeyPatch
         join_ranks(CPU)
         leave_ranks()
         assert os.environ["LOCAL_RANK"] == "0"
+
+
+@pytest.mark.samples_model
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_student_that_is_over_leaves_no_weights_in_memory(stage: int, tmp_path: Path) -> None:
+    config = Config(deepspeed=DeepSpeedConfig(stage=stage), model=ModelConfig(dtype="float32"))
+    student, teacher = pair(config, str(tiny_models.tiny(tmp_path / "tiny", "qwen3")))
+    weights = [weakref.ref(parameter) for parameter in student.parameters_by_name().values()]
+    assert any(weight() is not None for weight in weights)
+    leave_ranks()
+    del student, teacher
+    gc.collect()
+    assert not [weight() for weight in weights if weight() is not None]

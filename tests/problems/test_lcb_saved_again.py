@@ -128,6 +128,9 @@ class _Trap:
     def __reduce__(self) -> Any:
         return print, ("ran",)
 
+    def __repr__(self) -> str:
+        return "trap"
+
 
 @pytest.mark.parametrize("value", [_Trap(), [_Trap()], {"a": _Trap()}, b"x", {1}, {1: 2}, print], ids=repr)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

@@ -43,6 +43,9 @@ class _Trap:
     def __reduce__(self) -> Any:
         return os.system, ("exit 1",)
 
+    def __repr__(self) -> str:
+        return "trap"
+
 
 @pytest.mark.parametrize(
     "value", [_Trap(), {"1": "2"}, ["a"], ("a",), b"bytes", 7, None, 1.5, ["a", _Trap()]], ids=repr

@@ -36,8 +36,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Whether it became true in time."""
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Whether it became true in time; the default is for a busy machine."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():

@@ -21,7 +21,7 @@ from opsd_rs.training.folder import check_resumable, run_folder
 from opsd_rs.training.lock import locked
 from opsd_rs.training.resume import MAY_CHANGE, changes, num_recipes
 
-pytestmark = [pytest.mark.samples_model]
+pytestmark = [pytest.mark.samples_model, pytest.mark.slow]
 
 CLI = [str(Path(sys.executable).parent / "opsd-rs")]
 SETTINGS = [

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakSet
 
 import torch
 
@@ -21,6 +22,9 @@ def device_of_rank() -> torch.device:
 
 _lent: list[str] = []
 """What ``join_ranks`` added to the environment, which is the whole process's; ``leave_ranks`` takes it back."""
+engines: WeakSet[Any] = WeakSet()
+"""DeepSpeed's engines of this group. The gradient hooks of one hold it, weights and all, where Python's collector of
+cycles cannot see it: ``leave_ranks`` removes them."""
 
 
 def join_ranks(device: torch.device) -> tuple[int, int]:
@@ -98,6 +102,8 @@ def leave_ranks() -> None:
     """Undo ``join_ranks``: a group left to the interpreter's exit can crash there, a variable left misleads."""
     import torch.distributed as dist
 
+    while engines:
+        engines.pop().destroy()
     if dist.is_initialized():
         deepspeed = sys.modules.get("deepspeed")
         if deepspeed is not None and deepspeed.comm.is_initialized():

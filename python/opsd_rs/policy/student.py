@@ -34,6 +34,7 @@ from opsd_rs.policy.lm import (
     load_model,
 )
 from opsd_rs.policy.offload import HostAdamW
+from opsd_rs.policy.process_group import engines
 from opsd_rs.policy.shards import shards_of
 from opsd_rs.policy.zero import deepspeed_settings
 
@@ -113,6 +114,7 @@ class Student:
         self.engine, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=settings, dist_init_required=False
         )
+        engines.add(self.engine)
         text: Any = lm.config
         self.hidden_bytes = text.get_text_config().hidden_size * next(lm.parameters()).dtype.itemsize
         """Of one token's hidden state."""
