@@ -201,6 +201,98 @@ def loss_head_peers_machine(rows: Rows) -> str:
     return _machine(rows)
 
 
+# ---- the update ------------------------------------------------------------------------------------
+
+SETTINGS = {
+    "model.compile=true": "compiled",
+    "model.gradient_checkpointing=true": "layers recomputed",
+    "model.keep_attention=true": "attention kept",
+    "loss.old=sampler": "old log-probs of the sampler",
+    "optim.offload=true": "optimizer in host memory",
+    "teacher.offload=true": "average in host memory",
+    "optim.gradient_dtype=bfloat16": "bf16 gradients",
+}
+Run = tuple[str, int, tuple[str, ...]]
+
+
+def _runs(rows: Rows) -> dict[Run, Rows]:
+    """Repeats of each shape, number of rows and settings; the first of them warms up and is left out."""
+    found: dict[Run, Rows] = {}
+    for row in rows:
+        key = (row["shape"], row["completion_tokens"] if row["rows"] == 1 else row["rows"], tuple(row["set"]))
+        found.setdefault(key, []).append(row)
+    return {key: repeats[1:] for key, repeats in found.items()}
+
+
+def _settings(words: tuple[str, ...]) -> str:
+    budget = [f"{int(word.split('=')[1]):,} tokens" for word in words if "micro_batch_tokens" in word]
+    said = [SETTINGS[word] for word in words if word in SETTINGS]
+    return ", ".join([*budget, *(said or ["eager"])])
+
+
+def _seconds(repeats: Rows) -> str:
+    times = [row["seconds"] for row in repeats]
+    low, high = f"{min(times):.2f}", f"{max(times):.2f}"
+    return low if low == high else f"{low} – {high}"
+
+
+@table("update.jsonl")
+def update_step(rows: Rows) -> str:
+    """A step of many short rows."""
+    cells = {}
+    for (shape, count, words), repeats in _runs(rows).items():
+        if shape == "smollm2-135m" and count == 256:
+            last = repeats[-1]
+            name = f"{last['updates']} update{'s' * (last['updates'] > 1)}, {_settings(words)}"
+            cells[name] = [_seconds(repeats), f"{last['beyond_rest_gib']:.1f}"]
+    return grid("", ["seconds", "GiB above rest"], dict(sorted(cells.items())))
+
+
+@table("update.jsonl")
+def update_rows(rows: Rows) -> str:
+    """One long row."""
+    cells = {}
+    for (shape, length, words), repeats in sorted(_runs(rows).items()):
+        if length > 1000 and not any("offload" in word for word in words):
+            best = min(repeats, key=lambda row: row["seconds"])
+            cells[f"{shape}, {length:,} tokens, {_settings(words)}"] = [
+                f"{best['seconds']:.2f}", f"{best['mfu']:.0%}", f"{best['beyond_rest_gib']:.1f}",
+                f"{best['rest_gib']:.1f} ({best['rest_bytes_per_parameter']:.1f})",
+            ]  # fmt: skip
+    return grid("", ["seconds", "MFU", "GiB above rest", "GiB at rest (bytes a parameter)"], cells)
+
+
+@table("update.jsonl")
+def update_offloaded(rows: Rows) -> str:
+    """The optimizer, and the average, in host memory."""
+    cells = {}
+    for (shape, length, words), repeats in sorted(_runs(rows).items()):
+        if any("offload" in word for word in words):
+            best = min(repeats, key=lambda row: row["seconds"])
+            cells[f"{shape}, {length:,} tokens, {_settings(words)}"] = [
+                f"{best['seconds']:.2f}", f"{best['rest_bytes_per_parameter']:.1f}", f"{best['peak_gib']:.1f}",
+                f"{best['host_peak_gib']:.1f}",
+            ]  # fmt: skip
+    columns = ["seconds", "bytes a parameter at rest", "GiB at the peak, GPU", "GiB at the peak, host"]
+    return grid("", columns, cells)
+
+
+@table("update.jsonl")
+def update_machine(rows: Rows) -> str:
+    """What it was measured with."""
+    last, commits = rows[-1], dict.fromkeys(row["commit"] for row in rows)
+    commands = dict.fromkeys(re.sub(r" --(json|commit) \S+", "", row["command"]) for row in rows)
+    lines = [
+        f"{last['gpu']}, driver {last['nvidia_smi'].split(',')[0]}, torch {last['torch']}; {last['date']}, commits"
+        f" {', '.join(commits)}.",
+        "",
+        "```bash",
+        *commands,
+        "```",
+    ]
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Write the document, or compare with it."""
     parser = argparse.ArgumentParser(

@@ -22,7 +22,7 @@ QWEN3 = {
     "4b": Shape(4_022_468_096, 36, 2560, 9728, 151_936, 4096),
 }
 SMOLLM2 = Shape(134_515_008, 30, 576, 1536, 49_152, 576)
-MEASURED = [  # GiB above what is there at rest, in the second update: benches/results/update-h200.json
+MEASURED = [  # GiB above what is there at rest, in the second update: benches/results/update.jsonl
     (SMOLLM2, 18_994, 10_270, "", 14.52),
     (SMOLLM2, 37_987, 20_539, "", 28.61),
     (QWEN3["0.6b"], 33_268, 32_768, "model.gradient_checkpointing=true", 5.28),
