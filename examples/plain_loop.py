@@ -12,7 +12,8 @@ import copy
 import torch
 from opsd_rs import Assembler, Context, Grader, Rollout, Solution
 from opsd_rs.config import LossConfig
-from opsd_rs.loss import opsd_loss
+from opsd_rs.loss import opsd_loss_from_hidden
+from opsd_rs.loss.kernels import OpsdHead
 from opsd_rs.model import resolve
 from opsd_rs.problems import load
 from transformers import AutoModelForCausalLM
@@ -46,12 +47,12 @@ def sample(model, assembler, problem, num, max_tokens, temperature):
     ]  # fmt: skip
 
 
-def completion_logits(model, batch):
-    """Logits that predict each completion token of a packed batch, rows end to end (T, V)."""
+def completion_states(model, batch):
+    """Hidden states from which each completion token of a packed batch is predicted, rows end to end (T, D)."""
     padded = batch.padded()
     ids, mask = torch.from_numpy(padded.input_ids), torch.from_numpy(padded.attention_mask)
-    logits = model(ids, attention_mask=mask, use_cache=False).logits
-    return logits.flatten(0, 1)[torch.from_numpy(padded.predictors)]
+    hidden = model.model(ids, attention_mask=mask, use_cache=False)[0]
+    return hidden.flatten(0, 1)[torch.from_numpy(padded.predictors)]
 
 
 def main():
@@ -68,6 +69,7 @@ def main():
     torch.manual_seed(0)
     folder = resolve(args.model)
     student = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()  # eval: no dropout
+    student_head = OpsdHead.install(student)  # the loss never meets all logits at once
     teacher = copy.deepcopy(student).requires_grad_(False)
     optimizer = torch.optim.AdamW(student.parameters(), lr=2e-5, betas=(0.9, 0.999), weight_decay=0.01)
     pool = [p for p in load("primer") if p.kind == "function"]
@@ -92,12 +94,13 @@ def main():
             if not rows:
                 continue  # nobody had context: nothing to learn from
             read, asked = read.rows(rows), assembler.student_batch(rollouts).rows(rows)
-            ours = completion_logits(student, asked)
+            ours = completion_states(student, asked)
             with torch.no_grad():
-                theirs = completion_logits(teacher, read)
+                theirs = completion_states(teacher, read)
             target, row_of = torch.from_numpy(asked.completion_ids), torch.from_numpy(asked.completion_rows)
             keep = torch.ones_like(target, dtype=torch.bool)
-            out = opsd_loss(ours, theirs, target, keep, row_of, **loss)
+            heads = {"head": student_head.output(), "teacher_head": teacher.lm_head.output()}
+            out = opsd_loss_from_hidden(ours, theirs, target, keep, row_of, **heads, **loss)
             optimizer.zero_grad()
             out.loss.backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
