@@ -11,7 +11,7 @@ CLI := $(BIN)/opsd-rs
 # themselves; pytest imports torch in its own processes. One thread each: the workers share the cores.
 OPENMP := LD_PRELOAD=$(CURDIR)/.venv/lib/libiomp5.so KMP_BLOCKTIME=1 OMP_NUM_THREADS=1
 
-.PHONY: help demo reference test check fmt lint types rust-test fuzz py-test smoke build deps bench deny clean
+.PHONY: help demo reference test test-long check fmt lint types rust-test fuzz py-test smoke build deps bench deny clean
 ifndef TOGETHER # set where a target itself starts others at the same time
 .NOTPARALLEL:
 endif
@@ -63,6 +63,10 @@ WORKERS ?= 2
 py-test: build ## the Python tests, a file at a time in each of WORKERS=2 processes
 	$(CLI) model fetch smollm2-135m
 	$(OPENMP) $(BIN)/python -m pytest --durations=15 -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-long: build ## tests that take minutes each, which CI leaves out
+	$(CLI) model fetch smollm2-135m
+	$(OPENMP) $(BIN)/python -m pytest --long -m long -s
 
 smoke: build
 	$(CLI) model fetch smollm2-135m
