@@ -64,9 +64,9 @@ py-test: build ## the Python tests, a file at a time in each of WORKERS=2 proces
 	$(CLI) model fetch smollm2-135m
 	$(OPENMP) $(BIN)/python -m pytest --durations=15 -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test-long: build ## tests that take minutes each, which CI leaves out
+test-long: build ## the Python tests, and those that take minutes each, which CI leaves out
 	$(CLI) model fetch smollm2-135m
-	$(OPENMP) $(BIN)/python -m pytest --long -m long -s
+	OPSD_RS_LONG_TESTS=1 $(OPENMP) $(BIN)/python -m pytest --durations=15 -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 smoke: build
 	$(CLI) model fetch smollm2-135m

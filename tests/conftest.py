@@ -24,19 +24,8 @@ settings.register_profile("ci", derandomize=True, **_UNTIMED)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--long``."""
-    parser.addoption("--long", action="store_true", help="also tests that take minutes: make test-long")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long tests by ``--long`` alone.
-
-    Files with slow tests first where several processes share the files, so that they end at about the same time.
-    """
-    if not config.getoption("--long") and (long := [i for i in items if i.get_closest_marker("long")]):
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first where several processes share the files, so that they end at about the same time."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         slow = {item.path for item in items if item.get_closest_marker("slow")}
         items.sort(key=lambda item: item.path not in slow)

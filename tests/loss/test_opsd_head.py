@@ -16,6 +16,8 @@ from opsd_rs.loss.kernels import OpsdHead, OutputHead, opsd_loss_from_hidden, to
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
+pytestmark = pytest.mark.samples_model
+
 SHAPE: dict[str, Any] = {
     "vocab_size": 96,
     "hidden_size": 32,

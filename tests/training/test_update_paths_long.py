@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [
-    pytest.mark.samples_model, pytest.mark.model, pytest.mark.slow, pytest.mark.long,
-    pytest.mark.usefixtures("left_ranks"),
+    pytest.mark.samples_model, pytest.mark.model, pytest.mark.slow, pytest.mark.usefixtures("left_ranks"),
+    pytest.mark.skipif(not os.environ.get("OPSD_RS_LONG_TESTS"), reason="minutes: OPSD_RS_LONG_TESTS=1 runs it"),
 ]  # fmt: skip
 
 NUM_PROBLEMS = 4
