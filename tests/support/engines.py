@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import torch
 from opsd_rs.policy import Student, Teacher, device_of_rank, join_ranks, make_teacher
+from opsd_rs.policy.process_group import engines
 
 if TYPE_CHECKING:
     from opsd_rs.config import Config
 
 CPU = torch.device("cpu")
-_made: list[Student] = []
 
 
 def pair(config: Config, model_dir: str, device: torch.device = CPU) -> tuple[Student, Teacher]:
     """Both from the weights in ``model_dir``."""
     join_ranks(device_of_rank())
     student = Student(config, model_dir, device)
-    _made.append(student)
     teacher = make_teacher(config, student)
     return student, teacher
 
 
 def release() -> None:
-    """Let go of all pairs: hooks of DeepSpeed keep an engine alive, with all its memory, that nobody else has."""
-    while _made:
-        _made.pop().engine.destroy()
+    """Let go of all students: hooks of DeepSpeed keep an engine alive, with all its memory, that nobody else has."""
+    while engines:
+        engines.pop().destroy()
+    gc.collect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,12 @@ def tensors(run_dir: Path) -> dict[str, torch.Tensor]:
     return weights | {f"average {i}": part for i, part in enumerate(average)}
 
 
-@pytest.mark.parametrize("offload", [False, True])
+LONG = pytest.mark.skipif(
+    not os.environ.get("OPSD_RS_LONG_TESTS"), reason="a minute: OPSD_RS_LONG_TESTS=1 runs it"
+)
+
+
+@pytest.mark.parametrize("offload", [False, pytest.param(True, marks=LONG)])
 def test_a_run_that_ends_between_the_swaps_resumes_to_the_bit(offload: bool, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     model = tiny_models.tiny(tmp_path / "m", "qwen3")
