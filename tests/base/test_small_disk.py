@@ -7,10 +7,13 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_models
 from graded import RIGHT
+from opsd_rs.base import writing
+from opsd_rs.errors import DiskFull
 from small_disk import run_on
 
 PYTHON = shlex.quote(sys.executable)
@@ -193,3 +196,21 @@ def test_training_run_ends_in_one_line_and_goes_on(disk: Path, tmp_path: Path, s
     )
     assert said.endswith("then resume (checkpoint at step 1): opsd-rs train --resume run")
     assert (tmp_path / "kept").read_text().split() == ["step-000001"]
+
+
+def test_a_large_write_that_failed_leaves_a_little_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """436 MiB of 92 GiB were left when a checkpoint's 2 GiB did not fit: space enough for a probe, and a full disk."""
+
+    def write() -> None:
+        with writing("the checkpoint", tmp_path):
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 24192 vs 24084")
+
+    unit = 4096
+    left = {"f_frsize": unit, "f_blocks": (92 << 30) // unit, "f_files": 10, "f_favail": 10}
+    for free, error in ((436 << 20, DiskFull), (40 << 30, RuntimeError)):
+        disk = SimpleNamespace(**left, f_bavail=free // unit)
+        monkeypatch.setattr("opsd_rs.base.disk.os.statvfs", lambda path, disk=disk: disk)
+        with pytest.raises(error):
+            write()

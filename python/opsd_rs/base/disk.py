@@ -2,7 +2,8 @@
 
 In: a block that writes below a folder. Out: nothing, or ``DiskFull`` instead of what the library raised. Libraries
 report a full disk in their own ways (torch: ``enforce fail at inline_container.cc``, without an error number), so the
-message alone does not decide: a few bytes are written, and the kernel's answer decides.
+message alone does not decide: a few bytes are written, and the kernel's answer decides, unless there is next to nothing
+left anyway: a write of gigabytes that fails may leave megabytes free.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from opsd_rs.errors import DiskFull
 MIB = 1 << 20
 PROBE_BYTES = MIB
 """Written to test for free space: more than the last blocks that a failed write may leave free."""
+NEARLY_FULL = 0.01
+"""Share of a file system that is left when a large write has failed for want of space."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NUMBERLESS = ("inline_container.cc", "PytorchStreamWriter failed", f"os error {errno.ENOSPC}")
 """What torch and safetensors say of a failed write, with the error number lost."""
@@ -43,7 +46,14 @@ def writing(what: str, folder: Path, fix: str = "free space there") -> Iterator[
 def _means_full(error: Exception, folder: Path) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _NO_SPACE
-    return any(words in str(error) for words in _NUMBERLESS) and not _has_space(folder)
+    return any(words in str(error) for words in _NUMBERLESS) and (
+        _is_nearly_full(folder) or not _has_space(folder)
+    )
+
+
+def _is_nearly_full(folder: Path) -> bool:
+    disk = os.statvfs(_existing(folder))
+    return disk.f_bavail < disk.f_blocks * NEARLY_FULL
 
 
 def _has_space(folder: Path) -> bool:
