@@ -140,7 +140,13 @@ def environment() -> dict[str, Any]:
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "command": " ".join(["python", "benches/update.py", *sys.argv[1:]]),
+        "command": " ".join(
+            [
+                "python",
+                "benches/update.py",
+                *(Path(word).name if "/" in word and ".json" in word else word for word in sys.argv[1:]),
+            ]
+        ),
     }
     if torch.cuda.is_available():
         query = "driver_version,clocks.sm,clocks.mem,power.draw"
