@@ -31,7 +31,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from opsd_rs.base import Batch, Bools, resolve_plugin
+from opsd_rs.base import Batch, Bools, LogitRule, resolve_plugin
 from opsd_rs.config import Config, Section
 from opsd_rs.loss.divergences import logprobs_at
 from opsd_rs.loss.kernels import OutputHead, linear_lse_gather, opsd_loss_from_hidden
@@ -80,10 +80,8 @@ class Predictions:
     def logits_TV(self) -> Tensor:
         """All logits at once, in the compute type, not divided by the temperature."""
         head = self.head
-        logits_TV = torch.nn.functional.linear(self.hidden_TD, head.weight_VD, head.bias_V)
-        if head.scale != 1.0:
-            logits_TV = logits_TV * head.scale
-        return logits_TV if head.softcap is None else torch.tanh(logits_TV / head.softcap) * head.softcap
+        product_TV = torch.nn.functional.linear(self.hidden_TD, head.weight_VD, head.bias_V)
+        return LogitRule(head.scale, head.softcap).apply(product_TV)
 
 
 @dataclass(frozen=True)

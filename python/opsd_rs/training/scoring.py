@@ -159,18 +159,17 @@ def teacher_scores(step: Step, group: Sequence[Pass]) -> Scores | None:
     if "teacher" not in step.objective.needs:
         return None
     teacher, batch = step.teacher, step.rows.teacher
-    mine = [row for part in group for row in part.rows]
-    passes = _own_passes(step, list(dict.fromkeys(mine)), batch)
     found: dict[int, Tensor] = {}
     with torch.no_grad(), teacher.loaded():
-        for rows in passes:
+        for rows in _own_passes(step, group, batch):
             hidden_TD = step.student.forward(batch.rows(rows), lambda hidden_TD, head: hidden_TD)
             found |= _by_row(rows, hidden_TD, batch.completion_lengths)
     return Scores(step, found, OutputHead(*teacher.head()))
 
 
-def _own_passes(step: Step, rows: Sequence[int], batch: Batch) -> list[list[int]]:
-    """This rank's rows in forward passes, equally many on all ranks."""
+def _own_passes(step: Step, passes: Sequence[Pass], batch: Batch) -> list[list[int]]:
+    """The rows of ``passes``, each once, in forward passes by ``batch``'s lengths; equally many on all ranks."""
+    rows = list(dict.fromkeys(row for part in passes for row in part.rows))
     alone = micro_batches(
         rows,
         batch.lengths,
@@ -180,15 +179,14 @@ def _own_passes(step: Step, rows: Sequence[int], batch: Batch) -> list[list[int]
         long_row=LONG_ROW,
     )[0]
     most = max(step.ranks.gather([len(alone)]))
-    return alone + [list(rows[:1])] * (most - len(alone))
+    return alone + [rows[:1]] * (most - len(alone))
 
 
 @torch.no_grad()
-def start_logprobs(step: Step, batches: Sequence[Sequence[int]]) -> dict[int, Tensor]:
-    """Each trained row's log-probs before the step's first update, by the row's index; this rank's rows."""
-    mine = [row for batch in batches for part in micro_batches_of(step, batch) for row in part.rows]
+def start_logprobs(step: Step, passes: Sequence[Pass]) -> dict[int, Tensor]:
+    """Log-probs of this rank's rows before the step's first update, by the row's index."""
     batch, found = step.rows.student, dict[int, Tensor]()
-    for rows in _own_passes(step, list(dict.fromkeys(mine)), batch):
+    for rows in _own_passes(step, passes, batch):
         part = batch.rows(rows)
         ids_T = step.tensor(part.completion_ids)
 

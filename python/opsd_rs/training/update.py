@@ -85,10 +85,10 @@ def distill(
     trained_batches = [batch for batch in batches if step.trained_of(batch)]
     # With a single update the policy now is the policy at the start: no pass for the old log-probs is needed.
     needs_old = len(trained_batches) > 1 and "old_logprobs" in objective.needs
-    old = start_logprobs(step, trained_batches) if needs_old else None
+    passes = [part for batch in trained_batches for part in micro_batches_of(step, batch)]
+    old = start_logprobs(step, passes) if needs_old else None
     sums, done = Sums(), 0
     progress(done, len(trained_batches))
-    passes = [part for batch in trained_batches for part in micro_batches_of(step, batch)]
     for group in groups(step, passes):
         scores = teacher_scores(step, group)
         for part in group:
