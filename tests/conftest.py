@@ -79,6 +79,15 @@ def ended_graders() -> Iterator[None]:
     shared._graders.clear()
 
 
+@pytest.fixture
+def released() -> Iterator[None]:
+    """Lets go of a test's students after it, where one file makes many."""
+    from engines import release
+
+    yield
+    release()
+
+
 @pytest.fixture(scope="module")
 def left_ranks() -> Iterator[None]:
     """Afterwards leaves the process group that the students of a file joined, and frees them: 100 MiB and more each."""

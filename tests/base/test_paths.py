@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from opsd_rs.base import expand, own_name, read_table, without_wildcards, write_table
 from opsd_rs.cli.options import path_type
 from opsd_rs.config import load_config, split_arguments
-from opsd_rs.config.tree import keys
+from opsd_rs.config.keys import keys
 
 NAMES = ["plain", "with space", "lr=1e-5", "a[1]", "star*", "q?", "ü", "-dash", "~not-a-user-of-this-machine"]
 

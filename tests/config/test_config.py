@@ -20,8 +20,8 @@ from opsd_rs.config import (
 )
 from opsd_rs.config.faults import ConfigFaults
 from opsd_rs.config.files import CONFIGS
+from opsd_rs.config.keys import keys
 from opsd_rs.config.text import dotted_values, explain_key
-from opsd_rs.config.tree import keys
 from opsd_rs.errors import BadInput
 
 ROOT = Path(__file__).parents[2]

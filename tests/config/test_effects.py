@@ -10,7 +10,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from opsd_rs.config.tree import keys
+from opsd_rs.config.keys import keys
 
 TESTS = Path(__file__).parents[1]
 RUN = "config/test_effects_run.py"

@@ -12,7 +12,7 @@ from opsd_rs.config import load_config
 from opsd_rs.errors import BadInput
 from opsd_rs.policy import CompletionModel, Student, load_model, model_inputs
 from opsd_rs.policy.lm import checkpoint_activations
-from perturbed import perturb
+from tiny_models import save_perturbed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,11 +51,7 @@ def saved(folder: Path, family: str, **settings: Any) -> str:
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **SHAPE, **settings))
     with torch.no_grad():
         model.lm_head.weight.normal_(0.0, 1.0)
-        weights = perturb({name: parameter.detach() for name, parameter in model.named_parameters()})
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-    model.save_pretrained(folder)
-    return str(folder)
+    return save_perturbed(model, folder)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -8,25 +8,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tiny_models
 import torch
-from engines import CPU, pair, release
+from engines import CPU, pair
 from opsd_rs.policy import host, offload
 from opsd_rs.policy import teacher as teacher_module
 from swap_cases import BATCHES, CASES, config_of, equal, update, weights_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from opsd_rs.policy import Student, Teacher
     from opsd_rs.policy.shards import Shards
 
-pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
-
-
-@pytest.fixture(autouse=True)
-def _released() -> Iterator[None]:
-    yield
-    release()
+pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks", "released")]
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from opsd_rs.policy import attention as attention_module
 from opsd_rs.policy import inputs as inputs_module
 from opsd_rs.policy.attention import PACKED, packed_attention
 from opsd_rs.policy.lm import check_attention, checkpoint_activations
-from perturbed import perturb
+from tiny_models import save_perturbed
 from transformers import AutoConfig, AutoModelForCausalLM
+from update_paths import cosine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,12 +47,7 @@ def saved(folder: Path, family: str, **settings: Any) -> str:
     }  # fmt: skip
     torch.manual_seed(3)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **{**shape, **settings}))
-    with torch.no_grad():
-        weights = perturb({name: parameter.detach() for name, parameter in model.named_parameters()})
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-    model.save_pretrained(folder)
-    return str(folder)
+    return save_perturbed(model, folder)
 
 
 def run(
@@ -72,11 +68,6 @@ def run(
     model(*model_inputs(batch, torch.device(device), packed=packed), read).backward()
     gradients = {name: p.grad.float().cpu() for name, p in model.named_parameters() if p.grad is not None}
     return kept[0], gradients
-
-
-def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
-    one, other = one.double().flatten(), other.double().flatten()
-    return float(one @ other / (one.norm() * other.norm()))
 
 
 @pytest.mark.samples_model

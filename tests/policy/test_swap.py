@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tiny_models
 import torch
-from engines import CPU, pair, release
+from engines import CPU, pair
 from opsd_rs.base import Ranks
 from opsd_rs.config import load_config
 from opsd_rs.errors import BadInput, Stopped
@@ -17,16 +17,10 @@ from opsd_rs.training.validate import validate
 from swap_cases import BATCHES, CASES, KINDS, accumulate, config_of, equal, update, weights_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
-
-
-@pytest.fixture(autouse=True)
-def _released() -> Iterator[None]:
-    yield
-    release()
+pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks", "released")]
 
 
 @pytest.fixture(scope="module")

@@ -50,12 +50,20 @@ def tiny(directory: Path, family: Family, *, tokenizer: Path | None = None, seed
     words.save_pretrained(directory)
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(_config(family, words), dtype=torch.float32)
+    save_perturbed(model, directory)
+    return directory
+
+
+def save_perturbed(model: Any, directory: Path) -> str:
+    """Write ``model`` with its weights as OPSD_RS_PERTURB_WEIGHTS changes them; returns the folder's name."""
+    import torch
+
     with torch.no_grad():
         weights = perturb({name: parameter.detach() for name, parameter in model.named_parameters()})
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
     model.save_pretrained(directory)
-    return directory
+    return str(directory)
 
 
 def _config(family: Family, words: Any) -> Any:

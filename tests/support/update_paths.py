@@ -17,7 +17,7 @@ from opsd_rs.policy import Student
 from opsd_rs.policy import student as student_module
 from opsd_rs.records import Grade
 from opsd_rs.training.update import distill
-from perturbed import perturb
+from tiny_models import save_perturbed
 from transformers import AutoConfig, AutoModelForCausalLM
 
 if TYPE_CHECKING:
@@ -54,12 +54,7 @@ def random_model(folder: Path, family: str) -> str:
     }  # fmt: skip
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **shape))
-    with torch.no_grad():
-        weights = perturb({name: parameter.detach() for name, parameter in model.named_parameters()})
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-    model.save_pretrained(folder)
-    return str(folder)
+    return save_perturbed(model, folder)
 
 
 class Found(NamedTuple):

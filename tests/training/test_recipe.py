@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from opsd_rs.config import load_config
-from opsd_rs.config.tree import keys
+from opsd_rs.config.keys import keys
 from opsd_rs.training.recipe import ELSEWHERE, NO_MATTER, recipe_id
 
 CONTROL = "control.mask=one"

@@ -9,7 +9,7 @@ import pytest
 import recorded
 import tiny_models
 import torch
-from engines import pair, release
+from engines import pair
 from opsd_rs.base import Batch, Ranks
 from opsd_rs.config import Config, LossConfig, TeacherConfig, load_context
 from opsd_rs.config.tree import ModelConfig, OptimConfig, TrainConfig
@@ -21,17 +21,10 @@ from opsd_rs.records import Grade, Rollout, TeacherContext
 from opsd_rs.training.update import distill, pack_rollouts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
-pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
-
-
-@pytest.fixture(autouse=True)
-def _released() -> Iterator[None]:
-    yield
-    release()
+pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks", "released")]
 
 
 @pytest.mark.model

@@ -3,13 +3,12 @@ same numbers and gradients on recorded rows. And the control, whose update is ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from engines import pair, release
+from engines import pair
 from opsd_rs.base import Ranks
 from opsd_rs.loss import RolloutBatch, make_objective
 from opsd_rs.loss import objectives as objectives_module
@@ -19,13 +18,7 @@ from opsd_rs.training import scoring
 from opsd_rs.training.update import distill
 from update_paths import config_of, cosine, random_model, recorded, updated
 
-pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
-
-
-@pytest.fixture(autouse=True)
-def _released() -> Iterator[None]:
-    yield
-    release()
+pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks", "released")]
 
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

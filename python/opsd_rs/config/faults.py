@@ -7,9 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from opsd_rs.config.checks import Finding
+from opsd_rs.config.keys import Key, keys, keys_of
 from opsd_rs.config.plugin_list import table_of
 from opsd_rs.config.plugins import options_class
-from opsd_rs.config.tree import PLUGIN_TABLES, Key, keys, keys_of
+from opsd_rs.config.tree import PLUGIN_TABLES
 from opsd_rs.errors import BadInput, near
 
 if TYPE_CHECKING:

@@ -23,8 +23,9 @@ from pydantic import ValidationError
 
 from opsd_rs.base import expand
 from opsd_rs.config import checks
+from opsd_rs.config.keys import Key, keys
 from opsd_rs.config.toml_lines import key_lines, line_of
-from opsd_rs.config.tree import PLUGIN_TABLES, Config, ContextConfig, Key, keys
+from opsd_rs.config.tree import PLUGIN_TABLES, Config, ContextConfig
 from opsd_rs.errors import BadInput, near
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from typing import Any
 from opsd_rs.config import context as context_module
 from opsd_rs.config import tree as tree_module
 from opsd_rs.config.files import Resolved
-from opsd_rs.config.tree import Config, Section, keys
+from opsd_rs.config.keys import keys
+from opsd_rs.config.tree import Config, Section
 from opsd_rs.errors import BadInput, near
 
 _INTRODUCTION = """\
