@@ -10,18 +10,24 @@ if TYPE_CHECKING:
     # isort: off
     from opsd_rs.law.figures import figure1, figure2
     from opsd_rs.law.fit import fit_tables, save, synthetic_table
-    from opsd_rs.law.predict import predict_table
+    from opsd_rs.law.decide import Terms
+    from opsd_rs.law.forecast_text import format_predictions
+    from opsd_rs.law.laws import Law, law_names, load_law
+    from opsd_rs.law.predict import PredictOptions, predict_table
     from opsd_rs.law.runs import RUNS_SCHEMA, append_run_row
-    from opsd_rs.law.text import format_predictions, format_table
+    from opsd_rs.law.text import format_table
 
 __all__ = [
-    "RUNS_SCHEMA", "append_run_row", "figure1", "figure2", "fit_tables", "format_predictions",
-    "format_table", "predict_table", "save", "synthetic_table",
+    "RUNS_SCHEMA", "Law", "PredictOptions", "Terms", "append_run_row", "figure1", "figure2", "fit_tables",
+    "format_predictions", "format_table", "law_names", "load_law", "predict_table", "save", "synthetic_table",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
     "figures": ["figure1", "figure2"],
     "fit": ["fit_tables", "save", "synthetic_table"],
-    "predict": ["predict_table"],
+    "decide": ["Terms"],
+    "forecast_text": ["format_predictions"],
+    "laws": ["Law", "law_names", "load_law"],
+    "predict": ["PredictOptions", "predict_table"],
     "runs": ["RUNS_SCHEMA", "append_run_row"],
-    "text": ["format_predictions", "format_table"],
+    "text": ["format_table"],
 })  # fmt: skip

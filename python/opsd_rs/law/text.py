@@ -1,9 +1,9 @@
-"""A fit and its forecasts as plain lines for a terminal, in percentage points."""
+"""A fit as plain lines for a terminal, in percentage points."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from opsd_rs.base import t_quantile
@@ -26,23 +26,6 @@ def format_table(fit: Mapping[str, Any]) -> list[str]:
                 f"R2 {_text(entry['loo_r2'])}, Q2 {_text(entry['loo_q2'])}",
             ]
         lines += [f"  ! {note}" for note in entry["notes"]]
-    return lines
-
-
-def format_predictions(predictions: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Forecasts as plain lines, in percentage points."""
-    lines = []
-    for row in predictions:
-        line = f"{row['family']}  {row['config_id']}  gap {100 * row['gap']:+.1f} pp: "
-        if row["forecast"] is None:
-            line += "no forecast"
-        else:
-            (low80, high80), (low95, high95) = row["pi80"], row["pi95"]
-            line += (
-                f"forecast {100 * row['forecast']:+.1f} pp, 80 % [{100 * low80:+.1f}, {100 * high80:+.1f}], "
-                f"95 % [{100 * low95:+.1f}, {100 * high95:+.1f}]"
-            )
-        lines.append(line + (f"  ! {', '.join(row['flags'])}" if row["flags"] else ""))
     return lines
 
 
