@@ -94,8 +94,8 @@ def _refuse_absent(law: str, forecasts: Sequence[Mapping[str, Any]]) -> None:
     absent = [row["family"] for row in forecasts if "family_absent" in row["flags"]]
     if absent and len(absent) == len(forecasts):
         raise BadInput(
-            f"{law}: the law has no line for family {', '.join(dict.fromkeys(absent))}; fit runs of it, or give --transfer"
-            " for the range of the others' lines"
+            f"{law}: the law has no line for family {', '.join(dict.fromkeys(absent))}; fit runs of it, or give"
+            " --transfer for the range of the others' lines"
         )
 
 

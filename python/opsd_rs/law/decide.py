@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from opsd_rs.errors import BadInput
-from opsd_rs.law.forecasts import UNSURE, Forecast, Spread, forecast_se
+from opsd_rs.law.forecasts import UNSURE, Forecast, Spread
+from opsd_rs.law.intervals import forecast_se
 
 Verdict = Literal["train", "skip", "measure more", "needs anchors"]
 WORTHWHILE = 0.01

@@ -147,7 +147,8 @@ def slope_is_certain(entry: Mapping[str, Any]) -> bool:
     error = entry.get("slope_se")
     if error is None:
         return False
-    return abs(float(entry["slope"])) > float(special.stdtrit(int(entry["n"]) - 2, 0.975)) * error
+    bound = float(special.stdtrit(int(entry["n"]) - 2, 0.975)) * float(error)
+    return abs(float(entry["slope"])) > bound
 
 
 def _bound_flags(centre: float, bounds: tuple[float, float], validated: bool) -> list[str]:

@@ -79,8 +79,8 @@ class Law:
             return
         if self.evidence:
             raise BadInput(
-                f"{self.name} serves comparison only: its family {family} has no {', '.join(lacking)}, so nobody can say"
-                " how far a forecast would be off; fit runs of your own with `opsd-rs law fit`"
+                f"{self.name} serves comparison only: its family {family} has no {', '.join(lacking)}, so nobody can"
+                " say how far a forecast would be off; fit runs of your own with `opsd-rs law fit`"
             )
         raise BadInput(f"{self.name}: family {family} lacks {', '.join(lacking)}; fit the law again")
 
