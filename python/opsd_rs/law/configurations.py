@@ -63,9 +63,11 @@ def _point(config_id: str, group: Sequence[LawRow]) -> dict[str, Any]:
         "improvement": mean(improvements),
         "improvement_sd": _sd(improvements),
         "improvement_se": _independent_se([row.improvement_se for row in group]),
-        "leverage": None,
-        "residual": None,
-        "loo_forecast": None,
+        "seeds": [
+            {"seed": row.seed, "gap": row.gap, "improvement": row.improvement, "run_id": row.run_id}
+            for row in group
+        ],
+        **dict.fromkeys(("leverage", "residual", "loo_forecast", "cook", "loo_slope", "studentised")),
     }
 
 

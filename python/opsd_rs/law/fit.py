@@ -21,10 +21,11 @@ from typing import Any
 from opsd_rs.base import t_interval, write_whole
 from opsd_rs.errors import BadInput
 from opsd_rs.law.configurations import CONTROL, configuration_means, shared_domain
+from opsd_rs.law.noise import point_variances, scatter_beyond_noise, seed_figures
 from opsd_rs.law.regression import Line, fit_line, welch_p
 from opsd_rs.law.rows import LawRow, read_rows, unique_rows
 
-LAW_VERSION = 1
+LAW_VERSION = 2
 MIN_CONFIGS = 3
 """Two points make a line without an error."""
 FEW_CONFIGS = 6
@@ -55,7 +56,7 @@ def fit_tables(paths: Iterable[Path], *, with_none: bool = False) -> dict[str, A
 
 def _fit_family(name: str, members: Sequence[tuple[Path, LawRow]], with_none: bool) -> dict[str, Any]:
     sources = list(dict.fromkeys(path for path, _ in members))
-    rows = [row for _, row in members if row.segments == 1]
+    rows = [row for _, row in members if row.segments == 1 and row.stopped_at is None]
     where = ", ".join(map(str, sources))
     if len({row.synthetic for row in rows}) > 1:
         raise BadInput(f"{where}: column synthetic: family {name} mixes synthetic and measured rows")
@@ -66,6 +67,7 @@ def _fit_family(name: str, members: Sequence[tuple[Path, LawRow]], with_none: bo
     controls = [point for point in all_points if point["context"] == CONTROL]
     notes = [
         *_changed([row for _, row in members if row.segments > 1]),
+        *_stopped([row for _, row in members if row.segments == 1 and row.stopped_at is not None]),
         *notes,
         *_controls(controls, with_none),
     ]
@@ -75,7 +77,7 @@ def _fit_family(name: str, members: Sequence[tuple[Path, LawRow]], with_none: bo
         raise BadInput(
             f"{where}: column config_id: family {name} has {len(points)} configuration(s){beside}, a line needs "
             f"{MIN_CONFIGS}; add runs of other contexts (seeds of one configuration count once){fix}"
-            + "".join(f"; {note}" for note in notes if "recipe changed" in note)
+            + "".join(f"; {note}" for note in notes if note.startswith("left out"))
         )
     fitted = [row for row in rows if with_none or row.context != CONTROL]
     domain, unequal = shared_domain(fitted)
@@ -84,13 +86,19 @@ def _fit_family(name: str, members: Sequence[tuple[Path, LawRow]], with_none: bo
         ("slope", "slope_se", "slope_ci95", "slope_p", "intercept", "intercept_se", "r2", "residual_sd")
     )
     entry |= {"n": len(points), "df": len(points) - 2, "num_runs": len(fitted)}
-    entry |= dict.fromkeys(("loo_r2", "loo_q2", "loo_rmse"))
+    entry |= dict.fromkeys(("intercept_ci95", "loo_r2", "loo_q2", "loo_rmse", "tau"))
+    entry |= {"entry_version": LAW_VERSION, "audits": {}, "rivals": []}
+    entry |= seed_figures(points)
+    entry["gap_se2_mean"] = sum((point["gap_se"] or 0.0) ** 2 for point in points) / len(points)
     gaps, improvements = [p["gap"] for p in points], [p["improvement"] for p in points]
     if max(gaps) == min(gaps):
         notes.append("all gaps are equal: no slope, no forecast")
     else:
         line = fit_line(gaps, improvements)
         entry |= _line_entry(line)
+        known = point_variances(points, entry["seed_sd"])
+        if known is not None:
+            entry["tau"] = scatter_beyond_noise(gaps, improvements, *known)
         for place, point in enumerate(points):
             point["leverage"], point["residual"] = line.leverages[place], line.residuals[place]
             if line.loo_residuals is not None:
@@ -122,6 +130,13 @@ def _changed(rows: Sequence[LawRow]) -> list[str]:
     return [f"left out, their recipe changed on the way: {runs}"]
 
 
+def _stopped(rows: Sequence[LawRow]) -> list[str]:
+    if not rows:
+        return []
+    runs = ", ".join(f"{row.run_id or row.config_id} (at step {row.stopped_at})" for row in rows)
+    return [f"left out, stopped before their horizon: {runs}"]
+
+
 def _controls(points: Sequence[Mapping[str, Any]], with_none: bool) -> list[str]:
     if not points:
         return []
@@ -139,6 +154,7 @@ def _line_entry(line: Line) -> dict[str, Any]:
         "slope_p": line.slope_p,
         "intercept": line.intercept,
         "intercept_se": line.intercept_se,
+        "intercept_ci95": list(t_interval(line.intercept, line.intercept_se, line.df)),
         "r2": line.r2,
         "residual_sd": line.residual_sd,
         "loo_r2": line.loo_r2,
