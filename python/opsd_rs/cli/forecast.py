@@ -48,8 +48,9 @@ def terms_of(**options: Any) -> Terms:
     "--seeds", type=click.IntRange(min=1), help="Forecast the mean of so many runs; default: as fitted."
 )
 @click.option(
-    "--excess", is_flag=True, help="Of the gap's error, count what exceeds that of the fitted gaps."
-)
+    "--px", type=click.Choice(["full", "excess"]), default="full", show_default=True,
+    help="How much of the gap's error counts: all of it, or what exceeds that of the fitted gaps.",
+)  # fmt: skip
 @click.option("--gpu-hours", type=float, help="Of one run.")
 @click.option("--price-per-hour", type=float, help="Of a GPU.")
 @click.option(
@@ -65,7 +66,7 @@ def law_predict(
     force: bool,
     transfer: bool,
     seeds: int | None,
-    excess: bool,
+    px: str,
     gpu_hours: float | None,
     price_per_hour: float | None,
     value_per_point: float | None,
@@ -82,7 +83,7 @@ def law_predict(
         value_per_point=value_per_point,
     )  # fmt: skip
     options = PredictOptions(
-        terms=terms, num_seeds=seeds, assume=assume, force=force, transfer=transfer, excess=excess
+        terms=terms, num_seeds=seeds, assume=assume, force=force, transfer=transfer, excess=px == "excess"
     )
     forecasts = predict_table(law, table, options)
     show(forecasts, form) if form == "json" else click.echo("\n".join(format_predictions(forecasts)))

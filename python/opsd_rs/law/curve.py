@@ -1,13 +1,13 @@
 """The curve of a run's validations, and whether the rest of it is worth its steps.
 
-The student's accuracy at step t is y(t) = V0 + D (1 - exp(-t / tau)) / (1 - exp(-H / tau)): D is the gain at the run's
-end H, which is what the law forecasts, and tau how fast it comes. Over a grid of D, tau and of the scatter that sampling
-does not explain, the posterior is the forecast's Student t times the likelihood of the validations; V0 is unknown
-with the error of its own validation.
+The student's accuracy at step t is y(t) = V0 + D (1 - exp(-t / tau)) / (1 - exp(-H / tau)): D is the gain at the
+run's end H, which is what the law forecasts, and tau how fast it comes. Over a grid of D, tau and of the scatter that
+sampling does not explain, the posterior is the forecast's Student t times the likelihood of the validations; V0 is
+unknown with the error of its own validation.
 
 Two rules read it. ``ceiling``: at two validations in a row, a further gain above ``further_gain`` is unlikely.
-``futility``: a gain of ``worthwhile`` at the end is unlikely. Both look at the curve alone: that the student has reached
-its teacher of step 0 is no reason to stop, students go beyond it.
+``futility``: a gain of ``worthwhile`` at the end is unlikely. Both look at the curve alone: that the student has
+reached its teacher of step 0 is no reason to stop, students go beyond it.
 """
 
 from __future__ import annotations
@@ -202,8 +202,9 @@ class _Grid:
             squares_DT = yy - 2 * gains_D1 * ys_T + gains_D1**2 * ss_T
             log_DTS[:, :, place] = 0.5 * (np.log(precision_N).sum() - math.log(total) - squares_DT)
         log_DTS += self._log_prior_D[:, None, None]
-        weight_DTS = np.exp(log_DTS - log_DTS.max())
-        return weight_DTS / weight_DTS.sum()
+        weight_DTS: Floats = np.exp(log_DTS - log_DTS.max())
+        weight_DTS /= weight_DTS.sum()
+        return weight_DTS
 
 
 def _log_student(values: Floats, prior: Spread) -> Floats:

@@ -64,7 +64,8 @@ def predict_table(
     Rows: family, config_id, gap, gap_se, acc_val0; forecast and its intervals pi80, pi95 (mean of several runs),
     pi80_run, pi95_run (one new run), clipped to what accuracy allows, and forecast_unclipped, pi95_unclipped;
     forecast_final; p_worthwhile, decision, reason, settling_samples, settling_factor, measuring_gpu_hours,
-    run_gpu_hours, expected_gain; flags. A family without a line has no forecast and the flag ``family_absent``, unless ``options.transfer``.
+    run_gpu_hours, expected_gain; flags. A family without a line has no forecast and the flag ``family_absent``, unless
+    ``options.transfer``.
 
     :raises BadInput: no such law; one for comparison only; a table that cannot be read; a row outside of the domain
     """

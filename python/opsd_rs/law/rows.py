@@ -153,7 +153,7 @@ def _but_seed(identity: Any) -> str:
 
 
 def _known(record: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
-    return {name: plain_value(record[name]) for name in names if record.get(name) not in (None, "")}
+    return {name: _plain(record[name]) for name in names if record.get(name) not in (None, "")}
 
 
 def _settings(record: Mapping[str, Any]) -> dict[str, str]:
@@ -206,10 +206,10 @@ def _optional(record: Mapping[str, Any], column: str, where: str, or_else: str |
     return _number(record, column, where)
 
 
-def plain_value(value: Any) -> str:
+def _plain(value: Any) -> str:
     """csv holds 8 and 0.000001 as text: compare by what it says.
 
-    >>> plain_value("1e-6"), plain_value(0.000001), plain_value("8.0"), plain_value(8), plain_value("T=1.0")
+    >>> _plain("1e-6"), _plain(0.000001), _plain("8.0"), _plain(8), _plain("T=1.0")
     ('1e-06', '1e-06', '8', '8', 'T=1.0')
     """
     try:
