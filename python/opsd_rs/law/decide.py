@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from opsd_rs.errors import BadInput
-from opsd_rs.law.forecasts import UNSURE, Forecast, Spread
-from opsd_rs.law.intervals import forecast_se
+from opsd_rs.law.forecasts import UNSURE, Forecast, spread_at
 
 Verdict = Literal["train", "skip", "measure more", "needs anchors"]
 WORTHWHILE = 0.01
@@ -160,11 +159,8 @@ def _settling_factor(entry: Mapping[str, Any], forecast: Forecast, terms: Terms)
         return None
 
     def settled(factor: float) -> bool:
-        se, df = forecast_se(
-            entry, forecast.gap, error / math.sqrt(factor), num_seeds=1, excess=forecast.excess
-        )
-        assert forecast.run_spread is not None
-        p = Spread(forecast.run_spread.centre, se, df).above(terms.worthwhile)
+        less = spread_at(entry, forecast.gap, error / math.sqrt(factor), num_seeds=1, excess=forecast.excess)
+        p = less.above(terms.worthwhile)
         return p >= terms.confidence or p <= 1 - terms.confidence
 
     if not settled(MAX_FACTOR):

@@ -95,10 +95,9 @@ def forecast(
     :param flags: those that the caller has found: of the domain
     """
     gap, error = mean([row.gap for row in group]), gap_se(group)
-    centre = entry["intercept"] + entry["slope"] * gap
-    spread = Spread(centre, *forecast_se(entry, gap, error, num_seeds=num_seeds, excess=excess))
-    run = Spread(centre, *forecast_se(entry, gap, error, num_seeds=1, excess=excess))
-    exact, _ = forecast_se(entry, gap, 0.0, num_seeds=1)
+    spread = spread_at(entry, gap, error, num_seeds=num_seeds, excess=excess)
+    run = spread_at(entry, gap, error, num_seeds=1, excess=excess)
+    exact = spread_at(entry, gap, 0.0, num_seeds=1, excess=excess)
     known, measured = _accuracy(group)
     bounds = (-1.0, 1.0) if known is None else (-known, 1.0 - known)
     return Forecast(
@@ -106,13 +105,23 @@ def forecast(
         config_id=group[0].config_id,
         gap=gap,
         gap_se=error,
-        flags=(*_flags(entry, gap, error), *_bound_flags(centre, bounds, measured), *flags),
+        flags=(*_flags(entry, gap, error), *_bound_flags(run.centre, bounds, measured), *flags),
         spread=spread,
         run_spread=run,
         bounds=bounds,
         acc_val0=known,
-        gap_share=max(0.0, 1 - (exact / run.se) ** 2) if run.se > 0 else 0.0,
+        gap_share=max(0.0, 1 - (exact.se / run.se) ** 2) if run.se > 0 else 0.0,
         excess=excess,
+    )
+
+
+def spread_at(
+    entry: Mapping[str, Any], gap: float, error: float | None, *, num_seeds: int | None, excess: bool
+) -> Spread:
+    """The gain at a gap measured with ``error``. All of the error goes with the line's own degrees of freedom."""
+    se, df = forecast_se(entry, gap, error, num_seeds=num_seeds, excess=excess)
+    return Spread(
+        entry["intercept"] + entry["slope"] * gap, se, df if excess else min(df, float(entry["n"]) - 2)
     )
 
 

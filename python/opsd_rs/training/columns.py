@@ -6,31 +6,30 @@ under which settings (``law.DOMAIN`` among them), with which version of the code
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opsd_rs import __version__
 from opsd_rs.base import own_name
 from opsd_rs.config import ContextConfig
 from opsd_rs.model import num_parameters
-from opsd_rs.training.identity import gap_identity
+from opsd_rs.training.identity import Opened, gap_identity
 from opsd_rs.training.recipe import problem_filter, recipe_id, tests_split
 
-if TYPE_CHECKING:
-    from opsd_rs.training.session import Session
 
-
-def configuration_columns(session: Session, context: ContextConfig) -> dict[str, Any]:
-    """The columns of the session's configuration under ``context``.
+def configuration_columns(opened: Opened, context: ContextConfig) -> dict[str, Any]:
+    """The columns of a configuration under ``context``: of a session, or of what stands before one is opened.
 
     ``run.config_id`` names the run's own context; a gap of another context gets the default name.
     """
-    config, model_dir = session.config, session.model_dir
+    config, model_dir = opened.config, opened.model_dir
     base_model = own_name(config.model.path)  # the folder of a hub model is called by its commit
     family = config.run.family or base_model
-    dataset = session.environment.dataset_id
+    dataset = opened.environment.dataset_id
     own = config.run.config_id if context == config.context else None
     rollout, evaluation = config.rollout, config.eval
-    identity = gap_identity(session, context)
+    held_out = evaluation.problems == "held_out"
+    asked = opened.problem_set.held_out if held_out else opened.problem_set.full
+    identity = gap_identity(opened, context)
     recipe = recipe_id(config)
     model = family if family == base_model else f"{family}/{base_model}"
     return {
@@ -59,8 +58,8 @@ def configuration_columns(session: Session, context: ContextConfig) -> dict[str,
         "problems_sha": identity.problems,
         "problem_filter": problem_filter(config.problems),
         "tests_split": tests_split(config.problems),
-        "split": "held_out" if evaluation.problems == "held_out" else "transductive",
-        "n_problems": len(session.validation_ids),
+        "split": "held_out" if held_out else "transductive",
+        "n_problems": len(asked),
         "k_gap": config.num_gap_groups * rollout.n,
         "gap_groups": config.num_gap_groups,
         "k_val": evaluation.n,
