@@ -100,4 +100,68 @@ def _refuse_absent(law: str, forecasts: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-FORECAST_COMMANDS = (law_predict,)
+@click.command("show")
+@click.argument("law", required=False, metavar="[LAW]")
+@format_option
+def law_show(law: str | None, form: str) -> None:
+    """List the laws that come with the package, or print one: by its name or its file."""
+    from opsd_rs.law import format_law, law_record, law_table, load_law
+
+    if law is None:
+        show(law_table(), form)
+        return
+    found = load_law(law)
+    show(law_record(found), form) if form == "json" else click.echo("\n".join(format_law(found)))
+
+
+@click.command("import")
+@click.argument("tables", nargs=-1, required=True, type=path_type, metavar="TABLE...")
+@click.option(
+    "--out", type=path_type, required=True, metavar="runs.parquet", help="Add the runs to this table."
+)
+@click.option("--set", "defaults", multiple=True, metavar="COLUMN=VALUE", help="For rows that lack it.")
+def law_import(tables: Sequence[Path], out: Path, defaults: Sequence[str]) -> None:
+    """Runs of other tools as rows of runs.parquet: csv, jsonl, parquet, or exported histories (docs/law.md)."""
+    from opsd_rs.law import import_tables
+
+    pairs = [word.partition("=") for word in defaults]
+    wrong = [name for name, equals, _ in pairs if not equals]
+    if wrong:
+        raise BadInput(f"--set {wrong[0]}: write COLUMN=VALUE")
+    rows = import_tables(tables, out, {name: value for name, _, value in pairs})
+    families = ", ".join(dict.fromkeys(row["family"] for row in rows))
+    click.echo(f"{len(rows)} runs of {families} in {out}")
+
+
+@click.command("backtest")
+@law_argument
+@click.argument("runs", nargs=-1, required=True, type=path_type, metavar="RUN...")
+@worthwhile
+@click.option(
+    "--further-gain", type=float, default=0.005, show_default=True,
+    help="Smallest gain that the rest of a run is worth, a fraction.",
+)  # fmt: skip
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="How sure a stop must be.")
+@assume
+@force
+@format_option
+def law_backtest(
+    law: str,
+    runs: Sequence[Path],
+    worthwhile: float,
+    further_gain: float,
+    confidence: float,
+    assume: Sequence[str],
+    force: bool,
+    form: str,
+) -> None:
+    """What each stop rule would have done in finished runs: steps and GPU hours saved, accuracy lost."""
+    from opsd_rs.law import PredictOptions, StopTerms, backtest, format_backtest
+
+    rows = backtest(
+        law, runs, StopTerms(worthwhile, further_gain, confidence), PredictOptions(assume=assume, force=force)
+    )
+    show(rows, form) if form == "json" else click.echo("\n".join(format_backtest(rows)))
+
+
+FORECAST_COMMANDS = (law_predict, law_show, law_import, law_backtest)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsd_rs.base import mean_accuracy
+from opsd_rs.errors import BadInput
 from opsd_rs.law.forecasts import Spread
 
 Rule = Literal["ceiling", "futility"]
@@ -61,6 +62,14 @@ class StopTerms:
     """Smallest gain that the rest of a run is worth."""
     confidence: float = 0.95
     """How sure a stop must be."""
+
+    def __post_init__(self) -> None:
+        for name in ("worthwhile", "further_gain"):
+            if not abs(getattr(self, name)) <= 1:
+                said = f"{name.replace('_', ' ')} {getattr(self, name):g}"
+                raise BadInput(f"{said}: a fraction of 1, not percentage points: 0.02 is two")
+        if not 0.5 <= self.confidence < 1:
+            raise BadInput(f"confidence {self.confidence:g}: a probability from 0.5 up to, not with, 1")
 
 
 @dataclass(frozen=True)

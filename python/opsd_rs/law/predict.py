@@ -21,6 +21,7 @@ from opsd_rs.law.domain import domain_flags, parse_assumptions
 from opsd_rs.law.forecasts import Forecast, forecast
 from opsd_rs.law.laws import Law, load_law
 from opsd_rs.law.rows import LawRow, read_rows
+from opsd_rs.law.rows import _row as row_from
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,23 @@ def _predict(
     )
     made = forecast(entry, group.rows, num_seeds=options.num_seeds, excess=options.excess, flags=flags)
     return prediction(made, decide(entry, made, options.terms, _measured(group)))
+
+
+def forecast_record(law: Law, record: Mapping[str, Any], where: str, options: PredictOptions) -> Forecast:
+    """The forecast of one row that need not be on disk, as a run's in ``runs.parquet``.
+
+    :raises BadInput: as ``predict_table``, and no line for its family
+    """
+    row = row_of(record, where)
+    entry = law.entry(row.family)
+    assumed = parse_assumptions(options.assume)
+    flags = domain_flags(entry.get("domain") or {}, [row], where, assumed=assumed, force=options.force)
+    return forecast(entry, [row], num_seeds=options.num_seeds, excess=options.excess, flags=flags)
+
+
+def row_of(record: Mapping[str, Any], where: str) -> LawRow:
+    """A row of a table that is not on disk."""
+    return row_from(record, where, improvement=False)
 
 
 def _transferred(

@@ -14,14 +14,7 @@ from opsd_rs.law.decide import Measured, Terms, decide
 from opsd_rs.law.domain import domain_flags
 from opsd_rs.law.forecasts import Spread, forecast
 from opsd_rs.law.laws import Law
-from opsd_rs.law.predict import prediction
-from opsd_rs.law.rows import LawRow
-from opsd_rs.law.rows import _row as row_from
-
-
-def row_of(record: Mapping[str, Any], where: str) -> LawRow:
-    """A row of a table that is not on disk."""
-    return row_from(record, where, improvement=False)
+from opsd_rs.law.predict import prediction, row_of
 
 
 def check_run(law: Law, columns: Mapping[str, Any], *, force: bool = False) -> list[str]:
