@@ -92,8 +92,8 @@ def _hours_after(step: int, row: Mapping[str, Any], run: Path) -> float | None:
     total = sum(seconds.values())
     if hours is None or not total:
         return None
-    after: float = sum(value for at, value in seconds.items() if at >= step)
-    return float(hours) * after / total
+    after = sum(value for at, value in seconds.items() if at >= step)
+    return float(hours * after / total)
 
 
 def _read(run: Path) -> tuple[dict[str, Any], list[Look]]:

@@ -134,9 +134,16 @@ def find_stop(
     rule: Rule, looks: Sequence[Look], prior: Spread, horizon: int, terms: StopTerms
 ) -> Stop | None:
     """Where the rule ends a run; None where the run goes to its end."""
+    return first_stop(rule, outlooks(looks, prior, horizon, terms), prior, horizon, terms)
+
+
+def first_stop(
+    rule: Rule, seen: Sequence[Outlook], prior: Spread, horizon: int, terms: StopTerms
+) -> Stop | None:
+    """As ``find_stop``, where the outlooks are known."""
     alpha = 1 - terms.confidence
     before: Outlook | None = None
-    for here in outlooks(looks, prior, horizon, terms):
+    for here in seen:
         if here.step >= horizon:
             return None
         if rule == "futility" and here.p_worthwhile < alpha:

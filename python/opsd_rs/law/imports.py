@@ -80,6 +80,10 @@ def _row(record: Mapping[str, Any], where: str, defaults: Mapping[str, str]) -> 
             f"{where}, column {missing[0]}: empty, and {' and '.join(MADE_OF[missing[0]])} are not both given"
         )
     row_from(made, where, improvement=True)  # names, fractions of 1, finite numbers
+    if str(record.get("synthetic")).strip().lower() in ("true", "1", "yes"):
+        raise BadInput(
+            f"{where}: a synthetic row is no run, and runs.parquet does not mark it; fit the table itself"
+        )
     made["context"] = made["context"] or made["config_id"]
     made["run_id"] = made["run_id"] or _made_id(made)
     return made
