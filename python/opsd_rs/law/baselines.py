@@ -8,7 +8,7 @@ gap's student term, are then one measurement in many points. The line moves up o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,24 +34,31 @@ def shared_offset(
         they share)
     """
     n = len(gaps)
-    before = _weights(rows_by_point, "acc_val0")
-    bare = _weights(rows_by_point, "acc_student_gap")
-    said = {"improvement": _is_shared(before), "gap": _is_shared(bare)}
+    said: dict[str, Any] = {}
     covariance, common = np.zeros((n, n)), 0.0
-    for weights, variances, factor in (
-        (before, _before_variance, 1.0),
-        (bare, _bare_variance, slope**2),
+    unknown = False
+    for side, column, error in (
+        ("improvement", "acc_val0", _error_before),
+        ("gap", "acc_student_gap", _error_bare),
     ):
-        if not _is_shared(weights):
+        keys = baselines(rows_by_point, column)
+        said[side] = _is_shared(keys)
+        if not said[side]:
             continue
-        assert weights is not None
-        for key, column in weights.items():
-            variance = variances([row for rows in rows_by_point for row in rows], key)
-            if variance is None:
-                return said | dict.fromkeys(("offset_se2", "intercept_se2", "slope_se2", "gap_se2"))
-            if weights is bare:
-                common += variance * float(column.mean()) ** 2
-            covariance += factor * variance * np.outer(column, column)
+        assert keys is not None
+        for key, weights in _weights(keys).items():
+            parts = [
+                part
+                for rows, of_point in zip(rows_by_point, keys, strict=True)
+                for row, own in zip(rows, of_point, strict=True)
+                if own == key and (part := error(row)) is not None
+            ]
+            unknown = unknown or not parts
+            variance = math.fsum(parts) / max(1, len(parts))
+            covariance += (1.0 if side == "improvement" else slope**2) * variance * np.outer(weights, weights)
+            common += variance * float(weights.mean()) ** 2 if side == "gap" else 0.0
+    if unknown:
+        return said | dict.fromkeys(("offset_se2", "intercept_se2", "slope_se2", "gap_se2"))
     x = np.asarray(gaps, dtype=np.float64)
     design = np.column_stack([np.ones(n), x])
     inverse = np.linalg.inv(design.T @ design)
@@ -67,52 +74,59 @@ def shared_offset(
     return said | rounded | {"gap_se2": common}
 
 
-def _weights(rows_by_point: Sequence[Sequence[LawRow]], column: str) -> dict[Any, Floats] | None:
-    """By baseline, its share in each point (n,); None where a row does not tell its baseline."""
+def _weights(keys: Sequence[Sequence[Any]]) -> dict[Any, Floats]:
+    """By baseline, its share in each point (n,)."""
     found: dict[Any, Floats] = {}
-    for place, rows in enumerate(rows_by_point):
-        for row in rows:
-            key = baseline(row, column)
-            if key is None:
-                return None
-            found.setdefault(key, np.zeros(len(rows_by_point)))[place] += 1 / len(rows)
+    for place, of_point in enumerate(keys):
+        for key in of_point:
+            found.setdefault(key, np.zeros(len(keys)))[place] += 1 / len(of_point)
     return found
 
 
-def baseline(row: LawRow, column: str) -> tuple[str, ...] | None:
-    """Which measurement of the student a row starts from: two rows of one base with the same counts share it."""
-    value = getattr(row, column)
-    base = row.settings.get("base_model", ""), row.settings.get("model_sha", "")
-    if column == "acc_val0" and row.baseline_id is not None:
-        return (*base, row.baseline_id)
-    return None if value is None else (*base, repr(value))
+def baselines(rows_by_point: Sequence[Sequence[LawRow]], column: str) -> list[list[Any]] | None:
+    """Which measurement of the student each run starts from, by point; None where a row does not say.
+
+    By ``baseline_id`` where rows have it. Else runs of one base and seed share a baseline if all of them have the same
+    accuracy to the last digit: single pairs do so by chance.
+    """
+    by_seed: dict[Any, list[tuple[int, float]]] = {}
+    for place, rows in enumerate(rows_by_point):
+        for row in rows:
+            value = getattr(row, column)
+            if value is None and not (column == "acc_val0" and row.baseline_id):
+                return None
+            by_seed.setdefault((_base(row), row.seed), []).append((place, value))
+    shared = {
+        group: len({value for _, value in members}) == 1 and len({place for place, _ in members}) > 1
+        for group, members in by_seed.items()
+    }
+    keys: list[list[Any]] = []
+    for place, rows in enumerate(rows_by_point):
+        keys.append([])
+        for run, row in enumerate(rows):
+            if column == "acc_val0" and row.baseline_id:
+                keys[-1].append((_base(row), row.baseline_id))
+            elif shared[_base(row), row.seed]:
+                keys[-1].append((_base(row), getattr(row, column)))
+            else:
+                keys[-1].append((place, run))
+    return keys
 
 
-def _is_shared(weights: Mapping[Any, Floats] | None) -> bool | None:
-    """Equal counts by chance happen to single pairs; a shared baseline is behind most points."""
-    if weights is None:
-        return None
-    points = len(next(iter(weights.values())))
-    together = sum(int((column > 0).sum()) for column in weights.values() if (column > 0).sum() > 1)
-    return together > sum(int((column > 0).sum()) for column in weights.values()) / 2 and points > 1
+def _base(row: LawRow) -> tuple[str, str]:
+    return row.settings.get("base_model", ""), row.settings.get("model_sha", "")
 
 
-def _before_variance(rows: Sequence[LawRow], key: Any) -> float | None:
-    """The squared error of one accuracy before training, from the errors of the improvements that start from it."""
-    members = [row for row in rows if baseline(row, "acc_val0") == key]
-    return _part(
-        [(row.improvement_se, row.acc_val0, row.acc_val1, _given(row, "acc_val0_se")) for row in members]
-    )
+def _is_shared(keys: Sequence[Sequence[Any]] | None) -> bool | None:
+    return None if keys is None else any(int((w > 0).sum()) > 1 for w in _weights(keys).values())
 
 
-def _bare_variance(rows: Sequence[LawRow], key: Any) -> float | None:
-    members = [row for row in rows if baseline(row, "acc_student_gap") == key]
-    return _part(
-        [
-            (row.gap_se, row.acc_student_gap, row.acc_teacher, _given(row, "acc_student_gap_se"))
-            for row in members
-        ]
-    )
+def _error_before(row: LawRow) -> float | None:
+    return _part(row.improvement_se, row.acc_val0, row.acc_val1, _given(row, "acc_val0_se"))
+
+
+def _error_bare(row: LawRow) -> float | None:
+    return _part(row.gap_se, row.acc_student_gap, row.acc_teacher, _given(row, "acc_student_gap_se"))
 
 
 def _given(row: LawRow, column: str) -> float | None:
@@ -123,18 +137,16 @@ def _given(row: LawRow, column: str) -> float | None:
         return None
 
 
-def _part(rows: Sequence[tuple[float | None, float | None, float | None, float | None]]) -> float | None:
-    """The mean over rows of the baseline's share in the squared error of a difference of two accuracies.
+def _part(error: float | None, below: float | None, above: float | None, given: float | None) -> float | None:
+    """The baseline's squared error: its own where stated, else its share in that of the difference.
 
-    Its own stated error where there is one. Else the two accuracies had as many samples, and p (1 - p) divides the sum.
+    The two accuracies had as many samples then, and p (1 - p) divides the sum.
     """
-    found = []
-    for error, below, above, given in rows:
-        if given is not None:
-            found.append(given**2)
-        elif error is not None:
-            one = None if below is None else below * (1 - below)
-            other = None if above is None else above * (1 - above)
-            share = one / (one + other) if one is not None and other is not None and one + other > 0 else 0.5
-            found.append(share * error**2)
-    return math.fsum(found) / len(found) if found else None
+    if given is not None:
+        return given**2
+    if error is None:
+        return None
+    one = None if below is None else below * (1 - below)
+    other = None if above is None else above * (1 - above)
+    known = one is not None and other is not None and one + other > 0
+    return (one / (one + other) if known else 0.5) * error**2  # type: ignore[operator]

@@ -40,7 +40,8 @@ BEYOND_A_LINE = (
 )  # fmt: skip
 NO_LINE = (
     "slope", "slope_se", "slope_ci95", "slope_p", "intercept", "intercept_se", "intercept_ci95", "r2", "r2_adjusted",
-    "f", "slope_corrected", "slope_corrected_ci95", "gap_reliability", "residual_sd", "loo_r2", "loo_q2", "loo_rmse", "tau",
+    "f", "slope_corrected", "slope_corrected_ci95", "gap_reliability", "residual_sd", "loo_r2", "loo_q2", "loo_rmse",
+    "tau",
 )  # fmt: skip
 
 
