@@ -7,10 +7,10 @@ the variance are estimated from few points each, so their sum needs degrees of f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from opsd_rs.base import t_interval
+from opsd_rs.base import t_interval, t_quantile
 
 MANY = 1e6
 """Degrees of freedom of a variance that is as good as known."""
@@ -35,7 +35,7 @@ def forecast_se(
     :param excess: add only what ``gap_se`` has beyond the fitted gaps' own errors, which the residuals hold already;
         False adds all of it, which covers more than it says
     :param own_baseline: the runs have an accuracy before training, or a gap baseline, of their own where the fitted
-        runs share one
+        runs share one; left out, they start from one of the fit's
     """
     n, slope = int(entry["n"]), float(entry["slope"])
     leverage = 1 / n + (gap - entry["gap_mean"]) ** 2 / entry["gap_sxx"]
@@ -48,9 +48,8 @@ def forecast_se(
     if num_seeds is not None and seed_sd is not None and num_seeds < seeds:
         parts.append((seed_sd**2 * (1 / num_seeds - 1 / seeds), float(entry["seed_df"])))
     if own_baseline:
-        # The fit's offset and the new one are independent draws; of one seed the new baseline is one measurement.
-        parts.append((entry.get("offset_se2") or 0.0, MANY))
-        parts.append(((entry.get("offset_se2") or 0.0) * (seeds / num_seeds if num_seeds else 1.0), MANY))
+        # The fit's offset and the runs' own. Of one seed's baseline, the spread between seeds holds the rest.
+        parts.append((2 * (entry.get("offset_se2") or 0.0), MANY))
     return add_variances(parts)
 
 
@@ -75,15 +74,32 @@ def forecast_interval(
     return t_interval(entry["intercept"] + entry["slope"] * gap, se, df, level)
 
 
-def add_variances(parts: Iterable[tuple[float, float]]) -> tuple[float, float]:
+def add_variances(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """The root of a sum of independent variances, each with its degrees of freedom, and those of the sum.
+
+    Satterthwaite's degrees of freedom, lowered where they would make the 95 % interval narrower than that of the first
+    part alone: with two or three degrees of freedom adding a little well-known variance would.
 
     >>> se, df = add_variances([(4.0, 3.0), (0.0, 1.0)])
     >>> se, round(df, 9)
     (2.0, 3.0)
     """
-    parts = [(variance, df) for variance, df in parts if variance > 0]
-    total = math.fsum(variance for variance, _ in parts)
+    first = parts[0]
+    known = [(variance, df) for variance, df in parts if variance > 0]
+    total = math.fsum(variance for variance, _ in known)
     if not total:
-        return 0.0, MANY
-    return math.sqrt(total), total**2 / math.fsum(variance**2 / df for variance, df in parts)
+        return 0.0, first[1]
+    df = total**2 / math.fsum(variance**2 / df for variance, df in known)
+    if first[0] > 0 and df > first[1]:
+        least = t_quantile(0.975, first[1]) * math.sqrt(first[0] / total)
+        if t_quantile(0.975, df) < least:
+            df = _df_of(least, first[1], df)
+    return math.sqrt(total), df
+
+
+def _df_of(quantile: float, low: float, high: float) -> float:
+    """The degrees of freedom between ``low`` and ``high`` whose 0.975 quantile it is."""
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_quantile(0.975, middle) > quantile else (low, middle)
+    return low

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from opsd_rs.law.worlds import fit_lines, generator
+
 Floats = NDArray[np.float64]
 
 
@@ -87,3 +89,41 @@ def _weighted(x: Floats, y: Floats, weights: Floats) -> tuple[float, float]:
     dx, dy = x - weights @ x / total, y - weights @ y / total
     slope = float((weights * dx) @ dy / ((weights * dx) @ dx))
     return slope, float(weights @ (dy - slope * dx) ** 2)
+
+
+CEILING_DRAWS = 2000
+
+
+def noise_ceiling(
+    x_n: ArrayLike, y_n: ArrayLike, x_variance_n: Floats, y_variance_n: Floats, slope: float
+) -> dict[str, Any] | None:
+    """What R2 and the leave-one-out error can be if the law holds exactly and all scatter is measurement.
+
+    Drawn from the fitted line: true gaps with the spread that is left without their errors, the slope corrected for
+    them, errors as stated. None where the gaps or the improvements do not differ beyond their errors.
+
+    :returns: r2 (the product of the two reliabilities), r2_band95, loo_rmse_median, loo_rmse_band95, and the
+        reliabilities of gaps and improvements
+    """
+    x, y = np.asarray(x_n, dtype=np.float64), np.asarray(y_n, dtype=np.float64)
+    reliable_x = 1 - float(x_variance_n.mean()) / float(x.var(ddof=1))
+    spread = float(y.var(ddof=1))
+    reliable_y = 1 - float(y_variance_n.mean()) / spread if spread > 0 else 0.0
+    if reliable_x <= 0 or reliable_y <= 0:
+        return None
+    draw = generator(20260528)
+    true = x.mean() + math.sqrt(reliable_x) * (x - x.mean())
+    size = (CEILING_DRAWS, len(x))
+    drawn = fit_lines(
+        true + draw.normal(size=size) * np.sqrt(x_variance_n),
+        slope / reliable_x * true + draw.normal(size=size) * np.sqrt(y_variance_n),
+    )
+    bands = {name: np.quantile(getattr(drawn, name), (0.025, 0.5, 0.975)) for name in ("r2", "loo_rmse")}
+    return {
+        "r2": reliable_x * reliable_y,
+        "r2_band95": bands["r2"][[0, 2]].tolist(),
+        "loo_rmse_median": float(bands["loo_rmse"][1]),
+        "loo_rmse_band95": bands["loo_rmse"][[0, 2]].tolist(),
+        "reliability_gap": reliable_x,
+        "reliability_improvement": reliable_y,
+    }
