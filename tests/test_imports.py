@@ -245,7 +245,8 @@ def test_the_blocker_blocks() -> None:
     "words",
     [
         ["--help"], ["--version"], ["train", "--help"], ["gap", "--help"], ["eval", "--help"], ["grade", "--help"],
-        ["law", "--help"], ["law", "fit", "--help"], ["law", "predict", "--help"], ["model", "fetch", "--help"],
+        ["law", "--help"], ["law", "fit", "--help"], ["law", "predict", "--help"], ["law", "show", "--help"], ["law", "import", "--help"],
+        ["law", "backtest", "--help"], ["model", "fetch", "--help"],
         ["data", "show", "--help"], ["context", "--help"], ["config", "show", "--help"], ["doctor", "--help"],
     ],
     ids=" ".join,
@@ -278,6 +279,23 @@ def test_the_law_needs_polars_but_no_torch() -> None:
     done = python(f"{blocker}\n{LOADED}\nfrom opsd_rs.cli import main\nmain({words!r}, prog_name='opsd-rs')")
     assert done.returncode == 0, done.stderr
     assert '"slope"' in done.stdout
+
+
+def test_what_the_law_says_of_runs_needs_no_torch(tmp_path: Path) -> None:
+    """Show, predict (down to a refusal) and import."""
+    blocker = BLOCKER.replace("'polars', ", "")
+    table = tmp_path / "t.csv"
+    table.write_text("family,config_id,gap,improvement\nm,a,0.1,0.2\n")
+    for words, code in (
+        (["law", "show"], 0),
+        (["law", "predict", "paper-2605.30070/qwen3-8b", str(table)], 2),
+        (["law", "import", str(table), "--out", str(tmp_path / "runs.parquet")], 0),
+    ):
+        done = python(
+            f"{blocker}\n{LOADED}\nfrom opsd_rs.cli import main\nmain({words!r}, prog_name='opsd-rs')"
+        )
+        assert done.returncode == code, done.stderr
+        assert "'torch'" not in done.stdout
 
 
 def test_without_torch_the_loop_names_the_extra() -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     # isort: off
     from opsd_rs.law.figures import figure1, figure2
     from opsd_rs.law.fit import fit_tables, save, synthetic_table
-    from opsd_rs.law.backtest import backtest, format_backtest
+    from opsd_rs.law.backtest import backtest_runs, format_backtest
     from opsd_rs.law.curve import RULES, Look, Stop, StopTerms, find_stop, looks_of
     from opsd_rs.law.decide import Terms
     from opsd_rs.law.forecast_text import format_predictions
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RULES", "RUNS_SCHEMA", "Law", "Look", "PredictOptions", "Stop", "StopTerms", "Terms", "append_run_row",
-    "backtest", "check_run", "figure1", "figure2", "find_stop", "fit_tables", "forecast_line", "forecast_run",
+    "backtest_runs", "check_run", "figure1", "figure2", "find_stop", "fit_tables", "forecast_line", "forecast_run",
     "format_backtest", "format_law", "format_predictions", "format_table", "import_tables", "law_names",
     "law_record", "law_table", "load_law", "looks_of", "predict_table", "prior_of", "save", "synthetic_table",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "figures": "figure1 figure2", "fit": "fit_tables save synthetic_table", "backtest": "backtest format_backtest",
+    "figures": "figure1 figure2", "fit": "fit_tables save synthetic_table", "backtest": "backtest_runs format_backtest",
     "curve": "RULES Look Stop StopTerms find_stop looks_of", "decide": "Terms",
     "forecast_text": "format_predictions", "imports": "import_tables", "laws": "Law law_names load_law",
     "predict": "PredictOptions predict_table", "run_forecast": "check_run forecast_line forecast_run prior_of",
