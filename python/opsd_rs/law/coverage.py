@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opsd_rs.law.intervals import LEAST_WIDTH, MANY
 from opsd_rs.law.worlds import Lines, fit_lines, generator
 
 Floats = NDArray[np.float64]
@@ -127,7 +128,7 @@ def half_widths(lines: Lines, world: World, cell: Cell) -> dict[str, Floats]:
         for variance, df in more:
             total, weight = total + variance, weight + np.square(variance) / df
         satterthwaite = stdtrit(total**2 / weight, 0.975) * np.sqrt(total)
-        return np.asarray(np.maximum(satterthwaite, stdtrit(n - 2, 0.975) * np.sqrt(first)))
+        return np.asarray(np.maximum(satterthwaite, LEAST_WIDTH * stdtrit(n - 2, 0.975) * np.sqrt(first)))
 
     offset: Floats | float = 0.0
     if cell.shared:
@@ -136,13 +137,12 @@ def half_widths(lines: Lines, world: World, cell: Cell) -> dict[str, Floats]:
     seed_variance: Floats | float = 0.0
     if seeds > 1:
         seed_variance = world.improvements[:, :n].var(axis=2, ddof=1).mean(axis=1) * (1 - 1 / seeds)
-    many = 1e6
     reliable = reliability(lines, cell)
     return {
         "slope": half(variance / lines.sxx),
         "slope_corrected": half(variance / lines.sxx) / reliable,
-        "intercept": half(variance * lines.leverage(0.0), (offset, many)),
-        "mean": half(variance * lines.leverage(world.true_gaps[:, n]), (offset, many)),
+        "intercept": half(variance * lines.leverage(0.0), (offset, MANY)),
+        "mean": half(variance * lines.leverage(world.true_gaps[:, n]), (offset, MANY)),
         "prediction_seeds": half(variance * (1 + lines.leverage(x0))),
         "prediction_one": half(variance * (1 + lines.leverage(x0)), (seed_variance, max(1, n * (seeds - 1)))),
     }

@@ -48,14 +48,17 @@ def run_study(number: str, worlds: int, seed: int = 0) -> dict[str, Any]:
         "title": title,
         "worlds": worlds,
         "rows": rows,
-        "ok": all(row.get("ok", True) for row in rows),
+        "ok": all(row.get("ok") is not False for row in rows),
     }
 
 
 def intervals(worlds: int, seed: int = 0) -> Rows:
-    """1: coverage of the fit's own intervals; a row per interval with its worst cells."""
+    """1: coverage of the fit's own intervals; a row per interval with its worst cells.
+
+    The plain least-squares slope has no bound: errors of the gaps flatten it, which the corrected one is for.
+    """
     return [
-        row | {"ok": row["lowest"] >= 0.92 and row["highest"] <= 0.97}
+        row | {"ok": None if row["interval"] == "slope" else row["lowest"] >= 0.92 and row["highest"] <= 0.97}
         for row in worst(coverage_study(worlds, seed))
     ]
 
