@@ -25,9 +25,9 @@ HEAVY = {
     "click": "cli/",
     "pydantic": "config/ problems/ours.py",
     "rich": "base/show.py base/progress.py",
+    "scipy": "law/",
     "polars": "base/tables.py law/ inputs/raw.py grading/files/results.py",
     "matplotlib": "law/figures.py",
-    "scipy": "law/",
     "_core": "grading/ context/ doctor/",
     "torch": "base/ranks.py base/launch.py base/output_head.py rollout/ policy/ loss/ training/ model/",
     "triton": "loss/kernels/",
@@ -203,7 +203,7 @@ def test_the_map_sees_imports() -> None:
 
 # ---- what stays light ----------------------------------------------------------------------------
 
-BLOCKED = ("torch", "polars", "transformers", "deepspeed", "vllm", "matplotlib", "huggingface_hub")
+BLOCKED = ("torch", "polars", "scipy", "transformers", "deepspeed", "vllm", "matplotlib", "huggingface_hub")
 
 BLOCKER = f"""
 import sys
@@ -216,7 +216,8 @@ sys.meta_path.insert(0, Blocker())
 
 LOADED = """
 import atexit
-atexit.register(lambda: print("LOADED", sorted(set(sys.modules) & {"torch", "polars", "transformers", "pydantic"})))
+heavy = {"torch", "polars", "scipy", "transformers", "pydantic"}
+atexit.register(lambda: print("LOADED", sorted(set(sys.modules) & heavy)))
 """
 
 
@@ -245,8 +246,9 @@ def test_the_blocker_blocks() -> None:
     "words",
     [
         ["--help"], ["--version"], ["train", "--help"], ["gap", "--help"], ["eval", "--help"], ["grade", "--help"],
-        ["law", "--help"], ["law", "fit", "--help"], ["law", "predict", "--help"], ["law", "show", "--help"], ["law", "import", "--help"],
-        ["law", "backtest", "--help"], ["model", "fetch", "--help"],
+        ["law", "--help"], ["law", "fit", "--help"], ["law", "check", "--help"], ["law", "power", "--help"],
+        ["law", "simulate", "--help"], ["law", "predict", "--help"], ["law", "show", "--help"],
+        ["law", "import", "--help"], ["law", "backtest", "--help"], ["model", "fetch", "--help"],
         ["data", "show", "--help"], ["context", "--help"], ["config", "show", "--help"], ["doctor", "--help"],
     ],
     ids=" ".join,
@@ -272,9 +274,9 @@ def test_configuration_needs_no_torch_and_no_polars(words: list[str]) -> None:
     assert done.stdout.endswith("LOADED ['pydantic']\n")
 
 
-def test_the_law_needs_polars_but_no_torch() -> None:
+def test_the_law_needs_polars_and_scipy_but_no_torch() -> None:
     table = PACKAGE / "data/law_synthetic.csv"
-    blocker = BLOCKER.replace("'polars', ", "")
+    blocker = BLOCKER.replace("'polars', 'scipy', ", "")
     words = ["law", "fit", str(table), "--format", "json"]
     done = python(f"{blocker}\n{LOADED}\nfrom opsd_rs.cli import main\nmain({words!r}, prog_name='opsd-rs')")
     assert done.returncode == 0, done.stderr

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from law_tables import rows, write
 from opsd_rs.errors import BadInput
-from opsd_rs.law import fit_tables, law_names, load_law, predict_table, save
+from opsd_rs.law import fit_tables, format_law, law_names, law_table, load_law, predict_table, save
 from opsd_rs.law.laws import ENTRIES, PREDICTS, lacks
-from opsd_rs.law.show import format_law, law_table
 from scipy import stats
 
 PAPER = ["paper-2605.30070/olmo-3-7b-instruct", "paper-2605.30070/qwen3-8b", "paper-2605.30070/qwen3-sizes"]
