@@ -33,8 +33,8 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(__name__, {
     "backtest": "backtest_runs format_backtest", "bootstrap": "add_bootstrap", "checks": "failed_audits",
     "curve": "RULES Look Stop StopTerms find_stop looks_of", "decide": "Terms", "figures": "figure1 figure2",
-    "fit": "fit_tables save synthetic_table", "forecast_text": "format_law format_predictions", "imports": "import_tables",
-    "laws": "Law law_names law_record law_table load_law", "plan": "power_tables recover",
+    "fit": "fit_tables save synthetic_table", "forecast_text": "format_law format_predictions",
+    "imports": "import_tables", "laws": "Law law_names law_record law_table load_law", "plan": "power_tables recover",
     "plan_text": "format_power format_recovered format_study", "predict": "PredictOptions predict_table",
     "run_forecast": "check_run forecast_line forecast_run prior_of", "runs": "RUNS_SCHEMA append_run_row",
     "studies": "run_study", "text": "format_table format_checks"})  # fmt: skip
