@@ -20,6 +20,25 @@ MANY = 1e6
 """Degrees of freedom of a variance that is as good as known."""
 
 
+LOWEST_COVERAGE = {
+    "york": 0.94,
+    "deming": 0.93,
+    "theil_sen": 0.94,
+    "fieller": 0.94,
+    "bootstrap": 0.81,
+}
+"""Of intervals of 95 % that stand beside least squares, in the worst simulated cell (docs/law.md, Simulations)."""
+
+
+def is_indicative(name: str) -> bool:
+    """Does an interval hold the truth too rarely to be more than an indication (below 0.90)?
+
+    >>> is_indicative("bootstrap")
+    True
+    """
+    return LOWEST_COVERAGE[name] < 0.90
+
+
 def forecast_se(
     entry: Mapping[str, Any],
     gap: float,
