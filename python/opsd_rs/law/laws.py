@@ -54,8 +54,8 @@ class Law:
         found = self.families.get(family)
         if found is None:
             raise BadInput(
-                f"{self.name}: the law has no line for {self.by} {family} (it has {', '.join(self.families)}); fit runs of"
-                f" {family}, or name another law"
+                f"{self.name}: the law has no line for {self.by} {family} (it has {', '.join(self.families)}); fit runs"
+                f" of {family}, or name another law"
             )
         self.check(family)
         if found.get("slope") is None:
