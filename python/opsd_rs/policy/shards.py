@@ -132,7 +132,7 @@ class BF16Shards(_Flat):
 
     def _pieces(self, for_clipping: bool = False) -> Any:
         flat: list[Tensor] = self.optimizer.fp32_groups_gradients_flat
-        pieces = [piece for part in flat for piece in part.split(NORM_PIECE[part.device.type])]
+        pieces = [piece for part in flat for piece in torch.split(part, NORM_PIECE[part.device.type])]
         return pieces if for_clipping else (pieces, {})  # the latter: of experts, apart
 
     @property
