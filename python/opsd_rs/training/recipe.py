@@ -11,6 +11,7 @@ import json
 from functools import cache
 from typing import Any
 
+from opsd_rs.base import own_name
 from opsd_rs.config import Config, ProblemsConfig, dotted_values
 
 ELSEWHERE = (
@@ -22,8 +23,8 @@ ELSEWHERE = (
 )  # fmt: skip
 """Beginnings of keys that the hash leaves to others."""
 NO_MATTER = (
-    "deepspeed.", "eval.every", "eval.from", "eval.teacher", "grader.allow_unsandboxed", "grader.level",
-    "grader.memory_budget_mib", "grader.require", "grader.workers", "log.", "model.chat_date", "model.compile",
+    "deepspeed.", "eval.every", "eval.from", "eval.seed", "eval.teacher", "grader.allow_unsandboxed",
+    "grader.level", "grader.memory_budget_mib", "grader.require", "grader.workers", "log.", "model.chat_date", "model.compile",
     "model.gradient_checkpointing", "model.keep_attention", "optim.offload", "rollout.enforce_eager",
     "rollout.engine", "rollout.gpu_memory_utilization", "rollout.kv_cache_gib", "rollout.max_num_seqs", "run.",
     "teacher.offload", "train.checkpoint_every", "train.deterministic", "train.keep_checkpoints",
@@ -98,6 +99,23 @@ def _rest(config: Config) -> dict[str, Any]:
         key: value
         for key, value in dotted_values(config).items()
         if not key.startswith(tuple(left_out)) and _defaults().get(key) != value
+    }
+
+
+def run_settings(config: Config) -> dict[str, Any]:
+    """Every key that decides a run's numbers, where it is not at its default; files and models by their last names.
+
+    Two runs with the same of these are one run, on whatever machine. A later version's keys are not in it.
+
+    >>> run_settings(Config.model_validate({"seed": 3, "run": {"dir": "x"}, "model": {"path": "models/qwen3"}}))
+    {'seed': 3, 'model.path': 'qwen3'}
+    """
+    by_name = ("model.path", "problems.path")
+    return {
+        key: own_name(value) if key in by_name else value
+        for key, value in dotted_values(config).items()
+        if not key.startswith((*NO_MATTER, "gap.from", "gap.contexts", "train.micro_batch_tokens"))
+        and _defaults().get(key) != value
     }
 
 
