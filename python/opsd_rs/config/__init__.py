@@ -30,7 +30,8 @@ __getattr__, __dir__ = lazy_exports(__name__, {
     "files": ["Resolved", "config_names", "config_path", "load_config", "load_context", "resolve", "resolved_json",
         "split_arguments"], "toml_lines": ["key_lines", "line_of"],
     "grader": ["OPTIONS", "BadOption", "GraderOptions", "GraderSettings", "Profile"],
-    "plugins": ["PluginConfig", "checked_options", "options_class"], "section": ["NaturalInt", "PositiveInt", "Section", "expanded"],
+    "plugins": ["PluginConfig", "checked_options", "options_class"],
+    "section": ["NaturalInt", "PositiveInt", "Section", "expanded"],
     "text": ["dotted_values", "explain_key", "key_reference", "key_rows", "to_toml"],
     "tree": ["Config", "LossConfig", "ProblemsConfig", "RolloutConfig", "TeacherConfig"],
 })  # fmt: skip
