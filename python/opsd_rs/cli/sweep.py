@@ -10,7 +10,7 @@ from opsd_rs.cli.options import format_option, path_type, show
 
 
 @click.command()
-@click.argument("grid", type=path_type, metavar="GRID.toml")
+@click.argument("grid", type=path_type, metavar="GRID")
 @click.option("--check", is_flag=True, help="Check every configuration as `train --check` does, and stop.")
 @click.option("--dry-run", is_flag=True, help="List the runs in their order, and stop.")
 @click.option("--status", is_flag=True, help="List the runs with their state, and stop; also while it works.")
@@ -43,15 +43,24 @@ def sweep(
     retry_failed: bool,
     form: str,
 ) -> None:
-    """Run a grid of models, contexts, seeds and recipes, or go on with it.
+    """Run a grid of models, contexts, seeds and recipes, or go on with it. A grid is a file or a built-in name (demo).
 
     Each run is a process of its own (`opsd-rs train`), several to a GPU if asked. What is shared is measured once. A
     sweep that was stopped or killed is continued by the same command.
     """
     if sum([check, dry_run, status, target is not None]) > 1:
         raise click.UsageError("--check, --dry-run, --status and --pack: one at a time")
-    from opsd_rs.sweep import load_grid, pack_sweep, run_sweep, size_in_words, sweep_cells, sweep_status
+    from opsd_rs.sweep import (
+        grid_path,
+        load_grid,
+        pack_sweep,
+        run_sweep,
+        size_in_words,
+        sweep_cells,
+        sweep_status,
+    )
 
+    grid = grid_path(grid)
     if dry_run or status:
         show(sweep_cells(grid, block) if dry_run else sweep_status(grid, block), form)
         return

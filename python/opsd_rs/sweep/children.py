@@ -29,8 +29,9 @@ class Child:
     """A started command; its output is appended to ``log``."""
 
     def __init__(
-        self, words: Sequence[str], slot: Slot, log: Path, *, command: Sequence[str] = COMMAND
+        self, words: Sequence[str], slot: Slot, log: Path, *, command: Sequence[str] | None = None
     ) -> None:
+        command = COMMAND if command is None else command
         self.slot = slot
         self.started = time.time()
         self._clock = time.monotonic()

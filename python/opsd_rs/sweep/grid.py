@@ -85,6 +85,23 @@ Fault = tuple[tuple[str, ...], str]
 """The path of a key, and what is wrong with it."""
 
 
+SWEEPS = Path(__file__).parents[1] / "configs" / "sweeps"
+
+
+def grid_path(name: Path) -> Path:
+    """A grid's file: a path that ends in .toml, or the name of a built-in one.
+
+    :raises BadInput: no built-in one of this name
+    """
+    if name.suffix == ".toml":
+        return name
+    known = sorted(file.stem for file in SWEEPS.glob("*.toml"))
+    if str(name) not in known:
+        hint = near(str(name), known) or f"; there is {', '.join(known)}; a path ends in .toml"
+        raise BadInput(f"{name}: no built-in grid of this name{hint}")
+    return SWEEPS / f"{name}.toml"
+
+
 def load_grid(path: Path) -> Grid:
     """The checked grid of a file.
 

@@ -16,6 +16,7 @@ from opsd_rs.sweep.grid import Grid, load_grid
 from opsd_rs.sweep.journal import Journal
 from opsd_rs.sweep.schedule import Schedule
 from opsd_rs.sweep.shared import Measurement, measurements_of
+from opsd_rs.sweep.skips import check_law
 from opsd_rs.sweep.slots import slots_here
 from opsd_rs.sweep.tasks import tasks_of
 
@@ -44,9 +45,11 @@ def open_sweep(path: Path) -> tuple[Sweep, list[str]]:
     :raises BadInput: the grid or a configuration, in a line for each fault
     """
     grid = load_grid(path)
-    law = grid.skip_by_law
-    if law is not None and law.endswith(".json") and not Path(law).is_file():
-        raise BadInput(f"{path}: skip_by_law = {law}: no such file; `opsd-rs law fit` writes one")
+    if grid.skip_by_law is not None:
+        try:
+            check_law(grid.skip_by_law)
+        except BadInput as error:
+            raise BadInput(f"{path}: skip_by_law: {error}") from None
     cells, warnings = cells_of(grid, path)
     return Sweep(grid, path, cells, measurements_of(grid, cells)), warnings
 

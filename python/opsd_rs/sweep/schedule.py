@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from opsd_rs.base import StopNow, StopSignals
+from opsd_rs.errors import BadInput
 from opsd_rs.sweep.children import Child
 from opsd_rs.sweep.folder import Rows, set_aside, standing, tidy
 from opsd_rs.sweep.grid import Grid
@@ -107,9 +108,7 @@ class Schedule:
     def _is_done(self, task: Task) -> bool:
         if task.measurement is None:
             return task.name in self._rows.of
-        last = self._journal.of(task.name)
-        same = last.last.get("settings") == task.measurement.settings
-        return last.done and same and task.measurement.table.exists()
+        return task.measurement.is_in(self._journal.of(task.name).last)
 
     # ---- the loop -----------------------------------------------------------------------------------
 
@@ -238,7 +237,11 @@ class Schedule:
         if law is None or history.attempts:
             return False
         table = gaps[0].table if gaps else Path(str(task.cell.config.gap.from_))
-        forecast = forecast_that_skips(Path(law), table, task.cell.config.context.name)
+        try:
+            forecast = forecast_that_skips(law, table, task.cell.config)
+        except BadInput as error:  # no advice is no reason to leave a run out
+            self._say(f"run {task.name} is run, {law} has no forecast of it: {error}")
+            return False
         if forecast is not None:
             self._skipped.add(task.name)
             if history.skipped != forecast:
@@ -302,7 +305,8 @@ class Schedule:
         if task.measurement is not None:
             if not task.measurement.table.exists():
                 return False
-            self._journal.add(task.name, "done", minutes=minutes, settings=task.measurement.settings)
+            facts = {"settings": task.measurement.settings, "contexts": task.measurement.contexts}
+            self._journal.add(task.name, "done", minutes=minutes, **facts)
             return True
         history = self._journal.of(task.name)
         total = history.minutes + minutes

@@ -44,12 +44,19 @@ class Measurement:
         return self.folder / ("eval.parquet" if self.kind == "baseline" else "gap.parquet")
 
     @property
-    def settings(self) -> str:
-        """What it depends on, as JSON: one that was made with other settings is made again."""
-        found = _settings(self.cells[0].config, self.kind)
-        if self.kind == "gap":
-            found["contexts"] = sorted({cell.config.context.sha256 for cell in self.cells})
-        return json.dumps(found, sort_keys=True)
+    def settings(self) -> dict[str, Any]:
+        """What it depends on; one that was made with other settings is made again."""
+        return json.loads(json.dumps(_settings(self.cells[0].config, self.kind)))  # type: ignore[no-any-return]
+
+    @property
+    def contexts(self) -> list[str]:
+        """Hashes of the contexts whose gap it has."""
+        return sorted({cell.config.context.sha256 for cell in self.cells}) if self.kind == "gap" else []
+
+    def is_in(self, event: Mapping[str, Any]) -> bool:
+        """Whether the table that ``event`` ended holds it; more contexts do no harm."""
+        same = event.get("settings") == self.settings and set(self.contexts) <= set(event.get("contexts", ()))
+        return event.get("event") == "done" and same and self.table.exists()
 
 
 def measurements_of(grid: Grid, cells: Sequence[Cell]) -> list[Measurement]:

@@ -49,7 +49,7 @@ def sweep_status(path: Path, block: str | None = None) -> list[dict[str, Any]]:
         line = _line(cell.name, state, journal, step=_step(sweep, cell, state))
         if row is not None:
             line |= {"gap": row.get("gap"), "improvement": row.get("improvement")}
-            line |= {"starts": row.get("attempts"), "minutes": row.get("minutes")}
+            line |= {"starts": row.get("attempts"), "minutes": round(row.get("minutes") or 0.0, 1)}
         found.append(line)
     return found
 

@@ -57,6 +57,33 @@ def recipe_id(config: Config) -> str:
     return "-".join(words)
 
 
+def recipe_columns(config: Config) -> dict[str, Any]:
+    """The columns of a run's row that its configuration alone decides, and no context or model."""
+    rollout, evaluation = config.rollout, config.eval
+    return {
+        "control_mask": config.control.mask,
+        "recipe_id": recipe_id(config),
+        "horizon_steps": config.train.num_steps,
+        "lr": config.optim.lr,
+        "prompts_per_step": config.train.prompts_per_step,
+        "mini_batch_prompts": config.train.mini_batch_prompts,
+        "max_tokens": rollout.max_tokens,
+        "aggregate": config.loss.aggregate,
+        "ema": config.teacher.rate,
+        "group_size": rollout.n,
+        "seed": config.seed,
+        "problem_filter": problem_filter(config.problems),
+        "tests_split": tests_split(config.problems),
+        "split": "held_out" if evaluation.problems == "held_out" else "transductive",
+        "k_gap": config.num_gap_groups * rollout.n,
+        "gap_groups": config.num_gap_groups,
+        "k_val": evaluation.n,
+        "decoding_gap": f"T={rollout.temperature},top_p={rollout.top_p}",
+        "decoding_val": f"T={evaluation.temperature},top_p={evaluation.top_p}",
+        "gap_baseline_shared": config.gap.baseline == "paper",
+    }
+
+
 def problem_filter(problems: ProblemsConfig) -> str:
     """Which problems of the file are kept.
 
