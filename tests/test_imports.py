@@ -245,7 +245,8 @@ def test_the_blocker_blocks() -> None:
     [
         ["--help"], ["--version"], ["train", "--help"], ["gap", "--help"], ["eval", "--help"], ["grade", "--help"],
         ["law", "--help"], ["law", "fit", "--help"], ["law", "predict", "--help"], ["model", "fetch", "--help"],
-        ["data", "show", "--help"], ["sweep", "--help"], ["context", "--help"], ["config", "show", "--help"], ["doctor", "--help"],
+        ["data", "show", "--help"], ["sweep", "--help"], ["context", "--help"],
+        ["config", "show", "--help"], ["doctor", "--help"],
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -15,6 +15,8 @@ import pytest
 from opsd_rs.base import read_lines, read_table, write_table
 from opsd_rs.errors import BadInput, OpsdError, Stopped
 from opsd_rs.sweep import children, run_sweep, schedule, slots, sweep_status
+from opsd_rs.sweep.folder import share_done, source_hash
+from opsd_rs.sweep.run import open_sweep
 
 SUPPORT = Path(__file__).parents[1] / "support" / "sweep_command.py"
 GRID = """
@@ -313,3 +315,26 @@ def test_a_law_that_says_skip_leaves_a_run_out(monkeypatch: pytest.MonkeyPatch) 
     assert sweep(more.replace('skip_by_law = "law.json"\n', "")).startswith("8 of 8 runs done"), (
         "no law, no skip"
     )
+
+
+def test_a_time_limit_counts_what_a_run_has_behind_it() -> None:
+    """Half of its steps are in a checkpoint, so it needs half of the time."""
+    Path("grid.toml").write_text(GRID)
+    cells = {cell.name: cell for cell in open_sweep(Path("grid.toml"))[0].cells}
+    folder = Path(cells["m.base.feedback.s0"].config.run.dir)
+    (folder / "checkpoints" / "step-000001").mkdir(parents=True, exist_ok=True)
+    (folder / "checkpoints" / "step-000001" / "state.json").write_text("{}")
+    assert share_done(cells["m.base.feedback.s0"]) == 0.5
+    assert share_done(cells["m.base.none.s1"]) == 0.0
+
+
+def test_a_row_says_which_code_made_it(place: Path) -> None:
+    sweep()
+    assert {row["source"] for row in read_table(Path("sw/runs.parquet"))} == {source_hash()}
+    code = place / "code"
+    code.mkdir()
+    (code / "a.py").write_text("x = 1\n")
+    before = source_hash(code)
+    (code / "a.py").write_text("x = 2\n")
+    source_hash.cache_clear()
+    assert source_hash(code) != before

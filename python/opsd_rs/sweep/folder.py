@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,9 +29,10 @@ from opsd_rs.errors import BadInput, OpsdError
 from opsd_rs.sweep.cells import Cell, different_settings
 from opsd_rs.training import run_settings
 
-SWEEP_COLUMNS = ("cell", "block", "recipe", "attempts", "minutes", "settings")
-"""What the sweep adds to a run's row: which run of the grid it is, how often it was started, its minutes in all, and
-its settings, where they are not at their defaults."""
+PACKAGE = Path(__file__).parents[1]
+SWEEP_COLUMNS = ("cell", "block", "recipe", "attempts", "minutes", "settings", "source")
+"""What the sweep adds to a run's row: which run of the grid it is, how often it was started, its minutes in all,
+its settings, where they are not at their defaults, and the hash of the code that made it."""
 
 
 @contextlib.contextmanager
@@ -72,6 +75,16 @@ def is_locked(out: Path) -> bool:
         return False
 
 
+@cache
+def source_hash(folder: Path = PACKAGE) -> str:
+    """The package's Python and configuration files, as 12 digits: runs of one table ought to be made by one code."""
+    found = hashlib.sha256()
+    for path in sorted((*folder.rglob("*.py"), *folder.rglob("*.toml"))):
+        data = path.read_bytes()
+        found.update(f"{path.relative_to(folder)} {len(data)}\n".encode() + data)
+    return found.hexdigest()[:12]
+
+
 class Rows:
     """``OUT/runs.parquet``."""
 
@@ -99,7 +112,15 @@ class Rows:
         found = read_table(run_dir / "runs.parquet")
         if not found:
             return None
-        facts = (cell.name, cell.block, cell.recipe, attempts, round(minutes, 3), cell.settings)
+        facts = (
+            cell.name,
+            cell.block,
+            cell.recipe,
+            attempts,
+            round(minutes, 3),
+            cell.settings,
+            source_hash(),
+        )
         row = {**found[-1], **dict(zip(SWEEP_COLUMNS, facts, strict=True))}
         add_rows(self.path, [row], key=["cell"])
         self.of[cell.name] = row
@@ -128,6 +149,13 @@ def standing(cell: Cell) -> Standing:
         return "begun"
     steps, cadence = len(read_lines(run_dir / "metrics.jsonl")), cell.config.train.checkpoint_every
     return "lost" if (run_dir / "model").exists() or (cadence and steps > cadence) else "begun"
+
+
+def share_done(cell: Cell) -> float:
+    """The share of a run's steps that its newest checkpoint has behind it."""
+    states = (Path(cell.config.run.dir) / "checkpoints").glob("step-*/state.json")
+    steps = [int(path.parent.name.removeprefix("step-")) for path in states]
+    return min(max(steps, default=0) / max(cell.config.train.num_steps, 1), 1.0)
 
 
 def _unfinished_export(run_dir: Path) -> bool:

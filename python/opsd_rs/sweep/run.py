@@ -11,7 +11,7 @@ from opsd_rs.base import Clock, Progress, StopSignals, stop_signals, write_whole
 from opsd_rs.errors import BadInput, OpsdError, Stopped, near
 from opsd_rs.sweep.cells import Cell, cells_of
 from opsd_rs.sweep.checks import check_cells
-from opsd_rs.sweep.folder import Rows, locked
+from opsd_rs.sweep.folder import Rows, locked, source_hash
 from opsd_rs.sweep.grid import Grid, load_grid
 from opsd_rs.sweep.journal import Journal
 from opsd_rs.sweep.schedule import Schedule
@@ -76,6 +76,7 @@ def run_sweep(
     :raises Stopped: on a signal, or where the time limit left runs: the same command goes on
     :raises OpsdError: runs that failed twice
     """
+    started = time.monotonic()
     sweep, warnings = open_sweep(path)
     grid, out, cells = sweep.grid, sweep.out, chosen(sweep, block)
     progress = Progress(None, Clock())
@@ -103,8 +104,9 @@ def run_sweep(
             rows=rows,
             stop=stop,
             say=progress.say,
-            limit_minutes=limit_minutes,
+            end=None if limit_minutes is None else started + 60 * limit_minutes,
         )
+        source_hash()  # of the code as it is now, whatever is changed while the runs go on
         progress.say(f"{schedule.progress_line()}; {len(slots)} at a time")
         try:
             schedule.run()

@@ -15,7 +15,7 @@ from pathlib import Path
 from opsd_rs.base import StopNow, StopSignals
 from opsd_rs.errors import BadInput
 from opsd_rs.sweep.children import Child
-from opsd_rs.sweep.folder import Rows, set_aside, standing, tidy
+from opsd_rs.sweep.folder import Rows, set_aside, share_done, standing, tidy
 from opsd_rs.sweep.grid import Grid
 from opsd_rs.sweep.journal import Journal, longest, usual
 from opsd_rs.sweep.skips import forecast_that_skips
@@ -62,13 +62,14 @@ class Schedule:
         rows: Rows,
         stop: StopSignals,
         say: Callable[[str], None],
-        limit_minutes: float | None = None,
+        end: float | None = None,
     ) -> None:
+        """``end``: on the monotonic clock, before which every run that is started ought to end."""
         self._grid, self._tasks, self._slots = grid, tasks, slots
         self._journal, self._rows, self._stop, self._say = journal, rows, stop, say
         self._out = Path(grid.out)
         self._running: dict[int, tuple[Task, Child]] = {}
-        self._end = None if limit_minutes is None else time.monotonic() + 60 * limit_minutes
+        self._end = end
         self._held: set[str] = set()
         self._blocked: dict[str, str] = {}
         self._skipped: set[str] = set()
@@ -204,12 +205,13 @@ class Schedule:
         return False
 
     def _fits(self, task: Task) -> bool:
-        """Whether it can end in time, by the longest run of its model and recipe so far."""
+        """Whether it can end in time, by the longest run of its model and recipe so far and the steps it has saved."""
         if self._end is None:
             return True
         expected = self._expected(task) or 0.0
-        begun = self._journal.of(task.name).minutes
-        fits = time.monotonic() + 60 * max(expected - begun, 0.0) <= self._end
+        if task.kind == "run":
+            expected *= 1.0 - share_done(task.cell)
+        fits = time.monotonic() + 60 * expected <= self._end
         if not fits and task.kind == "run":
             self._held.add(task.name)
         return fits

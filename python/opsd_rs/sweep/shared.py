@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,12 +44,12 @@ class Measurement:
     def table(self) -> Path:
         return self.folder / ("eval.parquet" if self.kind == "baseline" else "gap.parquet")
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
         """What it depends on; one that was made with other settings is made again."""
         return json.loads(json.dumps(_settings(self.cells[0].config, self.kind)))  # type: ignore[no-any-return]
 
-    @property
+    @cached_property
     def contexts(self) -> list[str]:
         """Hashes of the contexts whose gap it has."""
         return sorted({cell.config.context.sha256 for cell in self.cells}) if self.kind == "gap" else []
