@@ -18,12 +18,12 @@ import pytest
 
 PACKAGE = Path(opsd_rs.__file__).parent
 BASE = {"records", "errors", "_core", "_lazy", "base", "config", "inputs"}
-ENTRY_POINTS = {"training", "environments", "cli", "doctor", "compat"}
+ENTRY_POINTS = {"training", "environments", "cli", "doctor", "compat", "sweep"}
 DOORS: set[tuple[str, str]] = set()
 """(file, module) where a package is entered past its ``__init__``."""
 HEAVY = {
     "click": "cli/",
-    "pydantic": "config/ problems/ours.py",
+    "pydantic": "config/ problems/ours.py sweep/grid.py",
     "rich": "base/show.py base/progress.py",
     "polars": "base/tables.py law/ inputs/raw.py grading/files/results.py",
     "matplotlib": "law/figures.py",
@@ -245,7 +245,8 @@ def test_the_blocker_blocks() -> None:
     [
         ["--help"], ["--version"], ["train", "--help"], ["gap", "--help"], ["eval", "--help"], ["grade", "--help"],
         ["law", "--help"], ["law", "fit", "--help"], ["law", "predict", "--help"], ["model", "fetch", "--help"],
-        ["data", "show", "--help"], ["context", "--help"], ["config", "show", "--help"], ["doctor", "--help"],
+        ["data", "show", "--help"], ["sweep", "--help"], ["context", "--help"],
+        ["config", "show", "--help"], ["doctor", "--help"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -286,3 +287,12 @@ def test_without_torch_the_loop_names_the_extra() -> None:
         (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
         assert "torch is not installed" in line
         assert "pip install 'opsd-rs[train]'" in line
+
+
+def test_a_sweep_is_planned_without_torch() -> None:
+    """Its own process leaves a GPU's memory to its runs."""
+    blocker = BLOCKER.replace("'polars', ", "")
+    words = ["sweep", "demo", "--dry-run"]
+    done = python(f"{blocker}\n{LOADED}\nfrom opsd_rs.cli import main\nmain({words!r}, prog_name='opsd-rs')")
+    assert done.returncode == 0, done.stderr
+    assert "smollm2-135m" in done.stdout

@@ -93,9 +93,17 @@ def gap(obj: Mapping[str, Any], words: Sequence[str], form: str) -> None:
 @click.option(
     "--exported", is_flag=True, help="Evaluate RUN_DIR/model, the exported weights, not the checkpoint."
 )
+@click.option(
+    "--out",
+    type=path_type,
+    metavar="PATH",
+    help="Keep the problems' rows in this table (.parquet), for eval.from; what it holds is not measured again.",
+)
 @format_option
 @click.pass_obj
-def evaluate(obj: Mapping[str, Any], words: Sequence[str], exported: bool, form: str) -> None:
+def evaluate(
+    obj: Mapping[str, Any], words: Sequence[str], exported: bool, out: Path | None, form: str
+) -> None:
     """Validation accuracy of a configuration's model, or of the last checkpoint of a run.
 
     For a run, give its folder instead of CONFIG; KEY=VALUE may change the [eval] table. The folder is only read.
@@ -103,12 +111,14 @@ def evaluate(obj: Mapping[str, Any], words: Sequence[str], exported: bool, form:
     run_dir = Path(words[0]) if Path(words[0]).is_dir() else None
     if exported and run_dir is None:
         raise click.UsageError("--exported needs a run folder")
+    if out is not None and run_dir is not None:
+        raise click.UsageError("--out keeps the baseline of a CONFIG; a run has its own eval.parquet")
     config = _load(words) if run_dir is None else _of_run(run_dir, words[1:])
     _prepare(obj)
     with _other_output_diverted():
         from opsd_rs.training import evaluate_from_config
 
-        rows = evaluate_from_config(config, run_dir=run_dir, exported=exported)
+        rows = evaluate_from_config(config, run_dir=run_dir, exported=exported, out=out)
     show(rows, form)
 
 

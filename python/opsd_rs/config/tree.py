@@ -31,6 +31,9 @@ class RunConfig(Section):
     """Name of this configuration in the law's table; default: model, problems and context joined."""
     family: str | None = None
     """Group for the law's fit; default: the model's folder name."""
+    gpu_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the GPU's memory that this process and its vLLM may take. Below 1 where several runs share a GPU, as
+    ``opsd-rs sweep`` starts them: torch holds to it, and batches are cut to it."""
 
     _paths = field_validator("dir")(expanded)
 
@@ -139,6 +142,9 @@ class EvalConfig(Section):
     """``train``: the training problems with all their tests (transductive, as published)."""
     from_: str | None = Field(default=None, alias="from")
     """An ``eval.parquet`` whose step 0 is taken as this run's baseline instead of measuring it again."""
+    seed: NaturalInt | None = None
+    """Seed of the student's validation before training, step 0; unset: ``seed``. Runs of several seeds that name one
+    here can share a baseline. Later validations always draw by ``seed``."""
     teacher: bool = False
     """Also validate the self-teacher (its context built from fresh training-decoding rollouts)."""
 
@@ -160,6 +166,8 @@ class GapConfig(Section):
     peers, as in training. Unset: two groups, from which the gap's error is estimated."""
     from_: str | None = Field(default=None, alias="from")
     """A ``gap.parquet`` measured before, taken instead of measuring."""
+    seed: NaturalInt | None = None
+    """Seed of the gap's draws; unset: ``seed``. Runs of several seeds that name one here can share a gap."""
     contexts: tuple[str, ...] = ()
     """Contexts that ``opsd-rs gap`` measures; empty: only the run's own."""
     baseline: Literal["split", "paper"] = "split"
@@ -334,6 +342,16 @@ class Config(Section):
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     grader: GraderConfig = GraderConfig()
     log: LogConfig = LogConfig()
+
+    @property
+    def gap_seed(self) -> int:
+        """Seed of the gap's draws."""
+        return self.seed if self.gap.seed is None else self.gap.seed
+
+    @property
+    def baseline_seed(self) -> int:
+        """Seed of the student's validation before training."""
+        return self.seed if self.eval.seed is None else self.eval.seed
 
     @property
     def num_gap_groups(self) -> int:

@@ -40,6 +40,7 @@ class Identity:
     n: int
     """Samples per problem and arm."""
     seed: int
+    """Of the draws before training."""
     group_size: int | None = None
     """Rollouts among which a peer is found."""
     baseline: str | None = None

@@ -76,11 +76,24 @@ def _measure(
         group_size=config.rollout.n,
         baseline=config.gap.baseline,
         draw=lambda requests, purpose: session.sample(
-            requests, session.train_sampling(), purpose=purpose, step=0, phase="gap rollout"
+            requests,
+            session.train_sampling(),
+            purpose=purpose,
+            step=0,
+            phase="gap rollout",
+            seed=config.gap_seed,
         ),
         grade=lambda rollouts, problems: session.grade(rollouts, problems, step=0, phase="gap grade"),
         write=lambda assembler, rollouts, grades, problems, group: write_notes(
-            session, assembler, rollouts, grades, problems, step=0, remember=False, group=group
+            session,
+            assembler,
+            rollouts,
+            grades,
+            problems,
+            step=0,
+            remember=False,
+            group=group,
+            seed=config.gap_seed,
         ),
         report=add,
         keep=keep,

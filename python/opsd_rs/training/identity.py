@@ -58,6 +58,7 @@ def gap_identity(opened: Opened, context: ContextConfig) -> Identity:
     rollout = config.rollout
     return Identity(
         **_common(opened),
+        seed=config.gap_seed,
         problems=_problems(opened, [*problems.train, *problems.full], len(problems.full)),
         decoding=decoding(rollout.temperature, rollout.top_p, rollout.max_tokens),
         n=config.num_gap_groups * rollout.n,
@@ -76,6 +77,7 @@ def eval_identity(opened: Opened) -> Identity:
     asked = problems.held_out if evaluation.problems == "held_out" else problems.full
     return Identity(
         **_common(opened),
+        seed=config.baseline_seed,
         problems=_problems(opened, asked, len(asked)),
         decoding=decoding(evaluation.temperature, evaluation.top_p, config.rollout.max_tokens),
         n=evaluation.n,
@@ -97,7 +99,6 @@ class _Common(TypedDict):
     dtype: str
     environment: str
     grader: str
-    seed: int
 
 
 def _common(opened: Opened) -> _Common:
@@ -112,7 +113,6 @@ def _common(opened: Opened) -> _Common:
         "dtype": config.model.dtype,
         "environment": f"{name} {_digest([own, _source(name) if ':' in name else ''])}",
         "grader": _digest([json.dumps(judging, sort_keys=True)]),
-        "seed": config.seed,
     }
 
 

@@ -35,7 +35,8 @@ def keep_samples(session: Session, samples: Sequence[Sample], identity: Identity
     path = session.run_dir / "samples.parquet"
     shared = {
         "run_id": run_json.known_run_id(session.run_dir),
-        "seed": identity.seed,
+        # What is sampled after the first step draws by the run's seed, whatever the baseline's is.
+        "seed": session.config.seed if samples[0].step else identity.seed,
         "decoding_id": identity.decoding,
         "model_sha": identity.weights,
         "identity_id": identity.short,
