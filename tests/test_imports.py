@@ -27,6 +27,7 @@ HEAVY = {
     "rich": "base/show.py base/progress.py",
     "polars": "base/tables.py law/ inputs/raw.py grading/files/results.py",
     "matplotlib": "law/figures.py",
+    "scipy": "law/",
     "_core": "grading/ context/ doctor/",
     "torch": "base/ranks.py base/launch.py base/output_head.py rollout/ policy/ loss/ training/ model/",
     "triton": "loss/kernels/",

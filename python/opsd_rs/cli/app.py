@@ -17,6 +17,7 @@ from opsd_rs.cli.context import context
 from opsd_rs.cli.data import data, model
 from opsd_rs.cli.doctor import doctor
 from opsd_rs.cli.errors import ErrorGroup
+from opsd_rs.cli.forecast import FORECAST_COMMANDS
 from opsd_rs.cli.grade import grade
 from opsd_rs.cli.law import law
 from opsd_rs.cli.sweep import sweep
@@ -37,3 +38,5 @@ def main() -> None:
 
 for command in (train, gap, evaluate, sweep, context, grade, data, model, law, config, doctor):
     main.add_command(command)
+for command in FORECAST_COMMANDS:
+    law.add_command(command)

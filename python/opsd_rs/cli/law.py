@@ -39,15 +39,3 @@ def law_fit(
         for path in figure1(fitted, figure):
             click.echo(f"figure: {path}", err=True)
     show(fitted, form) if form == "json" else click.echo("\n".join(format_table(fitted)))
-
-
-@law.command("predict")
-@click.argument("fitted", type=path_type, metavar="LAW.json")
-@click.argument("table", type=path_type, metavar="TABLE")
-@format_option
-def law_predict(fitted: Path, table: Path, form: str) -> None:
-    """Forecast the improvement of measured gaps, with 80 and 95 % prediction intervals."""
-    from opsd_rs.law import format_predictions, predict_table
-
-    forecasts = predict_table(fitted, table)
-    show(forecasts, form) if form == "json" else click.echo("\n".join(format_predictions(forecasts)))

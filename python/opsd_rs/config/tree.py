@@ -176,6 +176,26 @@ class GapConfig(Section):
     _paths = field_validator("from_")(expanded)
 
 
+class LawConfig(Section):
+    """What a fitted law forecasts of this run, and whether it may end the run early."""
+
+    file: str | None = None
+    """A ``law.json``, or a name that ``opsd-rs law show`` lists: the end is forecast once the gap is measured."""
+    stop: Literal["off", "ceiling", "futility"] = "off"
+    """``ceiling``: end the run where nothing is left to gain; ``futility``: where the gain stays below
+    ``worthwhile``."""
+    worthwhile: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.01
+    """Smallest gain that a run is worth, a fraction."""
+    further_gain: Annotated[float, Field(ge=0.0, le=1.0)] = 0.005
+    """Smallest gain that the rest of a run is worth, a fraction; for ``ceiling``."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.95
+    """How sure a stop must be."""
+    force: bool = False
+    """Forecast where the law's domain differs from the run's, with a flag."""
+
+    _paths = field_validator("file")(expanded)
+
+
 class ObjectiveConfig(PluginConfig):
     """What the student minimises, and the keys of an objective of your own. ``objective = "opsd"`` is short for
     ``name``."""
@@ -334,6 +354,7 @@ class Config(Section):
     """A name (``feedback``), or the table itself."""
     control: ControlConfig = ControlConfig()
     gap: GapConfig = GapConfig()
+    law: LawConfig = LawConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     loss: LossConfig = LossConfig()
     teacher: TeacherConfig = TeacherConfig()

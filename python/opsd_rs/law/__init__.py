@@ -10,18 +10,28 @@ if TYPE_CHECKING:
     # isort: off
     from opsd_rs.law.figures import figure1, figure2
     from opsd_rs.law.fit import fit_tables, save, synthetic_table
-    from opsd_rs.law.predict import predict_table
+    from opsd_rs.law.backtest import backtest, format_backtest
+    from opsd_rs.law.curve import RULES, Look, Stop, StopTerms, find_stop, looks_of
+    from opsd_rs.law.decide import Terms
+    from opsd_rs.law.forecast_text import format_predictions
+    from opsd_rs.law.imports import import_tables
+    from opsd_rs.law.laws import Law, law_names, load_law
+    from opsd_rs.law.predict import PredictOptions, predict_table
+    from opsd_rs.law.run_forecast import check_run, forecast_line, forecast_run, prior_of
     from opsd_rs.law.runs import RUNS_SCHEMA, append_run_row
-    from opsd_rs.law.text import format_predictions, format_table
+    from opsd_rs.law.show import format_law, law_record, law_table
+    from opsd_rs.law.text import format_table
 
 __all__ = [
-    "RUNS_SCHEMA", "append_run_row", "figure1", "figure2", "fit_tables", "format_predictions",
-    "format_table", "predict_table", "save", "synthetic_table",
+    "RULES", "RUNS_SCHEMA", "Law", "Look", "PredictOptions", "Stop", "StopTerms", "Terms", "append_run_row",
+    "backtest", "check_run", "figure1", "figure2", "find_stop", "fit_tables", "forecast_line", "forecast_run",
+    "format_backtest", "format_law", "format_predictions", "format_table", "import_tables", "law_names",
+    "law_record", "law_table", "load_law", "looks_of", "predict_table", "prior_of", "save", "synthetic_table",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "figures": ["figure1", "figure2"],
-    "fit": ["fit_tables", "save", "synthetic_table"],
-    "predict": ["predict_table"],
-    "runs": ["RUNS_SCHEMA", "append_run_row"],
-    "text": ["format_predictions", "format_table"],
+    "figures": "figure1 figure2", "fit": "fit_tables save synthetic_table", "backtest": "backtest format_backtest",
+    "curve": "RULES Look Stop StopTerms find_stop looks_of", "decide": "Terms",
+    "forecast_text": "format_predictions", "imports": "import_tables", "laws": "Law law_names load_law",
+    "predict": "PredictOptions predict_table", "run_forecast": "check_run forecast_line forecast_run prior_of",
+    "runs": "RUNS_SCHEMA append_run_row", "show": "format_law law_record law_table", "text": "format_table",
 })  # fmt: skip

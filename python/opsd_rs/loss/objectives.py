@@ -168,6 +168,9 @@ class OpsdObjective(Objective):
         """``opsd_loss`` with ``[loss]``."""
         out = _opsd_loss(batch, self.config)
         sums = {"kl": out.kl_T.sum(), "topk_mass": out.topk_mass_T.sum()}
+        topk = self.config.loss.topk
+        if topk is not None and batch.teacher is not None:
+            sums["topk_overlap"] = topk_overlap(batch.student, batch.teacher, topk) * len(out.kl_T)
         if batch.rollout_logprobs_T is not None:
             # |trainer - sampler|: large where the two disagree about the policy.
             difference_T = (out.student_logprob_T - batch.rollout_logprobs_T).abs()
@@ -196,6 +199,31 @@ def _opsd_loss(batch: MicroBatch, config: Config) -> OpsdLoss:
         return opsd_loss(student.logits_TV, teacher.logits_TV, *tokens, **options)
     options |= {"head": student.head, "teacher_head": teacher.head}
     return opsd_loss_from_hidden(student.hidden_TD, teacher.hidden_TD, *tokens, **options)
+
+
+OVERLAP_TOKENS = 256
+"""Of a micro-batch, evenly apart, whose likeliest tokens are compared: a sample costs next to nothing."""
+
+
+@torch.no_grad()
+def topk_overlap(student: Predictions, teacher: Predictions, topk: int) -> Tensor:
+    """Share of the student's ``topk`` likeliest tokens that are among the teacher's, a mean over sampled places.
+
+    >>> side = Predictions(torch.tensor([[3.0, 2.0, 1.0]]), OutputHead(torch.eye(3)))
+    >>> other = Predictions(torch.tensor([[3.0, 1.0, 2.0]]), OutputHead(torch.eye(3)))
+    >>> topk_overlap(side, side, 2).item(), topk_overlap(side, other, 2).item()
+    (1.0, 0.5)
+    """
+    num_tokens = len(student.hidden_TD)
+    count = min(num_tokens, OVERLAP_TOKENS)
+    places_P = torch.arange(count, device=student.hidden_TD.device) * num_tokens // count
+    ids = [
+        Predictions(side.hidden_TD.detach()[places_P], side.head)
+        .logits_TV.topk(min(topk, len(side.head.weight_VD)), dim=-1)
+        .indices
+        for side in (student, teacher)
+    ]
+    return (ids[0].unsqueeze(-1) == ids[1].unsqueeze(-2)).any(-1).float().mean()
 
 
 def sampled_logprobs(side: Predictions, ids_T: Tensor, *, temperature: float) -> Tensor:

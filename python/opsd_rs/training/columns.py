@@ -6,30 +6,29 @@ under which settings (``law.DOMAIN`` among them), with which version of the code
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opsd_rs import __version__
 from opsd_rs.base import own_name
 from opsd_rs.config import ContextConfig
 from opsd_rs.model import num_parameters
-from opsd_rs.training.identity import gap_identity
+from opsd_rs.training.identity import Opened, gap_identity
 from opsd_rs.training.recipe import recipe_columns
 
-if TYPE_CHECKING:
-    from opsd_rs.training.session import Session
 
-
-def configuration_columns(session: Session, context: ContextConfig) -> dict[str, Any]:
-    """The columns of the session's configuration under ``context``.
+def configuration_columns(opened: Opened, context: ContextConfig) -> dict[str, Any]:
+    """The columns of a configuration under ``context``: of a session, or of what stands before one is opened.
 
     ``run.config_id`` names the run's own context; a gap of another context gets the default name.
     """
-    config, model_dir = session.config, session.model_dir
+    config, model_dir = opened.config, opened.model_dir
     base_model = own_name(config.model.path)  # the folder of a hub model is called by its commit
     family = config.run.family or base_model
-    dataset = session.environment.dataset_id
+    dataset = opened.environment.dataset_id
     own = config.run.config_id if context == config.context else None
-    identity = gap_identity(session, context)
+    held_out = config.eval.problems == "held_out"
+    asked = opened.problem_set.held_out if held_out else opened.problem_set.full
+    identity = gap_identity(opened, context)
     columns = recipe_columns(config)
     model = family if family == base_model else f"{family}/{base_model}"
     return {
@@ -46,6 +45,6 @@ def configuration_columns(session: Session, context: ContextConfig) -> dict[str,
         **columns,
         "dataset_id": dataset,
         "problems_sha": identity.problems,
-        "n_problems": len(session.validation_ids),
+        "n_problems": len(asked),
         "code_version": __version__,
     }

@@ -17,6 +17,7 @@ from opsd_rs.config import Config
 from opsd_rs.loss import make_objective
 from opsd_rs.policy import Student, make_teacher
 from opsd_rs.training.deterministic import deterministic
+from opsd_rs.training.early import ends_early
 from opsd_rs.training.folder import begin, run_folder, save_if_due
 from opsd_rs.training.gaps import measure_gap
 from opsd_rs.training.loggers.base import open_loggers
@@ -58,6 +59,8 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
                 measure_gap(session, [config.context])
             for step in range(state.step, config.train.num_steps):
                 validate_if_due(session, student, teacher, step)
+                if ends_early(session, student, teacher, step):
+                    break
                 # ---- the algorithm box ----------------------------------------------------------------------
                 problems = session.draw(step)
                 requests = session.sample_requests(problems, config.rollout.n)
@@ -79,5 +82,5 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
                 sync(session, student, state.step)
                 stop_if(session)
             validate_if_due(session, student, teacher, state.step)
-        finish(session, student)
+        finish(session, student, state.step)
     return run_dir

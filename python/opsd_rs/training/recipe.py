@@ -24,7 +24,7 @@ ELSEWHERE = (
 """Beginnings of keys that the hash leaves to others."""
 NO_MATTER = (
     "deepspeed.", "eval.every", "eval.from", "eval.seed", "eval.teacher", "grader.allow_unsandboxed",
-    "grader.level", "grader.memory_budget_mib", "grader.require", "grader.workers", "log.", "model.chat_date",
+    "grader.level", "grader.memory_budget_mib", "grader.require", "grader.workers", "law.", "log.", "model.chat_date",
     "model.compile", "model.gradient_checkpointing", "model.keep_attention", "optim.offload", "rollout.enforce_eager",
     "rollout.engine", "rollout.gpu_memory_utilization", "rollout.kv_cache_gib", "rollout.max_num_seqs", "run.",
     "teacher.offload", "train.checkpoint_every", "train.deterministic", "train.keep_checkpoints",

@@ -62,8 +62,11 @@ def gpu_hours(run_dir: Path, last: Mapping[str, float], num_gpus: int) -> float 
     return sum(sum(seconds.values()) for seconds in [*steps, last]) * num_gpus / 3600
 
 
-def finish(session: Session, student: Student) -> None:
-    """The run's row for the law, its figure's data, and the trained weights as a Hugging Face folder."""
+def finish(session: Session, student: Student, step: int) -> None:
+    """The run's row for the law, and the trained weights as a Hugging Face folder.
+
+    :param step: at which the run ended
+    """
     if session.ranks.first:
         config, run_dir = session.config, session.run_dir
         row = tables.run_row(
@@ -78,8 +81,9 @@ def finish(session: Session, student: Student) -> None:
                 session.clock.take(),
                 session.ranks.world_size if session.device.type == "cuda" else 0,
             ),
+            last_step=step,
         )
         append_run_row(session.run_dir / "runs.parquet", row)
         session.progress.say(lines.improvement_line(row))
-    with session.progress.phase("export", session.config.train.num_steps):
+    with session.progress.phase("export", step):
         student.export(session.run_dir / "model", session.model_dir, write=session.ranks.first)

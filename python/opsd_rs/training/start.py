@@ -13,6 +13,7 @@ from opsd_rs.errors import BadInput
 from opsd_rs.model import GIB, Memory, Shape, shortage, training_memory
 from opsd_rs.policy import device_of_rank
 from opsd_rs.training import measured, tables
+from opsd_rs.training.forecast import check_law
 from opsd_rs.training.identity import Subject, eval_identity, gap_identity
 from opsd_rs.training.prepare import Prepared
 
@@ -78,7 +79,8 @@ def host_gib() -> float:
 
 
 def check_start(config: Config, run_dir: Path, resume: Path | None, prepared: Prepared) -> None:
-    """``check_memory``, and ``check_tables`` of a run that starts; one that is resumed has its tables."""
+    """``check_memory``, ``check_law``, and ``check_tables`` of a run that starts; a resumed one has its tables."""
     check_memory(config, prepared)
+    check_law(config, run_dir, prepared)
     if resume is None:
         check_tables(config, run_dir, [config.context], prepared)

@@ -67,15 +67,17 @@ def run_row(
     segments: int,
     opt_updates: int,
     gpu_hours: float | None,
+    last_step: int,
 ) -> dict[str, Any]:
     """The run's row of the law's table: gap before, improvement after, and the settings they hold under.
 
     :param columns: ``configuration_columns`` of the run
     :param identity: of its gap
     :param segments: recipes that it was trained by, one after another
+    :param last_step: at which it ended: its horizon, unless ``law.stop`` ended it before
     """
     rows = read_eval_rows(run_dir)
-    before, after = at(rows, 0, "student"), at(rows, columns["horizon_steps"], "student")
+    before, after = at(rows, 0, "student"), at(rows, last_step, "student")
     improvement = paired_improvement(before, after)
     gap = own_gap(read_gap_rows(run_dir / "gap.parquet"), columns["context"], identity) or {}
     metrics = read_lines(run_dir / "metrics.jsonl")
@@ -83,6 +85,7 @@ def run_row(
         **columns,
         "run_id": run_id,
         "segments": segments,
+        "stopped_at": last_step if last_step < columns["horizon_steps"] else None,
         "opt_updates": opt_updates,
         "n_problems": len(before),
         **{name: gap[name] for name in GAP_COLUMNS if gap.get(name) is not None},
@@ -93,6 +96,8 @@ def run_row(
         "improvement_se_super": improvement.se_super,
         "baseline_id": baseline_id(before),
         "ckpt_rule": "last",
+        "token_kl0": metrics[0].get("kl") if metrics else None,
+        "topk_overlap0": metrics[0].get("topk_overlap") if metrics else None,
         "kl_final": metrics[-1]["kl"] if metrics else None,
         "gpu_hours": gpu_hours,
     }
