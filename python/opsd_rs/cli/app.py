@@ -17,9 +17,10 @@ from opsd_rs.cli.context import context
 from opsd_rs.cli.data import data, model
 from opsd_rs.cli.doctor import doctor
 from opsd_rs.cli.errors import ErrorGroup
+from opsd_rs.cli.gap import gap, screen
 from opsd_rs.cli.grade import grade
 from opsd_rs.cli.law import law
-from opsd_rs.cli.train import evaluate, gap, train
+from opsd_rs.cli.train import evaluate, train
 
 
 @click.group(
@@ -34,5 +35,5 @@ def main() -> None:
     """
 
 
-for command in (train, gap, evaluate, context, grade, data, model, law, config, doctor):
+for command in (train, gap, screen, evaluate, context, grade, data, model, law, config, doctor):
     main.add_command(command)
