@@ -28,7 +28,7 @@ MIN_GROUPS = 2
 """Of the final samples: one group has no error of its own."""
 LEVEL = 0.95
 """Of the set that is not excluded."""
-_TAUS, _GRID = 24, 160
+_TAUS, _GRID = 24, 128
 
 
 @dataclass(frozen=True)
@@ -70,39 +70,35 @@ def scores(shares_MNG: Floats, group_size: int) -> Scores:
     filled = np.where(there, shares_MNG, 0.0)
     counts = there.sum(axis=-1)
     mean_MN = filled.sum(axis=-1) / np.maximum(counts, 1)
-    left = np.where(there, shares_MNG - mean_MN[..., None], 0.0)
-    several = counts > 1
-    spread_MN = np.where(several, (left**2).sum(axis=-1) / np.maximum(counts - 1, 1), 0.0)
+    own = _own(filled, there)
+    own_there = ~np.isnan(own)
+    own_counts = own_there.sum(axis=-1)
+    own = np.where(own_there, own, 0.0)
+    left = np.where(
+        own_there, own - own.sum(axis=-1, keepdims=True) / np.maximum(own_counts, 1)[..., None], 0.0
+    )
+    several = own_counts > 1
+    spread_MN = np.where(several, (left**2).sum(axis=-1) / np.maximum(own_counts - 1, 1), 0.0)
     alone_MN = mean_MN * (1 - mean_MN) / max(group_size - 1, 1)
     answered = counts > 0
     num = np.maximum(answered.sum(axis=-1), 1)
-    df = np.where(several, counts - 1, 0).sum(axis=-1)
+    df = np.where(several, own_counts - 1, 0).sum(axis=-1)
     between = spread_MN.sum(axis=-1) / np.maximum(several.sum(axis=-1), 1) / num
     one = np.where(several.any(axis=-1), between, (alone_MN * answered).sum(axis=-1) / num**2)
     pooled = one.mean(axis=-1, keepdims=True)
     one = (df * one + 10 * pooled) / (df + 10)
-    common = np.minimum(_common(shares_MNG, num), 0.9 * one)
     groups = counts.max(axis=-1)
-    variance = np.maximum(one - common, 1e-9) / np.maximum(groups, 1)
     mean = (mean_MN * answered).sum(axis=-1) / num
-    return Scores(mean, variance, groups)
+    return Scores(mean, np.maximum(one, 1e-9) / np.maximum(groups, 1), groups)
 
 
-def _common(shares_MNG: Floats, num_M: Ints) -> Floats:
-    """The covariance of two contexts' groups, the mean over all pairs, from the groups that all contexts have."""
-    there = ~np.isnan(shares_MNG)
-    all_have = there.all(axis=-3, keepdims=True)
-    count = np.maximum(all_have.sum(axis=-1, keepdims=True), 1)
-    filled = np.where(all_have, shares_MNG, 0.0)
-    left = np.where(all_have, filled - filled.sum(axis=-1, keepdims=True) / count, 0.0)
-    contexts = shares_MNG.shape[-3]
-    if contexts < 2:
-        return np.zeros(num_M.shape)
-    free = np.maximum(count[..., 0] - 1, 1)
-    of_sum = ((left.sum(axis=-3, keepdims=True) ** 2).sum(axis=-1) / free).sum(axis=-1)
-    of_each = ((left**2).sum(axis=-1) / free).sum(axis=-1).sum(axis=-1, keepdims=True)
-    pairs = contexts * (contexts - 1)
-    return np.asarray(np.maximum((of_sum - of_each) / pairs, 0.0) / num_M**2)
+def _own(filled_MNG: Floats, there: NDArray[np.bool_]) -> Floats:
+    """Shares less the mean of the contexts that answered the same group, with the variance that they had of their own;
+    nan where there is no other."""
+    num = there.sum(axis=-3, keepdims=True)
+    centre = filled_MNG.sum(axis=-3, keepdims=True) / np.maximum(num, 1)
+    scale = np.sqrt(num / np.maximum(num - 1, 1))
+    return np.asarray(np.where(there & (num > 1), (filled_MNG - centre) * scale, np.nan))
 
 
 def posterior(found: Scores) -> Posterior:
@@ -130,7 +126,9 @@ def posterior(found: Scores) -> Posterior:
     b = belief[..., None]
     mean = (b * centre).sum(axis=-2)
     second = (b * (own + shared + centre**2)).sum(axis=-2)
-    best = (b * _p_best(centre, np.sqrt(own))).sum(axis=-2)
+    best = np.zeros(mean.shape)
+    for place in range(_TAUS):  # all at a time would be T times the memory
+        best += belief[..., place, None] * _p_best(centre[..., place, :], np.sqrt(own[..., place, :]))
     return Posterior(mean, np.sqrt(np.maximum(second - mean**2, 0.0)), best)
 
 
@@ -198,7 +196,8 @@ class Budget:
 
     def least(self, num_contexts: int) -> int:
         """The smallest budget that screens so many contexts at all: the first round and the final samples."""
-        return self.bare + (num_contexts + 1) * self.per_group + 2 * MIN_GROUPS * self.per_group
+        first = self.bare + (num_contexts + 1) * self.per_group
+        return max(first + 2 * MIN_GROUPS * self.per_group, math.ceil(first / (1 - FINAL_SHARE)))
 
     def round_groups(self, alive: int, rounds_left: int, spent: float) -> int:
         """Groups of the next round, for each context that is left and for A; 0 where none can be paid.

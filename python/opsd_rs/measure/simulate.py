@@ -55,7 +55,7 @@ class World:
 
 def lift(p_N: Floats, strength: Floats) -> Floats:
     """What a good text adds to a problem's chance: of strength 1 all that is missing, of -1 it takes all."""
-    return np.where(strength > 0, strength * (1 - p_N), strength * p_N)
+    return np.asarray(np.where(strength > 0, strength * (1 - p_N), strength * p_N))
 
 
 def has_text(p_N: Floats, group_size: int) -> Floats:
@@ -67,7 +67,7 @@ def true_gap(p_WN: Floats, strength_WM: Floats, group_size: int) -> Floats:
     """(W, M)."""
     help_WN = has_text(p_WN, group_size)
     up, down = (help_WN * (1 - p_WN)).mean(axis=1), (help_WN * p_WN).mean(axis=1)
-    return np.where(strength_WM > 0, strength_WM * up[:, None], strength_WM * down[:, None])
+    return np.asarray(np.where(strength_WM > 0, strength_WM * up[:, None], strength_WM * down[:, None]))
 
 
 def strengths(p_WN: Floats, gap_WM: Floats, group_size: int) -> Floats:
@@ -84,7 +84,7 @@ def strengths(p_WN: Floats, gap_WM: Floats, group_size: int) -> Floats:
 class Coverage:
     """One cell of the grid.
 
-    >>> Coverage(0.95, 0.95, 1.0, 0.002).gap
+    >>> Coverage(0.95, 0.95, 1.0, 0.002, 0.03).gap
     0.95
     """
 
@@ -96,6 +96,8 @@ class Coverage:
     """Root mean square of the claimed error over the true one."""
     refused: float
     """Share of worlds in which the gate refused a sound harness."""
+    rmse: float
+    """Of the gap."""
 
 
 def simulate_gap(
@@ -132,6 +134,7 @@ def simulate_gap(
         float(np.mean(control_covered)),
         float(np.sqrt(np.mean(claimed)) / np.std(errors)),
         float(np.mean(refused)),
+        float(np.sqrt(np.mean(np.square(errors)))),
     )
 
 
@@ -309,7 +312,7 @@ def _inside(found: Posterior | None, truth_WM: Floats) -> Floats:
     if found is None:
         return np.full(len(truth_WM), np.nan)
     places = np.arange(len(truth_WM))
-    return found.not_excluded()[places, truth_WM.argmax(axis=1)].astype(np.float64)
+    return np.asarray(found.not_excluded()[places, truth_WM.argmax(axis=1)], np.float64)
 
 
 def _screen(draws: _Draws, flat_groups: int) -> _Choice:
