@@ -172,6 +172,10 @@ class GapConfig(Section):
     """Contexts that ``opsd-rs gap`` measures; empty: only the run's own."""
     baseline: Literal["split", "paper"] = "split"
     """``split`` scores the student on fresh samples, ``paper`` on those that built the contexts."""
+    baseline_samples: PositiveInt = 4
+    """With ``split``: the student's own samples, as a multiple of ``gap.n``, drawn once for all contexts. Where
+    ``none`` is measured too and holds, its answers and those that built the contexts join them. 1: as many as the
+    other arms, and nothing joins them, as in earlier versions."""
 
     _paths = field_validator("from_")(expanded)
 

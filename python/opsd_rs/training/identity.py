@@ -67,6 +67,9 @@ def gap_identity(opened: Opened, context: ContextConfig) -> Identity:
         split=tests_split(config.problems),
         context=_digest([context.sha256, *map(_source, (context.function, context.notes.file))]),
         max_context_tokens=config.teacher.max_context_tokens,
+        baseline_samples=times
+        if config.gap.baseline == "split" and (times := config.gap.baseline_samples) > 1
+        else None,
     )
 
 
