@@ -16,12 +16,18 @@ from opsd_rs.base.files import write_whole
 from opsd_rs.errors import BadInput
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as one parquet file, whole or not at all."""
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], *, halves: Sequence[str] = ()) -> None:
+    """Write rows as one parquet file, whole or not at all.
+
+    :param halves: columns, where there are such, that hold lists of float16, also where every one is null
+    """
     import polars
 
+    table = polars.DataFrame(list(rows), infer_schema_length=None)
+    of_halves = polars.List(polars.Float16)
+    table = table.with_columns(polars.col(name).cast(of_halves) for name in halves if name in table.columns)
     buffer = io.BytesIO()
-    polars.DataFrame(list(rows), infer_schema_length=None).write_parquet(buffer)
+    table.write_parquet(buffer)
     write_whole(path, buffer.getvalue())
 
 
