@@ -31,9 +31,10 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], *, halves: Sequen
     write_whole(path, buffer.getvalue())
 
 
-def read_table(path: Path) -> list[dict[str, Any]]:
+def read_table(path: Path, *, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """All rows of a parquet file; none where the file is absent.
 
+    :param columns: only these
     :raises BadInput: a file that is no parquet table
     """
     if not path.exists():
@@ -41,9 +42,13 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     import polars
 
     try:
-        return polars.read_parquet(io.BytesIO(path.read_bytes())).to_dicts()  # a path would be a pattern
+        table = polars.read_parquet(
+            io.BytesIO(path.read_bytes()),  # a path would be a pattern
+            columns=None if columns is None else list(columns),
+        )
     except polars.exceptions.PolarsError as error:
         raise BadInput(f"{path}: no parquet table: {error}") from None
+    return table.to_dicts()
 
 
 def add_rows(path: Path, rows: Sequence[Mapping[str, Any]], *, key: Sequence[str] = ()) -> None:

@@ -19,6 +19,7 @@ from opsd_rs.cli.doctor import doctor
 from opsd_rs.cli.errors import ErrorGroup
 from opsd_rs.cli.grade import grade
 from opsd_rs.cli.law import law
+from opsd_rs.cli.report import figure, report
 from opsd_rs.cli.train import evaluate, gap, train
 
 
@@ -34,5 +35,5 @@ def main() -> None:
     """
 
 
-for command in (train, gap, evaluate, context, grade, data, model, law, config, doctor):
+for command in (train, gap, evaluate, context, grade, data, model, law, report, figure, config, doctor):
     main.add_command(command)
