@@ -91,24 +91,37 @@ def panels(
     *,
     width: float,
     height: float,
-    legend: float = 1.7,
     share: bool = True,
     columns: int = MAX_COLUMNS,
 ) -> tuple[Any, list[Any]]:
-    """A figure of ``count`` panels, in inches.
+    """A figure of ``count`` panels, in inches; ``legend_above`` makes it taller.
 
-    :param legend: added to the width
     :param share: all axes have the same limits
     """
     from matplotlib.figure import Figure
 
     across = min(count, columns)
     rows = -(-count // across)
-    figure = Figure(figsize=(width * across + legend, height * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(width * across, height * rows + 0.2), layout="constrained")
     found = list(figure.subplots(rows, across, sharex=share, sharey=share, squeeze=False).flat)
     for unused in found[count:]:
         unused.set_visible(False)
     return figure, found[:count]
+
+
+def legend_above(figure: Any, handles: Sequence[Any], labels: Sequence[str] | None = None) -> None:
+    """One legend for all panels, above them, in as many columns as there is width for.
+
+    :param labels: the handles' own unless given
+    """
+    names = list(labels) if labels is not None else [handle.get_label() for handle in handles]
+    width, height = figure.get_size_inches()
+    columns = max(1, int((width - 0.1) / (0.55 + 0.075 * max(map(len, names)))))
+    figure.set_size_inches(width, height + 0.1 + 0.19 * -(-len(names) // columns))
+    figure.legend(
+        list(handles), names, loc="outside upper left", ncols=min(columns, len(names)), columnspacing=1.2,
+        handletextpad=0.5, borderaxespad=0.2,
+    )  # fmt: skip
 
 
 def label(text: str) -> str:
@@ -126,7 +139,7 @@ def save_drawing(drawing: Drawing, out: Path, *, caption: bool = True) -> list[P
         raise BadInput(f"{out}: a figure is {', '.join(FORMATS)}, or both .svg and .png without a suffix")
     matplotlib = load_matplotlib()
     figure = drawing.figure
-    characters = int(figure.get_size_inches()[0] * 20)
+    characters = int(figure.get_size_inches()[0] * 18.5)
     lines = [textwrap.fill(line, characters, break_on_hyphens=False) for line in drawing.caption.split("\n")]
     with matplotlib.rc_context(STYLE):
         figure.supxlabel("\n".join(lines) if caption else "", fontsize=7, color=MUTED, x=0.01, ha="left")

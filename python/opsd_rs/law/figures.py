@@ -26,6 +26,7 @@ from opsd_rs.drawing import (
     context_looks,
     drawn_in_style,
     label,
+    legend_above,
     panels,
     save_drawing,
     widened,
@@ -86,7 +87,7 @@ def draw_figure1(fit: Mapping[str, Any]) -> Drawing:
             bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
         )
     axes[0].set_ylabel("final student improvement (pp)")
-    figure.legend(handles=_handles(looks, families), loc="outside right upper")
+    legend_above(figure, _handles(looks, families))
     return Drawing("Improvement after training against the gap before it", figure, _caption(families))
 
 
@@ -120,7 +121,7 @@ def draw_figure2(rows: Sequence[Mapping[str, Any]]) -> Drawing:
         panel.grid(axis="y")
     axes[0].set_ylabel("accuracy (%)")
     axes[0].xaxis.get_major_locator().set_params(integer=True)
-    figure.legend(list(drawn.values()), list(drawn), loc="outside right upper")
+    legend_above(figure, list(drawn.values()), list(drawn))
     caption = "Bands: ±1 standard error." + (" A level line was measured once." if once else "")
     return Drawing("Accuracy during training", figure, caption)
 

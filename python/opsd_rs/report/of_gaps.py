@@ -5,7 +5,7 @@ In: ``Sources``. Out: a ``Drawing``, or ``Missing``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opsd_rs.drawing import GRID, PAPER, RULE, Drawing, context_label, context_looks, drawn_in_style, panels
@@ -35,7 +35,7 @@ def gaps(sources: Sources) -> Drawing:
     )
     several = len({_who(row) for row in rows}) > 1
     seeds = len({row.get("seed") for row in rows}) > 1
-    figure, axes = panels(3, width=2.6, height=1.0 + 0.26 * len(order), legend=1.4, share=False)
+    figure, axes = panels(3, width=3.0, height=1.0 + 0.26 * len(order), share=False)
     titles = ("coverage", "gain where there was context (pp)", "gap (pp)")
     for place, row in enumerate(reversed(order)):
         look = looks[str(row["context"])]
@@ -71,42 +71,30 @@ def gaps(sources: Sources) -> Drawing:
         panel.set_yticks(range(len(order)), [""] * len(order))
     axes[0].set_xlim(0, 1)
     names = [
-        " ".join(
-            [
-                context_label(str(row["context"])),
-                *([_who(row)] if several else []),
-                *([f"(seed {row.get('seed')})"] if seeds else []),
-            ]
-        )
+        context_label(str(row["context"]))
+        + (f" {_who(row)}" if several else "")
+        + (f" (seed {row.get('seed')})" if seeds else "")
         for row in reversed(order)
     ]
     axes[0].set_yticks(range(len(order)), names)
     return Drawing(
         "The gap is coverage times gain",
         figure,
-        f"Bars: n = {len(order)} measured gaps. Coverage: share of answers whose teacher had anything privileged to read; "
-        "gap = coverage × gain where there was context. Lines on the gap: ±1 conditional standard error (these problems, "
-        f"other draws){_samples(order)}. Hollow: the control, which has no context.",
+        f"Bars: n = {len(order)} measured gaps. Coverage: share of answers whose teacher had anything privileged to "
+        "read; gap = coverage × gain where there was context. Lines on the gap: ±1 conditional standard error (these "
+        f"problems, other draws){_samples(order)}. Hollow: the control, which has no context.",
     )
 
 
-def _samples(rows: list[Mapping[str, Any]]) -> str:
-    counts = sorted(
-        {
-            (row.get("n_problems_gap") or row.get("n_problems"), row.get("k_gap"))
-            for row in rows
-            if row.get("k_gap")
-        },
-        key=str,
-    )
+def _samples(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many answers are behind each gap, where it is the same number."""
+    counts = {(row.get("n_problems_gap") or row.get("n_problems"), row.get("k_gap")) for row in rows}
     if len(counts) != 1:
         return ""
-    problems, k = counts[0]
-    return (
-        f", {int(k)} answers to each of {int(problems)} problems"
-        if problems
-        else f", {int(k)} answers a problem"
-    )
+    ((problems, answers),) = counts
+    if not problems or not answers:
+        return ""
+    return f", {int(answers)} answers to each of {int(problems)} problems"
 
 
 def _who(row: Mapping[str, Any]) -> str:

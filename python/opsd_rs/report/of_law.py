@@ -13,7 +13,6 @@ from opsd_rs.base import t_interval, t_quantile
 from opsd_rs.drawing import (
     GRID,
     INK,
-    MUTED,
     PAPER,
     RULE,
     Drawing,
@@ -21,6 +20,7 @@ from opsd_rs.drawing import (
     context_looks,
     drawn_in_style,
     label,
+    legend_above,
     panels,
     percent,
     widened,
@@ -41,8 +41,7 @@ def families(sources: Sources) -> dict[str, Any]:
     :raises Missing: there is no law
     """
     if sources.law is None:
-        said = next((note for note in sources.notes if "law" in note.lower()), "no law")
-        raise Missing(said)
+        raise Missing("there is no law: a line needs three configurations of a family.")
     found: dict[str, Any] = sources.law["families"]
     return found
 
@@ -103,7 +102,7 @@ def figure3(sources: Sources) -> Drawing:
         ylabel="final student improvement (pp)",
         title=context_label(context),
     )
-    figure.legend(loc="outside right upper")
+    legend_above(figure, *panel.get_legend_handles_labels())
     runs = sum(map(len, sizes.values()))
     return Drawing(
         "Improvement against gap over model sizes",
@@ -143,12 +142,10 @@ def loo(sources: Sources) -> Drawing:
             0.03, 0.97, f"RMSE {100 * entry['loo_rmse']:.1f} pp\nR² {r2}\nn = {entry['n']} configurations",
             transform=panel.transAxes, va="top", fontsize=7.5, linespacing=1.4,
         )  # fmt: skip
-        panel.set(xlim=limits, ylim=limits, xlabel="forecast without it (pp)", aspect="equal")
+        panel.set(xlim=limits, ylim=limits, xlabel="forecast without it (pp)")
         panel.set_title(f"{name} (SYNTHETIC)" if entry["synthetic"] else name)
     axes[0].set_ylabel("outcome (pp)")
-    figure.legend(
-        list(shown.values()), [label(context_label(name)) for name in shown], loc="outside right upper"
-    )
+    legend_above(figure, list(shown.values()), [label(context_label(name)) for name in shown])
     counts = ", ".join(f"{name} n = {entry['n']}" for name, entry in found.items())
     return Drawing(
         "Forecast of each configuration by the others",
@@ -168,7 +165,7 @@ def forest(sources: Sources) -> Drawing:
     found = {name: entry for name, entry in families(sources).items() if entry["slope"] is not None}
     if not found:
         raise Missing("The slope forest needs a family with a line.")
-    figure, (panel,) = panels(1, width=6.2, height=0.75 + 0.42 * len(found), legend=0.0)
+    figure, (panel,) = panels(1, width=6.2, height=0.75 + 0.42 * len(found))
     for place, (_, entry) in enumerate(reversed(found.items())):
         low, high = entry["slope_ci95"]
         hollow = entry["synthetic"]
@@ -208,7 +205,7 @@ def power(sources: Sources) -> Drawing:
     }
     if not gaps and not lines:
         raise Missing("The power curve needs measured gaps with their errors, or a fitted line.")
-    figure, axes = panels(bool(gaps) + bool(lines), width=3.6, height=2.9, share=False, legend=0.2)
+    figure, axes = panels(bool(gaps) + bool(lines), width=3.6, height=2.9, share=False)
     captions = []
     if gaps:
         captions.append(_draw_smallest_difference(axes[0], gaps))
@@ -236,10 +233,8 @@ def _draw_smallest_difference(panel: Any, gaps: list[Mapping[str, Any]]) -> str:
     panel.grid(axis="y")
     panel.set_title("between two contexts' gaps")
     return (
-        "Left: the smallest difference between two contexts' gaps that is found in 80 % of repetitions at the 5 % level, "
-        f"from the mean conditional variance of n = {len(gaps)} gaps."
-        if gaps
-        else ""
+        "Between gaps: the smallest difference that is found in 80 % of repetitions at the 5 % level, from the mean "
+        f"conditional variance of n = {len(gaps)} gaps; the point is their own number of samples."
     )
 
 
@@ -253,9 +248,7 @@ def _draw_interval_widths(panel: Any, lines: Mapping[str, Any]) -> str:
             n = entry["n"]
             now = 100 * t_quantile(0.975, n - 2) * entry["residual_sd"] * math.sqrt(1 + 1 / n)
             panel.plot([n], [now], "o", color=INK, markersize=5)
-    panel.set(
-        xlabel="configurations in the fit", ylabel="half-width of a forecast's interval (pp)", ylim=(0, None)
-    )
+    panel.set(xlabel="configurations in the fit", ylabel="half-width of its interval (pp)", ylim=(0, None))
     panel.grid(axis="y")
     panel.set_title("of a forecast")
     panel.legend(loc="upper right")

@@ -20,6 +20,7 @@ from opsd_rs.drawing import (
     context_looks,
     drawn_in_style,
     label,
+    legend_above,
     panels,
 )
 from opsd_rs.measure import EvalRow, eval_accuracy
@@ -57,7 +58,7 @@ def figure2(sources: Sources) -> Drawing:
     if not runs:
         raise Missing("Figure 2 needs runs with eval.parquet.")
     looks = context_looks(run.context for run in runs)
-    figure, axes = panels(len(looks), width=2.9, height=2.6, legend=1.5)
+    figure, axes = panels(len(looks), width=2.9, height=2.6)
     kinds: set[str] = set()
     predicted = False
     for panel, (context, look) in zip(axes, looks.items(), strict=True):
@@ -78,7 +79,7 @@ def figure2(sources: Sources) -> Drawing:
         panel.grid(axis="y")
     axes[0].set_ylabel("validation accuracy (%)")
     axes[0].xaxis.get_major_locator().set_params(integer=True)
-    figure.legend(handles=_arms(predicted), loc="outside right upper")
+    legend_above(figure, _arms(predicted))
     return Drawing(
         "Accuracy during training",
         figure,
@@ -188,7 +189,7 @@ def curves(sources: Sources) -> Drawing:
         for name in METRICS
         if any(_value(run, line, name) is not None for run in runs for line in run.metrics)
     ]
-    figure, axes = panels(len(shown), width=2.9, height=2.2, legend=1.9, share=False, columns=3)
+    figure, axes = panels(len(shown), width=2.9, height=2.2, share=False, columns=3)
     for panel, name in zip(axes, shown, strict=True):
         title, scale = METRICS[name]
         for run in runs:
@@ -205,7 +206,7 @@ def curves(sources: Sources) -> Drawing:
         panel.set(title=title, xlabel="step")
         panel.grid(axis="y")
         panel.xaxis.get_major_locator().set_params(integer=True)
-    figure.legend(handles=_contexts_and_seeds(looks, seeds), loc="outside right upper")
+    legend_above(figure, _contexts_and_seeds(looks, seeds))
     return Drawing(
         "Training curves",
         figure,
@@ -216,7 +217,7 @@ def curves(sources: Sources) -> Drawing:
 
 def _value(run: Run, line: Mapping[str, Any], name: str) -> float | None:
     if name == "tokens_a_rollout":
-        count = run.config["train"]["prompts_per_step"] * run.config["rollout"]["n"]
+        count = int(run.config["train"]["prompts_per_step"]) * int(run.config["rollout"]["n"])
         return float(line["completion_tokens"]) / count
     value = line.get(name)
     return None if value is None else float(value)
@@ -251,7 +252,7 @@ def timeline(sources: Sources) -> Drawing:
         *(name for name in PHASES if name in names),
         *dict.fromkeys(n for n in names if n not in PHASES),
     ]
-    figure, axes = panels(len(shown), width=3.1, height=2.3, legend=1.5, columns=3)
+    figure, axes = panels(len(shown), width=3.1, height=2.3, columns=3)
     for panel, run in zip(axes, shown, strict=True):
         steps = [line["step"] for line in run.metrics]
         base = [0.0] * len(steps)
@@ -267,7 +268,7 @@ def timeline(sources: Sources) -> Drawing:
     axes[0].set_ylabel("seconds")
     axes[0].xaxis.get_major_locator().set_params(integer=True)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside right upper")
+    legend_above(figure, handles, labels)
     return Drawing(
         "Where the time of a step went",
         figure,

@@ -41,7 +41,9 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
 """Id, title, figures and tables of each section."""
 
 
-def write_report(inputs: Sequence[Path], out: Path, *, most_rollouts: int = MOST, title: str | None = None) -> Path:
+def write_report(
+    inputs: Sequence[Path], out: Path, *, most_rollouts: int = MOST, title: str | None = None
+) -> Path:
     """Write the report of runs, a sweep, tables or a law as one HTML file.
 
     :param most_rollouts: of the browser; 0: without it

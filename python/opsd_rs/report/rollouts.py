@@ -119,11 +119,13 @@ class Packed:
 def pack(runs: Sequence[Run], most: int = MOST) -> Packed:
     """All rollouts of ``runs``, or whole steps at even distances where there are more than ``most``."""
     dictionary, parts, notes = Dictionary(), list[Part](), list[str]()
-    files, left_out = _chosen([(place, path) for place, run in enumerate(runs) for path in run.rollouts], most)
+    files, left_out = _chosen(
+        [(place, path) for place, run in enumerate(runs) for path in run.rollouts], most
+    )
     if left_out:
         notes.append(
-            f"{left_out} of the {left_out + len(files)} steps are left out of the browser: it holds {most:,} rollouts, at "
-            "even distances (--rollouts N)."
+            f"{left_out} of the {left_out + len(files)} steps are left out of the browser, at even distances: it holds "
+            f"{most:,} rollouts (--rollouts N)."
         )
     tables: dict[int, NDArray[np.int64] | None] = {}
     for place, path in files:
@@ -206,7 +208,8 @@ def _notes(runs: Sequence[Run], parts: Sequence[Part]) -> Iterator[str]:
     """Why there is no heat where there is none."""
     with_heat = {part.index[0][0] for part in parts for row in part.rows if row["heat"] is not None}
     shown = {part.index[0][0] for part in parts if part.index}
-    off, before = [], []
+    off: list[str] = []
+    before: list[str] = []
     for place in sorted(shown - with_heat):
         log = runs[place].config.get("log", {})
         (before if "token_kl" not in log else off).append(runs[place].name)

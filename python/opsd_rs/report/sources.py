@@ -123,7 +123,7 @@ def read_sources(paths: Sequence[Path]) -> Sources:
         rows=tuple(rows),
         gaps=tuple(_newest(gaps or rows)),
         law=law,
-        notes=tuple([*notes, *_absent(runs)]),
+        notes=(*notes, *_absent(runs)),
     )
 
 
@@ -213,10 +213,25 @@ def _law(laws: Sequence[Path], tables: Sequence[Path]) -> tuple[Mapping[str, Any
         return law, []
     if not tables:
         return None, ["No law: none was given, and there is no finished run to fit one to."]
-    try:
-        return fit_tables(list(dict.fromkeys(tables))), []
-    except BadInput as error:
-        return None, [f"No law is fitted: {error}"]
+    families: dict[str, Any] = {}
+    notes = []
+    for group in _that_share_a_family(list(dict.fromkeys(tables))):
+        try:
+            families |= fit_tables(group)["families"]
+        except BadInput as error:
+            notes.append(f"No line: {error}.")
+    return ({"families": families} if families else None), notes
+
+
+def _that_share_a_family(tables: Sequence[Path]) -> list[list[Path]]:
+    """Tables in groups: too few runs of one model are no reason to leave out another's line."""
+    groups: list[tuple[set[str], list[Path]]] = []
+    for table in tables:
+        names = {str(row.get("family")) for row in read_records(table)}
+        same = [group for group in groups if group[0] & names]
+        groups = [group for group in groups if group not in same]
+        groups.append((names.union(*(g[0] for g in same)), [*(t for g in same for t in g[1]), table]))
+    return [members for _, members in groups]
 
 
 def _unique(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -249,26 +264,26 @@ def _newest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _absent(runs: Sequence[Run]) -> Iterator[str]:
     """What runs were made without."""
-    parts = {
-        "has no metrics.jsonl: no training curves and no timeline": lambda run: not run.metrics,
-        "has no validation (eval.parquet)": lambda run: not run.evals,
-        "has not ended: no row in runs.parquet": lambda run: run.row is None,
-        "has no gap of its own (gap.parquet)": lambda run: not run.gaps,
-        "has no forecast.json: it was started without a law, so no predicted end is drawn": lambda run: (
-            run.forecast is None
+    parts: list[tuple[str, list[bool]]] = [
+        ("no metrics.jsonl: no training curves and no timeline", [not run.metrics for run in runs]),
+        ("no validation (eval.parquet)", [not run.evals for run in runs]),
+        ("no row in runs.parquet: not ended", [run.row is None for run in runs]),
+        ("no gap of its own (gap.parquet)", [not run.gaps for run in runs]),
+        (
+            "no forecast.json: it was started without a law, so no predicted end is drawn",
+            [run.forecast is None for run in runs],
         ),
-        "has no rollouts/": lambda run: not run.rollouts,
-        "was made before tokens.parquet, or holds none: completions are shown as text, prompts not at all": (
-            lambda run: bool(run.rollouts) and not (run.folder / "tokens.parquet").is_file()
+        ("no rollouts/", [not run.rollouts for run in runs]),
+        (
+            "no tokens.parquet, as before that file existed: completions are shown as text, prompts not at all",
+            [bool(run.rollouts) and not (run.folder / "tokens.parquet").is_file() for run in runs],
         ),
-    }
-    for said, absent in parts.items():
-        names = [run.name for run in runs if absent(run)]
+    ]
+    for said, absent in parts:
+        names = [run.name for run, is_absent in zip(runs, absent, strict=True) if is_absent]
         if names:
-            yield f"{_listed(names, len(runs))} {said}."
+            yield f"{_listed(names, len(runs))}: {said}."
 
 
 def _listed(names: Sequence[str], total: int) -> str:
-    if len(names) == total > 1:
-        return f"Each of the {total} runs"
-    return "Run " + names[0] if len(names) == 1 else "Runs " + ", ".join(names) + " each"
+    return f"Each of the {total} runs" if len(names) == total > 1 else ", ".join(names)

@@ -34,7 +34,14 @@ class Table:
 
 def tables(sources: Sources) -> dict[str, Table]:
     """All tables that have rows, by name."""
-    made = (_lines(sources), _audits(sources), _rivals(sources), _points(sources), _gaps(sources), _runs(sources))
+    made = (
+        _lines(sources),
+        _audits(sources),
+        _rivals(sources),
+        _points(sources),
+        _gaps(sources),
+        _runs(sources),
+    )
     return {table.name: table for table in made if table.rows}
 
 
@@ -82,7 +89,9 @@ def _audits(sources: Sources) -> Table:
         for name, entry in _families(sources).items()
         for audit, found in (entry.get("audits") or {}).items()
     ]
-    return Table("audits", "Audits of the fit", ("family", "audit", "result", "what it found"), tuple(rows), words=4)
+    return Table(
+        "audits", "Audits of the fit", ("family", "audit", "result", "what it found"), tuple(rows), words=4
+    )
 
 
 def _rivals(sources: Sources) -> Table:
@@ -101,7 +110,12 @@ def _rivals(sources: Sources) -> Table:
     ]
     columns = ("family", "predictor", "n", "slope", "R²", "LOO Q²", "LOO RMSE (pp)")
     return Table(
-        "rivals", "Predictors beside the gap", columns, tuple(rows), "Each fitted alone on the same configurations.", 2
+        "rivals",
+        "Predictors beside the gap",
+        columns,
+        tuple(rows),
+        "Each fitted alone on the same configurations.",
+        2,
     )
 
 
@@ -163,12 +177,18 @@ def _runs(sources: Sources) -> Table:
     for run in sources.runs:
         row = run.row or {}
         ended.pop(row.get("run_id"), None)
-        rows.append(_run_line(run.name, row or {"context": run.context, "seed": run.seed}, len(run.metrics), run.steps))
+        rows.append(
+            _run_line(
+                run.name, row or {"context": run.context, "seed": run.seed}, len(run.metrics), run.steps
+            )
+        )
     for row in ended.values():
-        rows.append(_run_line(str(row.get("run_id") or row.get("config_id")), row, None, row.get("horizon_steps")))
+        rows.append(
+            _run_line(str(row.get("run_id") or row.get("config_id")), row, None, row.get("horizon_steps"))
+        )
     columns = (
-        "run", "context", "seed", "steps", "before (%)", "after (%)", "improvement ± SE (pp)", "gap (pp)", "KL at the end",
-        "KL at the start", "overlap at the start", "GPU hours", "stopped at",
+        "run", "context", "seed", "steps", "before (%)", "after (%)", "improvement ± SE (pp)", "gap (pp)",
+        "KL at the end", "KL at the start", "overlap at the start", "GPU hours", "stopped at",
     )  # fmt: skip
     caption = "Validation decoding, all tests. ± is the conditional standard error of the difference."
     return _without_empty(Table("runs", "Runs", columns, tuple(rows), caption, 2))
@@ -218,7 +238,11 @@ def _pp(value: Any, sign: str = "+") -> str:
 
 
 def _with_error(value: Any, error: Any, sign: str = "+") -> str:
-    return _pp(value, sign) if value is None or error is None else f"{_pp(value, sign)} ± {100 * float(error):.1f}"
+    return (
+        _pp(value, sign)
+        if value is None or error is None
+        else f"{_pp(value, sign)} ± {100 * float(error):.1f}"
+    )
 
 
 def facts(sources: Sources) -> Iterator[tuple[str, str]]:
@@ -234,7 +258,9 @@ def facts(sources: Sources) -> Iterator[tuple[str, str]]:
     contexts = _some([run.context for run in runs] or [str(row.get("context")) for row in sources.gaps])
     if contexts:
         yield "contexts", contexts
-    problems = _some(str(row.get("dataset_id")) for row in [*sources.gaps, *sources.rows] if row.get("dataset_id"))
+    problems = _some(
+        str(row.get("dataset_id")) for row in [*sources.gaps, *sources.rows] if row.get("dataset_id")
+    )
     if problems:
         yield "problems", problems
     steps = _some(str(run.steps) for run in runs)
