@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from opsd_rs.base import write_whole
-from opsd_rs.drawing.looks import GRID, INK, MUTED, PAPER
+from opsd_rs.drawing.looks import GRID, INK, MUTED, PAPER, shortened
 from opsd_rs.errors import BadInput
 
 MAX_COLUMNS = 4
@@ -116,7 +116,7 @@ def legend_above(figure: Any, handles: Sequence[Any], labels: Sequence[str] | No
     """
     names = list(labels) if labels is not None else [handle.get_label() for handle in handles]
     width, height = figure.get_size_inches()
-    columns = max(1, int((width - 0.1) / (0.55 + 0.075 * max(map(len, names)))))
+    columns = max(1, int((width - 0.1) / (0.42 + 0.068 * max(map(len, names)))))
     figure.set_size_inches(width, height + 0.1 + 0.19 * -(-len(names) // columns))
     figure.legend(
         list(handles), names, loc="outside upper left", ncols=min(columns, len(names)), columnspacing=1.2,
@@ -124,9 +124,18 @@ def legend_above(figure: Any, handles: Sequence[Any], labels: Sequence[str] | No
     )  # fmt: skip
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "run"), counted(2, "run")
+    ('1 run', '2 runs')
+    """
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
 def label(text: str) -> str:
     """A text that a legend shows: one that begins with an underscore would be left out."""
-    return f"\u200b{text}" if text.startswith("_") else text
+    return shortened(f"\u200b{text}" if text.startswith("_") else text)
 
 
 def save_drawing(drawing: Drawing, out: Path, *, caption: bool = True) -> list[Path]:

@@ -83,4 +83,13 @@ def context_label(name: str) -> str:
     >>> context_label("llm_peer_hints"), context_label("my_notes")
     ('LLM peer hints', 'my notes')
     """
-    return LABELS.get(name, name.replace("_", " ").strip() or name)
+    return LABELS.get(name) or shortened(name.replace("_", " ").strip() or name)
+
+
+def shortened(text: str) -> str:
+    """A text that fits into a figure.
+
+    >>> shortened("a" * 50)[-3:], len(shortened("a" * 50))
+    ('aa…', 40)
+    """
+    return text if len(text) <= 40 else f"{text[:39]}…"

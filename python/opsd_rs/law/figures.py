@@ -24,6 +24,7 @@ from opsd_rs.drawing import (
     Look,
     context_label,
     context_looks,
+    counted,
     drawn_in_style,
     label,
     legend_above,
@@ -63,7 +64,7 @@ def draw_figure1(fit: Mapping[str, Any]) -> Drawing:
     """Figure 1 from what ``law.fit_tables`` returns: a panel per family, axes shared, percentage points."""
     families = fit["families"]
     looks = context_looks(point["context"] for entry in families.values() for point in entry["configs"])
-    figure, axes = panels(len(families), width=3.7, height=3.5)
+    figure, axes = panels(len(families), width=4.2 if len(families) == 1 else 3.7, height=3.5)
     xs, ys = _limits(families)
     for panel, (name, entry) in zip(axes, families.items(), strict=True):
         panel.set(xlim=xs, ylim=ys, xlabel="initial self-teacher gap (pp)")
@@ -75,7 +76,7 @@ def draw_figure1(fit: Mapping[str, Any]) -> Drawing:
         for point in entry["configs"]:
             hollow = entry["synthetic"] or not point["fitted"]
             draw_point(panel, point, looks[point["context"]], hollow=hollow)
-        panel.set_title(f"{name} (SYNTHETIC points)" if entry["synthetic"] else name)
+        panel.set_title(label(f"{name} (SYNTHETIC points)" if entry["synthetic"] else name))
         panel.text(
             0.03,
             0.97,
@@ -193,7 +194,8 @@ def _caption(families: Mapping[str, Any]) -> str:
     across = any(point["gap_se"] for entry in families.values() for point in entry["configs"])
     synthetic = any(entry["synthetic"] for entry in families.values())
     sizes = ", ".join(
-        f"{name} n = {entry['n']} from {entry['num_runs']} runs" for name, entry in families.items()
+        f"{name} n = {entry['n']} from {counted(entry['num_runs'], 'run')}"
+        for name, entry in families.items()
     )
     lines = [
         f"Points: configuration means ({sizes}). Vertical bars: {'; '.join(kinds)}."

@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from opsd_rs.drawing import GRID, PAPER, RULE, Drawing, context_label, context_looks, drawn_in_style, panels
+from opsd_rs.drawing import (
+    GRID,
+    INK,
+    PAPER,
+    RULE,
+    Drawing,
+    context_label,
+    context_looks,
+    drawn_in_style,
+    label,
+    panels,
+)
 from opsd_rs.report.missing import Missing
 from opsd_rs.report.sources import Sources
 
@@ -58,7 +69,7 @@ def gaps(sources: Sources) -> Drawing:
             )  # fmt: skip
         if row.get("gap_se_cond"):
             axes[2].errorbar(
-                bars[2] or 0.0, place, xerr=100 * float(row["gap_se_cond"]), fmt="none", ecolor=RULE, elinewidth=1.4,
+                bars[2] or 0.0, place, xerr=100 * float(row["gap_se_cond"]), fmt="none", ecolor=INK, elinewidth=1.1,
                 capsize=3,
             )  # fmt: skip
     for panel, title in zip(axes, titles, strict=True):
@@ -72,7 +83,7 @@ def gaps(sources: Sources) -> Drawing:
     axes[0].set_xlim(0, 1)
     names = [
         context_label(str(row["context"]))
-        + (f" {_who(row)}" if several else "")
+        + (f" {label(_who(row))}" if several else "")
         + (f" (seed {row.get('seed')})" if seeds else "")
         for row in reversed(order)
     ]

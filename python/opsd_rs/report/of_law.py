@@ -18,6 +18,7 @@ from opsd_rs.drawing import (
     Drawing,
     context_label,
     context_looks,
+    counted,
     drawn_in_style,
     label,
     legend_above,
@@ -107,7 +108,7 @@ def figure3(sources: Sources) -> Drawing:
     return Drawing(
         "Improvement against gap over model sizes",
         figure,
-        f"Points: means per model size under {context_label(context)} (n = {len(sizes)} sizes, {runs} runs). "
+        f"Points: means per model size under {context_label(context)} (n = {len(sizes)} sizes, {counted(runs, 'run')}). "
         f"Vertical bars: ±1 SD over seeds; none where there is one run. {said} Dotted: y = x.",
     )
 
@@ -119,7 +120,7 @@ def loo(sources: Sources) -> Drawing:
     if not found:
         raise Missing("Leave-one-out forecasts need a family whose line no single configuration determines.")
     looks = context_looks(point["context"] for entry in found.values() for point in _forecasts(entry))
-    figure, axes = panels(len(found), width=3.5, height=3.3)
+    figure, axes = panels(len(found), width=4.2 if len(found) == 1 else 3.5, height=3.3)
     values = [
         100 * float(point[key])
         for entry in found.values()
@@ -143,7 +144,7 @@ def loo(sources: Sources) -> Drawing:
             transform=panel.transAxes, va="top", fontsize=7.5, linespacing=1.4,
         )  # fmt: skip
         panel.set(xlim=limits, ylim=limits, xlabel="forecast without it (pp)")
-        panel.set_title(f"{name} (SYNTHETIC)" if entry["synthetic"] else name)
+        panel.set_title(label(f"{name} (SYNTHETIC)" if entry["synthetic"] else name))
     axes[0].set_ylabel("outcome (pp)")
     legend_above(figure, list(shown.values()), [label(context_label(name)) for name in shown])
     counts = ", ".join(f"{name} n = {entry['n']}" for name, entry in found.items())
@@ -177,7 +178,7 @@ def forest(sources: Sources) -> Drawing:
             f"{entry['slope']:.2f} [{low:.2f}, {high:.2f}]", (1.01, place), va="center", fontsize=8,
             xycoords=("axes fraction", "data"), annotation_clip=False,
         )  # fmt: skip
-    names = [f"{name}  (n = {entry['n']})" for name, entry in reversed(found.items())]
+    names = [f"{label(name)}  (n = {entry['n']})" for name, entry in reversed(found.items())]
     panel.set_yticks(range(len(found)), names)
     panel.set(ylim=(-0.6, len(found) - 0.4), xlabel="slope: pp of improvement per pp of gap")
     for place, style in ((0, "-"), (1, ":")):
@@ -188,7 +189,7 @@ def forest(sources: Sources) -> Drawing:
     return Drawing(
         "Slopes of the families",
         figure,
-        f"Squares: least-squares slope of each family (n = {len(found)} families; configurations in brackets). "
+        f"Squares: least-squares slope of each family (n = {len(found)}; configurations in brackets). "
         "Bars: 95 % t interval. Dotted line: slope 1, where the student ends at the initial self-teacher's level."
         + synthetic,
     )

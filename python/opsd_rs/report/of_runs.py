@@ -18,6 +18,7 @@ from opsd_rs.drawing import (
     Look,
     context_label,
     context_looks,
+    counted,
     drawn_in_style,
     label,
     legend_above,
@@ -263,7 +264,7 @@ def timeline(sources: Sources) -> Drawing:
                 linewidth=0,
             )  # fmt: skip
             base = [below + height for below, height in zip(base, heights, strict=True)]
-        panel.set(title=run.name, xlabel="step")
+        panel.set(title=label(run.name), xlabel="step")
         panel.grid(axis="y")
     axes[0].set_ylabel("seconds")
     axes[0].xaxis.get_major_locator().set_params(integer=True)
@@ -273,6 +274,6 @@ def timeline(sources: Sources) -> Drawing:
         "Where the time of a step went",
         figure,
         f"Bars: wall seconds of each phase of a step (n = {sum(len(run.metrics) for run in shown)} steps of "
-        f"{len(shown)} runs), as metrics.jsonl has them."
-        + (f" The other {left} runs are left out of this figure." if left > 0 else ""),
+        f"{counted(len(shown), 'run')}), as metrics.jsonl has them."
+        + (f" Left out of this figure: {counted(left, 'run')}." if left > 0 else ""),
     )

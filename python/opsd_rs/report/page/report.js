@@ -42,7 +42,7 @@ function saveFigure(figure, name) {
   const svg = figure.querySelector("svg").cloneNode(true);
   let text = new XMLSerializer().serializeToString(svg);
   // On its own the file has no variables: the colours of the light page take their place.
-  for (const [colour, variable] of Object.entries(data("colours"))) text = text.replaceAll(`var(${variable})`, colour);
+  for (const [variable, colour] of Object.entries(data("colours"))) text = text.replaceAll(`var(${variable})`, colour);
   const link = make("a", { download: `figure-${name}.svg`, href: URL.createObjectURL(new Blob([text], { type: "image/svg+xml" })) });
   link.click();
   URL.revokeObjectURL(link.href);
