@@ -17,8 +17,8 @@ import opsd_rs
 import pytest
 
 PACKAGE = Path(opsd_rs.__file__).parent
-BASE = {"records", "errors", "_core", "_lazy", "base", "config", "inputs"}
-ENTRY_POINTS = {"training", "environments", "cli", "doctor", "compat", "sweep"}
+BASE = {"records", "errors", "_core", "_lazy", "base", "config", "drawing", "inputs"}
+ENTRY_POINTS = {"training", "environments", "cli", "doctor", "compat", "report", "sweep"}
 DOORS: set[tuple[str, str]] = set()
 """(file, module) where a package is entered past its ``__init__``."""
 HEAVY = {
@@ -26,7 +26,8 @@ HEAVY = {
     "pydantic": "config/ problems/ours.py sweep/grid.py",
     "rich": "base/show.py base/progress.py",
     "polars": "base/tables.py law/ inputs/raw.py grading/files/results.py",
-    "matplotlib": "law/figures.py",
+    "matplotlib": "drawing/canvas.py law/figures.py report/",
+    "jinja2": "report/page.py",
     "scipy": "law/",
     "_core": "grading/ context/ doctor/",
     "torch": "base/ranks.py base/launch.py base/output_head.py rollout/ policy/ loss/ training/ model/",
@@ -93,7 +94,7 @@ def test_packages_import_the_base_and_themselves(module: str) -> None:
     if package in BASE:
         assert others <= BASE
         if package not in {"base", "config", "records"}:
-            assert others <= {"_lazy", "errors"}
+            assert others <= {"_lazy", "errors"} | ({"base"} if package == "drawing" else set())
     elif package not in ENTRY_POINTS:
         assert others <= BASE
     past = {target for target in targets if package_of(target) != package and "." in target}
@@ -203,7 +204,7 @@ def test_the_map_sees_imports() -> None:
 
 # ---- what stays light ----------------------------------------------------------------------------
 
-BLOCKED = ("torch", "polars", "transformers", "deepspeed", "vllm", "matplotlib", "huggingface_hub")
+BLOCKED = ("torch", "polars", "transformers", "deepspeed", "vllm", "matplotlib", "jinja2", "huggingface_hub")
 
 BLOCKER = f"""
 import sys
@@ -216,7 +217,7 @@ sys.meta_path.insert(0, Blocker())
 
 LOADED = """
 import atexit
-atexit.register(lambda: print("LOADED", sorted(set(sys.modules) & {"torch", "polars", "transformers", "pydantic"})))
+atexit.register(lambda: print("LOADED", sorted(set(sys.modules) & {"torch", "polars", "transformers", "pydantic", "matplotlib", "jinja2"})))
 """
 
 
@@ -247,7 +248,7 @@ def test_the_blocker_blocks() -> None:
         ["--help"], ["--version"], ["train", "--help"], ["gap", "--help"], ["eval", "--help"], ["grade", "--help"],
         ["law", "--help"], ["law", "fit", "--help"], ["law", "predict", "--help"], ["model", "fetch", "--help"],
         ["data", "show", "--help"], ["sweep", "--help"], ["context", "--help"],
-        ["config", "show", "--help"], ["doctor", "--help"],
+        ["config", "show", "--help"], ["doctor", "--help"], ["report", "--help"], ["figure", "--help"],
     ],
     ids=" ".join,
 )  # fmt: skip

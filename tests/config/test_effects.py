@@ -153,6 +153,7 @@ EFFECTS = {
     "grader.feedback": f"{GRADER}::test_feedback_and_its_length",
     "grader.feedback_chars": f"{GRADER}::test_feedback_and_its_length",
     "grader.site_packages": f"{GRADER}::test_site_packages",
+    "log.token_kl": f"{RUN}::test_what_is_kept_of_each_token",
     "log.to": "training/test_loggers.py::test_the_named_loggers_in_order_and_none_without_a_name",
 }
 """Key, or table of keys -> test."""

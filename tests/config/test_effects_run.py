@@ -53,6 +53,7 @@ VARIED = {
     "train.checkpoint_every": "1",
     "train.keep_checkpoints": "3",
     "model.dtype": "bfloat16",
+    "log.token_kl": "false",
 }
 
 
@@ -122,6 +123,15 @@ def test_what_is_kept(base: Run, varied: Run) -> None:
     for done, dtype in ((base, "F32"), (varied, "BF16")):
         with safe_open(str(done.folder / "model" / "model.safetensors"), framework="pt") as file:
             assert {file.get_slice(name).get_dtype() for name in file.keys()} == {dtype}  # noqa: SIM118
+
+
+def test_what_is_kept_of_each_token(base: Run, varied: Run) -> None:
+    for step, line in enumerate(base.metrics()):
+        values = [row["token_kl"] for row in base.rollouts(step)]
+        assert [len(v) for v in values] == [len(row["completion_ids"]) for row in base.rollouts(step)]
+        everything = [value for row in values for value in row]
+        assert sum(everything) / len(everything) == pytest.approx(line["kl"], rel=1e-2, abs=1e-6)
+    assert all("token_kl" not in row for row in varied.rollouts())
 
 
 def test_when_and_how_is_validated(base: Run, varied: Run) -> None:

@@ -21,6 +21,7 @@ from opsd_rs.cli.forecast import FORECAST_COMMANDS
 from opsd_rs.cli.gap import gap, screen
 from opsd_rs.cli.grade import grade
 from opsd_rs.cli.law import law
+from opsd_rs.cli.report import figure, report
 from opsd_rs.cli.sweep import sweep
 from opsd_rs.cli.train import evaluate, train
 
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 for command in (
-    train, gap, screen, evaluate, sweep, context, grade, data, model, law, config, doctor,
+    train, gap, screen, evaluate, sweep, context, grade, data, model, law, report, figure, config, doctor,
 ):  # fmt: skip
     main.add_command(command)
 for command in FORECAST_COMMANDS:

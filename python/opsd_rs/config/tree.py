@@ -341,6 +341,9 @@ class LogConfig(PluginListConfig):
     to: tuple[str, ...] = ("jsonl",)
     """``jsonl``: ``metrics.jsonl`` in the run folder; without it the law's table has neither ``kl_final`` nor
     ``gpu_hours``. Your own: ``module:attribute`` or ``file.py:attribute``, whose table is named by the attribute."""
+    token_kl: bool = True
+    """Keep the divergence at each token of a trained rollout (``token_kl`` in ``rollouts/``, float16), for the heat of
+    ``opsd-rs report``. The loss computes it anyway; a token takes 2 bytes on the disk at most."""
 
 
 class Config(Section):

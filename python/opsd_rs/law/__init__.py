@@ -8,7 +8,7 @@ from opsd_rs._lazy import lazy_exports
 
 if TYPE_CHECKING:
     # isort: off
-    from opsd_rs.law.figures import figure1, figure2
+    from opsd_rs.law.figures import draw_curve, draw_figure1, draw_figure2, draw_point, figure1, figure2
     from opsd_rs.law.fit import fit_tables, save, synthetic_table
     from opsd_rs.law.backtest import backtest, format_backtest
     from opsd_rs.law.curve import RULES, Look, Stop, StopTerms, find_stop, looks_of
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from opsd_rs.law.laws import Law, law_names, load_law
     from opsd_rs.law.predict import PredictOptions, predict_table
     from opsd_rs.law.run_forecast import check_run, forecast_line, forecast_run, prior_of
+    from opsd_rs.law.regression import fit_line
     from opsd_rs.law.runs import RUNS_SCHEMA, append_run_row
     from opsd_rs.law.show import format_law, law_record, law_table
     from opsd_rs.law.text import format_table
 
 __all__ = [
     "RULES", "RUNS_SCHEMA", "Law", "Look", "PredictOptions", "Stop", "StopTerms", "Terms", "append_run_row",
-    "backtest", "check_run", "figure1", "figure2", "find_stop", "fit_tables", "forecast_line", "forecast_run",
-    "format_backtest", "format_law", "format_predictions", "format_table", "import_tables", "law_names",
-    "law_record", "law_table", "load_law", "looks_of", "predict_table", "prior_of", "save", "synthetic_table",
+    "backtest", "check_run", "draw_curve", "draw_figure1", "draw_figure2", "draw_point", "figure1", "figure2",
+    "find_stop", "fit_line", "fit_tables", "forecast_line", "forecast_run", "format_backtest", "format_law",
+    "format_predictions", "format_table", "import_tables", "law_names", "law_record", "law_table", "load_law",
+    "looks_of", "predict_table", "prior_of", "save", "synthetic_table",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "figures": "figure1 figure2", "fit": "fit_tables save synthetic_table", "backtest": "backtest format_backtest",
+    "figures": "draw_curve draw_figure1 draw_figure2 draw_point figure1 figure2", "regression": "fit_line",
+    "fit": "fit_tables save synthetic_table", "backtest": "backtest format_backtest",
     "curve": "RULES Look Stop StopTerms find_stop looks_of", "decide": "Terms",
     "forecast_text": "format_predictions", "imports": "import_tables", "laws": "Law law_names load_law",
     "predict": "PredictOptions predict_table", "run_forecast": "check_run forecast_line forecast_run prior_of",
