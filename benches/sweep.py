@@ -22,19 +22,27 @@ from opsd_rs.base import print_result, read_lines, read_table
 from opsd_rs.sweep import load_grid
 
 
-def derived(grid: Path, out: Path, contexts: list[str] | None) -> Path:
-    """A copy of the grid with another ``out``, and with fewer contexts where these are given."""
+def derived(grid: Path, out: Path, fewer: int | None) -> Path:
+    """A copy of the grid with another ``out``; with ``fewer``, of its first seed and its first contexts alone.
+
+    Its contexts and seeds must be lists.
+    """
+    whole = load_grid(grid)
+    replaced = {"out": json.dumps(str(out))}
+    if fewer is not None:
+        replaced |= {
+            "contexts": json.dumps([*whole.contexts][:fewer]),
+            "seeds": json.dumps([*whole.seeds][:1]),
+        }
     lines, skipping = [], False
     for line in grid.read_text().splitlines():
         key = line.split("=")[0].strip()
-        if key == "out":
-            line = f"out = {json.dumps(str(out))}"
-        if key == "contexts" and contexts is not None:
-            lines.append(f"contexts = {json.dumps(contexts)}")
+        if key in replaced and not skipping:
+            lines.append(f"{key} = {replaced[key]}")
             skipping = True
-        if not skipping:
+        elif not skipping:
             lines.append(line)
-        skipping = skipping and not line.rstrip().endswith("]")
+        skipping = skipping and not line.split("#")[0].rstrip().endswith(("]", '"'))
     path = out.with_suffix(".toml")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
@@ -75,7 +83,7 @@ def main() -> None:
     )
     parser.add_argument("grid", type=Path)
     parser.add_argument("--per-gpu", type=int, nargs="+", default=[8, 1])
-    parser.add_argument("--fewer", type=int, default=2, help="runs of all but the first (default 2)")
+    parser.add_argument("--fewer", type=int, default=2, help="contexts of all but the first (default 2)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench-sweep"))
     parser.add_argument("--gpus", help="as of `opsd-rs sweep`")
     args = parser.parse_args()
@@ -84,8 +92,7 @@ def main() -> None:
     first: Path | None = None
     for per_gpu in sorted(args.per_gpu, reverse=True):
         out = args.out / f"per-gpu-{per_gpu}"
-        contexts = None if first is None else list(load_grid(args.grid).contexts)[: args.fewer]
-        grid = derived(args.grid, out, contexts)
+        grid = derived(args.grid, out, None if first is None else args.fewer)
         if first is not None and not out.exists():
             taken_over(first, out)
         table.append(measure(grid, out, per_gpu, gpus))

@@ -52,10 +52,10 @@ def _forecast(law: str, row: Mapping[str, Any]) -> dict[str, Any]:
 def in_words(forecast: Mapping[str, Any]) -> str:
     """A forecast that says skip, in one line.
 
-    >>> in_words({"gap": -0.03, "forecast": -0.02, "pi80": [-0.05, 0.005], "reason": "no gain is likely"})
+    >>> in_words({"gap": -0.03, "forecast": -0.02, "pi80_run": [-0.05, 0.005], "reason": "no gain is likely"})
     'gap -0.030, forecast -0.020 (80 %: -0.050 to +0.005): no gain is likely'
     """
-    value, interval = forecast.get("forecast"), forecast.get("pi80")
+    value, interval = forecast.get("forecast"), forecast.get("pi80_run") or forecast.get("pi80")
     said = f"gap {forecast['gap']:+.3f}"
     if value is not None:
         said += f", forecast {value:+.3f}"
