@@ -34,7 +34,7 @@ ATTRIBUTES = "compat.lcb config context gap grading law loss model policy proble
 
 COMMANDS = """
 config keys, config show, context diff, context lint, context list, context preview, context show, data check,
-data fetch-lcb, data show, doctor, eval, gap, grade, law fit, law predict, model fetch, train
+data fetch-lcb, data show, doctor, eval, gap, grade, law fit, law predict, model fetch, screen, train
 """
 
 
