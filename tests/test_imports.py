@@ -245,7 +245,7 @@ def test_the_blocker_blocks() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["--help"], ["--version"], ["train", "--help"], ["gap", "--help"], ["eval", "--help"], ["grade", "--help"],
+        ["--help"], ["--version"], ["train", "--help"], ["gap", "--help"], ["screen", "--help"], ["eval", "--help"], ["grade", "--help"],
         ["law", "--help"], ["law", "fit", "--help"], ["law", "predict", "--help"], ["model", "fetch", "--help"],
         ["data", "show", "--help"], ["sweep", "--help"], ["context", "--help"],
         ["config", "show", "--help"], ["doctor", "--help"], ["report", "--help"], ["figure", "--help"],

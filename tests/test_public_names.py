@@ -35,7 +35,8 @@ ATTRIBUTES = "compat.lcb config context gap grading law loss model policy proble
 
 COMMANDS = """
 config keys, config show, context diff, context lint, context list, context preview, context show, data check,
-data fetch-lcb, data show, doctor, eval, figure, gap, grade, law fit, law predict, model fetch, report, sweep, train
+data fetch-lcb, data show, doctor, eval, figure, gap, grade, law backtest, law check, law fit, law import, law power,
+law predict, law show, law simulate, model fetch, report, screen, sweep, train
 """
 
 

@@ -115,6 +115,7 @@ EFFECTS = {
     "gap.from": "training/test_stale_rows.py::test_other_runs_tables_are_refused_by_field",
     "gap.seed": f"{RUN}::test_seeds_share_a_gap_and_a_baseline",
     "gap.contexts": f"{RUN}::test_the_contexts_of_the_gap",
+    "gap.baseline_samples": f"{RUN}::test_how_the_gap_is_measured",
     "gap.baseline": "measure/test_arms.py::test_the_paper_scores_the_rollouts_that_built_the_contexts",
     "objective.name": "training/test_objectives.py::test_the_loop_runs_with_it",
     **{

@@ -47,6 +47,7 @@ VARIED = {
     "eval.temperature": "0.0",
     "eval.teacher": "true",
     "gap.n": "6",
+    "gap.baseline_samples": "3",
     "train.num_steps": "3",
     "train.prompts_per_step": "1",
     "train.mini_batch_prompts": "1",
@@ -144,6 +145,9 @@ def test_when_and_how_is_validated(base: Run, varied: Run) -> None:
 
 def test_how_the_gap_is_measured(base: Run, varied: Run) -> None:
     assert (base.row()["k_gap"], varied.row()["k_gap"]) == (2, 6)
+    for done, bare in ((base, 4 * 2), (varied, 3 * 6)):
+        samples = [row for row in read_table(done.folder / "samples.parquet") if row["arm"] == "B"]
+        assert len(samples) == bare * len({row["problem_id"] for row in samples})
 
 
 def test_another_seed_samples_other_answers(base: Run, model: Path, tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ class Budget:
     """What may be drawn, in answers; ``per_group`` of them are a group of every problem.
 
     >>> Budget(per_group=320, bare=2560, total=40_000).round_groups(23, rounds_left=4, spent=2560)
-    2
+    1
     """
 
     per_group: int

@@ -70,12 +70,14 @@ def measure_gap(
         if said := measured.stale(known, name, identities[name]):
             session.progress.say(said)
     judge = gate or (lambda found: session.progress.say(found.said()))
+    if CONTROL in by_name and CONTROL not in missing:
+        found = _known_control(session, identities[CONTROL])
+        if found is not None:
+            judge(found)
     if missing:
         _measure(session, {name: by_name[name] for name in missing}, identities, add, judge)
         if session.ranks.first:
             refresh(session.run_dir, identities[missing[0]])
-    elif CONTROL in by_name and (found := _known_control(session, identities[CONTROL])) is not None:
-        judge(found)
     session.ranks.barrier()
     rows = measured.read_gap_rows(path)
     found_rows = (measured.matching(rows, name, identity) for name, identity in identities.items())
@@ -107,7 +109,11 @@ def _known_control(session: Session, identity: Identity) -> Control | None:
     """The control of a measurement that this folder holds; None where only its row is there."""
     path = session.run_dir / "samples.parquet"
     rows = [row for row in read_table(path) if row.get("measurement_id") == base_identity(identity).short]
-    return control(measurement_of(rows, path)[0]) if rows else None
+    return (
+        control(measurement_of(rows, path)[0])
+        if any(row["context_kind"] == CONTROL for row in rows)
+        else None
+    )
 
 
 def _measure(

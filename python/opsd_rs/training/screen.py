@@ -215,6 +215,8 @@ class Screening:
             f" {self._size} answers to each of {len(self._arms.train_problems)} problems"
             + (f", {len(missing)} left to draw" if len(missing) < len(round_.contexts) else "")
         )
+        if CONTROL not in missing:
+            self._judge(round_)
         of = self._arms.student(prompt, round_.first * self._size, round_.last * self._size, fully=True)
         for place, name in enumerate(missing, start=1):
             self._arms.teacher(name, self._assemblers[name], of)
