@@ -117,6 +117,12 @@ EFFECTS = {
     "gap.contexts": f"{RUN}::test_the_contexts_of_the_gap",
     "gap.baseline_samples": f"{RUN}::test_how_the_gap_is_measured",
     "gap.baseline": "measure/test_arms.py::test_the_paper_scores_the_rollouts_that_built_the_contexts",
+    "law.file": "training/test_early_end.py::test_the_forecast_is_kept_for_figures",
+    **{
+        f"law.{name}": "training/test_early_end.py::test_a_rule_ends_the_run_and_a_resume_ends_it_again"
+        for name in ("stop", "worthwhile", "further_gain", "confidence")
+    },
+    "law.force": "training/test_early_end.py::test_what_can_be_known_is_refused_before_the_start",
     "objective.name": "training/test_objectives.py::test_the_loop_runs_with_it",
     **{
         f"loss.{name}": TRAINS

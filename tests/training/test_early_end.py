@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("futility", ["law.worthwhile=0.9"], 1),
         ("ceiling", ["law.further_gain=0.9"], 2),
+        ("futility", ["law.worthwhile=0.25", "law.confidence=0.5"], 1),
     ],
 )
 def test_a_rule_ends_the_run_and_a_resume_ends_it_again(
@@ -96,11 +98,18 @@ def test_a_rule_ends_the_run_and_a_resume_ends_it_again(
     assert (row["config_id"], row["recipe_id"]) == (full["config_id"], full["recipe_id"])
 
     # The rule reads what a look back at the whole run reads.
-    terms = StopTerms(**{name.removeprefix("law."): float(value) for name, value in [s.split("=") for s in settings]})
+    terms = StopTerms(
+        **{name.removeprefix("law."): float(value) for name, value in [s.split("=") for s in settings]}
+    )
     prior = prior_of(json.loads((whole / "forecast.json").read_bytes()))
     stop = find_stop(rule, looks_of(read_table(whole / "eval.parquet")), prior, STEPS, terms)  # type: ignore[arg-type]
     assert stop is not None
     assert stop.step == at
+    for left_out in settings:  # each setting matters
+        name = left_out.partition("=")[0].removeprefix("law.")
+        without = replace(terms, **{name: getattr(StopTerms(), name)})
+        other = find_stop(rule, looks_of(read_table(whole / "eval.parquet")), prior, STEPS, without)  # type: ignore[arg-type]
+        assert other is None or other.step > at
 
     # A finished run that is resumed ends where it ended; the law's file may be gone by then.
     before = {name: (folder / name).read_bytes() for name in ("metrics.jsonl", "forecast.json")}
@@ -171,7 +180,9 @@ def test_what_can_be_known_is_refused_before_the_start(model: Path, tmp_path: Pa
             with pytest.raises(BadInput, match=said):
                 start(config)
             assert not (tmp_path / "r").exists()
-    forced = load_config([], words(model, tmp_path / "r", f"law.file={tmp_path / 'domain.json'}", "law.force=true"))
+    forced = load_config(
+        [], words(model, tmp_path / "r", f"law.file={tmp_path / 'domain.json'}", "law.force=true")
+    )
     checks = {row["check"]: row["found"] for row in plan_run(forced).checks}
     assert checks["law"].endswith("has a line for tiny; domain:lr")
     riddles.Riddles.open = 0
@@ -192,5 +203,7 @@ def test_a_gap_without_an_answer_stops_with_the_reason(model: Path, whole: Path,
     rows = read_table(folder / "gap.parquet")
     write_table(folder / "gap.parquet", [{**row, "gap": None} for row in rows])
     config = load_config([str(folder / "config.json")], [f"run.dir={folder}", f"train.num_steps={STEPS + 1}"])
-    with pytest.raises(Exception, match=r"law\.file = .*: the gap or the validation at step 0 has no graded answer"):
+    with pytest.raises(
+        Exception, match=r"law\.file = .*: the gap or the validation at step 0 has no graded answer"
+    ):
         train(config, resume=folder)

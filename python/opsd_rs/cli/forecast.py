@@ -156,9 +156,9 @@ def law_backtest(
     form: str,
 ) -> None:
     """What each stop rule would have done in finished runs: steps and GPU hours saved, accuracy lost."""
-    from opsd_rs.law import PredictOptions, StopTerms, backtest, format_backtest
+    from opsd_rs.law import PredictOptions, StopTerms, backtest_runs, format_backtest
 
-    rows = backtest(
+    rows = backtest_runs(
         law, runs, StopTerms(worthwhile, further_gain, confidence), PredictOptions(assume=assume, force=force)
     )
     show(rows, form) if form == "json" else click.echo("\n".join(format_backtest(rows)))

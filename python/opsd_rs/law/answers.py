@@ -141,6 +141,31 @@ def point_answers(points: Sequence[Mapping[str, Any]], paths: Iterable[Path]) ->
     return [_of_point(point, whole) for point in points]
 
 
+def counts_of(paths: Iterable[Path]) -> tuple[list[int], list[int]]:
+    """Passed and graded answers of the student before training, per problem: B, else V0, each measurement once.
+
+    :raises BadInput: tables without such answers
+    """
+    graded: dict[Key, dict[str, list[tuple[int, int]]]] = {}
+    for path in paths:
+        _read(path, graded)
+    for arm in ("B", "V0"):
+        counts: dict[str, list[int]] = {}
+        seen: set[str] = set()
+        for key, by_problem in graded.items():
+            text = repr(sorted(by_problem.items()))
+            if key[2] != arm or text in seen:
+                continue
+            seen.add(text)
+            for problem, groups in by_problem.items():
+                known = counts.setdefault(problem, [0, 0])
+                known[0] += sum(passed for passed, _ in groups)
+                known[1] += sum(size for _, size in groups)
+        if counts:
+            return [passed for passed, _ in counts.values()], [size for _, size in counts.values()]
+    raise BadInput("the samples hold no answers of the student before training (arms B, V0)")
+
+
 def _read(path: Path, graded: dict[Key, dict[str, list[tuple[int, int]]]]) -> None:
     import polars
 

@@ -19,7 +19,7 @@ from opsd_rs.law.laws import Law, load_law
 from opsd_rs.law.predict import PredictOptions, forecast_record
 
 
-def backtest(
+def backtest_runs(
     law: str | Path, runs: Sequence[Path], terms: StopTerms, options: PredictOptions | None = None
 ) -> list[dict[str, Any]]:
     """A row per run and rule: what ``law.stop`` would have done there.

@@ -17,16 +17,40 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opsd_rs.law.answers import Answers, PointAnswers
+from opsd_rs.base import usable_cores
+from opsd_rs.law.answers import Answers, PointAnswers, point_answers, sample_tables
 from opsd_rs.law.worlds import fit_lines, generator
 
 Floats = NDArray[np.float64]
 BLOCK = 100
+
+
+def add_bootstrap(
+    fit: Mapping[str, Any], named: Sequence[Path], tables: Sequence[Path], *, draws: int = 2000
+) -> None:
+    """Put ``bootstrap`` into each entry of a fit that has answers behind its points.
+
+    :param named: tables of samples or run folders; none: those beside ``tables``
+    :raises BadInput: a named path that holds none
+    """
+    paths = sample_tables(named, tables)
+    for entry in fit["families"].values():
+        points = [point for point in entry["configs"] if point["fitted"]]
+        answers = point_answers(points, paths) if paths and entry["slope"] is not None else []
+        entry["bootstrap"] = None
+        if any(known.arms() for known in answers):
+            threads = max(1, min(8, usable_cores()))
+            entry["bootstrap"] = bootstrap(
+                points, answers, seed_sd=entry["seed_sd"], draws=draws, threads=threads
+            )
+        elif named:
+            entry["notes"].append("no bootstrap: the samples hold no answers of these runs")
 
 
 def bootstrap(

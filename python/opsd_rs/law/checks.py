@@ -48,7 +48,7 @@ def audits(
     return {name: {"claim": claim, **found[name]} for name, claim in AUDITS.items()}
 
 
-def failed(fit: Mapping[str, Any]) -> list[str]:
+def failed_audits(fit: Mapping[str, Any]) -> list[str]:
     """``family: audit`` of every audit that failed."""
     return [
         f"{name}: {audit}"

@@ -87,7 +87,7 @@ def fit_family(
         line = fit_line(gaps, improvements)
         entry |= _line_entry(line) | _beyond(line, gaps, improvements, points, rows_by_point, entry)
         _correct(entry)
-        notes += _line_notes(line, points)
+        notes += [*_line_notes(line, points), *_flattened(entry)]
     entry["audits"] = audits(entry, points, rows_by_point, controls)
     if len(points) < FEW_CONFIGS:
         notes.insert(0, f"only {len(points)} configurations: read the interval, not R2 (below {FEW_CONFIGS})")
@@ -214,6 +214,16 @@ def _line_notes(line: Line, points: Sequence[Mapping[str, Any]]) -> list[str]:
     if line.r2 is None:
         notes.append("all improvements are equal: R2 is undefined")
     return notes
+
+
+def _flattened(entry: Mapping[str, Any]) -> list[str]:
+    """Half a standard error of bias costs the least-squares interval three points of its coverage."""
+    corrected, se = entry["slope_corrected"], entry["slope_se"]
+    if corrected is None or abs(corrected - entry["slope"]) <= 0.5 * se:
+        return []
+    return [
+        "errors of the gaps flatten the slope by more than half its standard error: read the corrected interval"
+    ]
 
 
 def _recovered(point: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,11 +6,11 @@ new run, clipped to what accuracy allows, the unclipped number beside it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from scipy import special
 
 from opsd_rs.law.configurations import gap_se, mean
@@ -49,9 +49,8 @@ class Spread:
     def expected_gain(self, bounds: tuple[float, float]) -> float:
         """E[max(gain, 0)], the gain clipped to ``bounds``: over 2,001 quantiles."""
         num = 2001
-        places = [(place + 0.5) / num for place in range(num)]
-        gains = self.centre + self.se * special.stdtrit(self.df, places)
-        return math.fsum(max(0.0, min(gain, bounds[1])) for gain in gains.tolist()) / num
+        gains = self.centre + self.se * special.stdtrit(self.df, (np.arange(num) + 0.5) / num)
+        return float(gains.clip(0.0, max(0.0, bounds[1])).mean())
 
 
 @dataclass(frozen=True)

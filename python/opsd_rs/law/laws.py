@@ -140,3 +140,32 @@ def law_path(name: str | Path) -> Path:
 def law_names() -> list[str]:
     """The entries that come with the package."""
     return sorted(path.relative_to(ENTRIES).with_suffix("").as_posix() for path in ENTRIES.rglob("*.json"))
+
+
+def law_table() -> list[dict[str, Any]]:
+    """A row per family of each entry of the package: what it says, and whether it can forecast."""
+    return [
+        {
+            "name": name,
+            "family": family,
+            "slope": entry["slope"],
+            "r2": entry["r2"],
+            "n": entry["n"],
+            "evidence": law.evidence or "own",
+            "serves": "comparison only" if lacks(entry) else "forecasts",
+        }
+        for name, law in ((name, load_law(name)) for name in law_names())
+        for family, entry in law.families.items()
+    ]
+
+
+def law_record(law: Law) -> dict[str, Any]:
+    """A law as JSON shows it."""
+    return {
+        "name": law.name,
+        "sha256": law.sha256,
+        "evidence": law.evidence or "own",
+        "sources": law.sources,
+        "missing": list(law.missing),
+        "families": law.families,
+    }

@@ -60,7 +60,7 @@ def scatter_beyond_noise(
     """
     x, y = np.asarray(x_n, dtype=np.float64), np.asarray(y_n, dtype=np.float64)
     x_variance, y_variance = np.asarray(x_variance_n, np.float64), np.asarray(y_variance_n, np.float64)
-    slope = float(np.polyfit(x, y, 1)[0])
+    slope, _ = _weighted(x, y, np.ones(len(x)))
 
     def squares(tau2: float) -> float:
         at = slope
@@ -68,7 +68,10 @@ def scatter_beyond_noise(
             variance = y_variance + at**2 * x_variance + tau2
             if not variance.min() > 0:
                 return math.inf
+            before = at
             at, total = _weighted(x, y, 1 / variance)
+            if abs(at - before) <= 1e-12 * abs(at):
+                break
         return total
 
     target, high = len(x) - 2, float(np.var(y)) + 1e-30
@@ -77,9 +80,11 @@ def scatter_beyond_noise(
     while squares(high) > target:
         high *= 2
     low = 0.0
-    for _ in range(100):
+    for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if squares(middle) > target else (low, middle)
+        if high - low <= 1e-13 * high:
+            break
     return math.sqrt(high)
 
 

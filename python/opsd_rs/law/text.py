@@ -90,7 +90,7 @@ def _beside(entry: Mapping[str, Any]) -> Iterator[str]:
     if parts:
         yield f"  {'   '.join(parts)}"
     slopes = [
-        f"{label} {entry[key]['slope']:.2f}{INDICATIVE if key in INDICATIVE_INTERVALS else ''}"
+        f"{label} {entry[key]['slope']:.2f}"
         for key, label in (("york", "York"), ("deming", "Deming"), ("theil_sen", "Theil-Sen"))
         if entry[key] is not None
     ]
@@ -101,8 +101,8 @@ def _beside(entry: Mapping[str, Any]) -> Iterator[str]:
         yield f"  slopes by other means: {', '.join(slopes) or 'none'}{tau}"
 
 
-INDICATIVE_INTERVALS: frozenset[str] = frozenset()
-INDICATIVE = " (interval indicative)"
+INDICATIVE = "indicative"
+"""Said of an interval whose simulated coverage is below 0.90 in a cell of the grid (docs/law.md, Simulations)."""
 
 
 def _rivals(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -122,14 +122,17 @@ def _rivals(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _bootstrap(entry: Mapping[str, Any]) -> Iterator[str]:
-    for kind, found in (entry.get("bootstrap") or {}).items():
-        if kind in ("draws", "said"):
-            continue
-        low, high = found["slope_ci95"]
+    found = entry.get("bootstrap")
+    if found is None:
+        return
+    for kind, what in (("fixed", "these problems"), ("resampled", "problems drawn too")):
+        low, high = found[kind]["slope_bca95"]
         yield (
-            f"{kind}: slope SE {found['slope_se']:.2f}, 95 % [{low:.2f}, {high:.2f}] of {entry['bootstrap']['draws']} "
-            "draws, these configurations held (indicative where they scatter beyond noise)"
+            f"{what}: slope SE {found[kind]['slope_se']:.2f}, 95 % BCa [{low:.2f}, {high:.2f}], "
+            f"{found['draws']} draws; {INDICATIVE}: contexts are held"
         )
+    if found["said"]:
+        yield found["said"]
 
 
 def _transfer(row: Mapping[str, Any]) -> str:
