@@ -216,7 +216,8 @@ sys.meta_path.insert(0, Blocker())
 
 LOADED = """
 import atexit
-atexit.register(lambda: print("LOADED", sorted(set(sys.modules) & {"torch", "polars", "transformers", "pydantic", "matplotlib", "jinja2"})))
+watched = {"torch", "polars", "transformers", "pydantic", "matplotlib", "jinja2"}
+atexit.register(lambda: print("LOADED", sorted(set(sys.modules) & watched)))
 """
 
 
