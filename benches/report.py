@@ -32,7 +32,12 @@ VOCABULARY = 49_152
 def make_run(folder: Path, rollouts: int, tokens: int) -> None:
     """A run folder with rollouts and nothing else."""
     drawn = np.random.default_rng(0)
-    config = {"seed": 0, "context": {"name": "peer_solution_feedback"}, "rollout": {"n": 8}, "log": {"token_kl": True}}
+    config = {
+        "seed": 0,
+        "context": {"name": "peer_solution_feedback"},
+        "rollout": {"n": 8},
+        "log": {"token_kl": True},
+    }
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
     write_table(
@@ -57,7 +62,8 @@ def make_run(folder: Path, rollouts: int, tokens: int) -> None:
                     "context_flags": [], "prompt_ids": prompt, "teacher_prompt_ids": prompt + solution,
                     "completion_ids": words(tokens), "token_kl": drawn.gamma(0.3, 0.5, tokens).astype(np.float16),
                     "teacher_spans": [
-                        {"section": "prompt", "start": 0, "end": 200}, {"section": "solution", "start": 200, "end": 400},
+                        {"section": "prompt", "start": 0, "end": 200},
+                        {"section": "solution", "start": 200, "end": 400},
                     ],
                 }
             )  # fmt: skip
@@ -86,7 +92,9 @@ def shown(page: Path, repeats: int) -> list[dict[str, float]]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rollouts", type=int, default=10_000)
     parser.add_argument("--tokens", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=5)
@@ -101,14 +109,14 @@ def main() -> None:
         marks = shown(page, words.repeats)
     middle = {name: statistics.median(mark[name] for mark in marks) for name in marks[0]}
     print(
-        f"{words.rollouts} rollouts of {words.tokens} tokens: {mib:.1f} MiB, written in {seconds:.1f} s; first row after "
-        f"{middle['first row']:.0f} ms, first rollout {middle['first rollout']:.0f} ms (median of {len(marks)})"
+        f"{words.rollouts} rollouts of {words.tokens} tokens: {mib:.1f} MiB, written in {seconds:.1f} s; first row "
+        f"after {middle['first row']:.0f} ms, first rollout {middle['first rollout']:.0f} ms (median of {len(marks)})"
     )
     if words.json is not None:
         line = {
-            "rollouts": words.rollouts, "tokens": words.tokens, "mib": round(mib, 2), "write_seconds": round(seconds, 2),
-            "repeats": marks, "date": datetime.now(UTC).date().isoformat(), "python": platform.python_version(),
-            "cores": os.cpu_count(),
+            "rollouts": words.rollouts, "tokens": words.tokens, "mib": round(mib, 2),
+            "write_seconds": round(seconds, 2), "repeats": marks, "date": datetime.now(UTC).date().isoformat(),
+            "python": platform.python_version(), "cores": os.cpu_count(),
         }  # fmt: skip
         with words.json.open("a") as file:
             file.write(json.dumps(line) + "\n")
