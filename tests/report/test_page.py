@@ -20,7 +20,7 @@ from opsd_rs.cli import main
 from opsd_rs.errors import BadInput
 from opsd_rs.law import synthetic_table
 from opsd_rs.report import write_report
-from opsd_rs.report.rollouts import HEAT_MOST, HEAT_SCALE, heat, pack
+from opsd_rs.report.rollouts import HEAT_MOST, HEAT_SCALE, heat, pack, privileged_spans
 from opsd_rs.report.sources import read_sources
 from opsd_rs.report.tables import tables
 from report_folders import folder_of_runs
@@ -122,13 +122,24 @@ def test_a_byte_of_heat_is_within_two_per_cent() -> None:
         assert back == pytest.approx(min(value, HEAT_MOST), rel=0.02, abs=1e-3), value
 
 
+def test_marks_end_where_the_privileged_text_does() -> None:
+    """Also where it begins or ends with the very tokens that stand around the student's statement."""
+    student = [1, 70, 71, 72, 46, 2]  # head, statement of four tokens, tail
+    sections = [{"section": "prompt", "start": 4, "end": 8}, {"section": "notes", "start": 9, "end": 11}]
+    teacher = [1, 70, 46, 10, 70, 71, 72, 46, 10, 50, 46, 60, 46, 2]
+    assert privileged_spans(student, teacher, sections) == [
+        ("template", 1, 4), ("template", 8, 9), ("notes", 9, 11), ("template", 11, 13),
+    ]  # fmt: skip
+    assert privileged_spans(student, student, [{"section": "prompt", "start": 1, "end": 5}]) == []
+
+
 # ---- of real runs --------------------------------------------------------------------------------
 
 
 @pytest.mark.samples_model
 @pytest.mark.slow
-def test_real_runs_read_back_to_the_token(made_runs: Path, tmp_path: Path) -> None:
-    found = read_sources([made_runs])
+def test_real_runs_read_back_to_the_token(reported_runs: Path, tmp_path: Path) -> None:
+    found = read_sources([reported_runs])
     packed = pack(found.runs)
     pieces = [piece.encode("latin-1") for piece in unpacked(packed.pieces)]
     assert packed.notes == ()
@@ -153,14 +164,14 @@ def test_real_runs_read_back_to_the_token(made_runs: Path, tmp_path: Path) -> No
                 at = end
             unmarked += row["teacher_prompt_ids"][at:]
             assert spell(unmarked).split() == spell(row["prompt_ids"]).split()
-    one, other = (write_report([made_runs], tmp_path / name, title="T").read_bytes() for name in "ab")
+    one, other = (write_report([reported_runs], tmp_path / name, title="T").read_bytes() for name in "ab")
     assert one == other
 
 
 @pytest.mark.samples_model
 @pytest.mark.slow
-def test_more_rollouts_than_wanted_are_left_out_by_whole_steps_and_said(made_runs: Path) -> None:
-    packed = pack(read_sources([made_runs]).runs, most=8)
+def test_more_rollouts_than_wanted_are_left_out_by_whole_steps_and_said(reported_runs: Path) -> None:
+    packed = pack(read_sources([reported_runs]).runs, most=8)
     assert len(packed.parts) == 2
     assert packed.index["run"] == [0] * 4 + [1] * 4
     assert packed.index["step"] == [0] * 4 + [1] * 4
@@ -169,16 +180,16 @@ def test_more_rollouts_than_wanted_are_left_out_by_whole_steps_and_said(made_run
 
 @pytest.mark.samples_model
 @pytest.mark.slow
-def test_runs_of_earlier_versions_say_what_they_lack(runs: Path) -> None:
+def test_runs_of_earlier_versions_say_what_they_lack(copied_runs: Path) -> None:
     def older(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{k: v for k, v in row.items() if k not in ("token_kl", "teacher_spans")} for row in rows]
 
-    for file in runs.glob("*/rollouts/*.parquet"):
+    for file in copied_runs.glob("*/rollouts/*.parquet"):
         changed(file, older)
-    config = json.loads((runs / "feedback/config.json").read_text())
+    config = json.loads((copied_runs / "feedback/config.json").read_text())
     del config["log"]["token_kl"]
-    (runs / "feedback/config.json").write_text(json.dumps(config))
-    packed = pack(read_sources([runs]).runs)
+    (copied_runs / "feedback/config.json").write_text(json.dumps(config))
+    packed = pack(read_sources([copied_runs]).runs)
     assert packed.notes == (
         "feedback: made before log.token_kl, so completions have no heat.",
         "preamble: no token's divergence was kept (log.token_kl off, or nothing trained).",
