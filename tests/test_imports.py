@@ -28,7 +28,7 @@ HEAVY = {
     "scipy": "law/",
     "polars": "base/tables.py law/ inputs/raw.py grading/files/results.py",
     "matplotlib": "drawing/canvas.py law/figures.py report/",
-    "jinja2": "report/page.py",
+    "jinja2": "context/chat.py report/page.py",
     "_core": "grading/ context/ doctor/",
     "torch": "base/ranks.py base/launch.py base/output_head.py rollout/ policy/ loss/ training/ model/",
     "triton": "loss/kernels/",

@@ -20,8 +20,8 @@ HOSTILE = "</script><script>window.ran=1</script><img src=x onerror='window.ran=
 
 
 @pytest.fixture(scope="module")
-def written(made_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report([made_runs, synthetic_table()], tmp_path_factory.mktemp("page") / "report.html")
+def written(reported_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report([reported_runs, synthetic_table()], tmp_path_factory.mktemp("page") / "report.html")
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +46,11 @@ def test_it_renders_without_a_word_of_complaint_and_asks_nobody(seen: Seen, writ
     assert seen.requests == [written.as_uri()]
 
 
-def test_rows_are_filtered_by_verdict_problem_and_step(seen: Seen, made_runs: Path) -> None:
+def test_rows_are_filtered_by_verdict_problem_and_step(seen: Seen, reported_runs: Path) -> None:
     rows = [
         {**row, "run": place}
         for place, name in enumerate(("feedback", "preamble"))
-        for file in sorted((made_runs / name).glob("rollouts/*.parquet"))
+        for file in sorted((reported_runs / name).glob("rollouts/*.parquet"))
         for row in read_table(file)
     ]
     page = seen.page
@@ -72,10 +72,10 @@ def test_rows_are_filtered_by_verdict_problem_and_step(seen: Seen, made_runs: Pa
 
 
 def test_a_rollout_shows_its_completion_with_heat_and_what_the_teacher_read(
-    seen: Seen, made_runs: Path
+    seen: Seen, reported_runs: Path
 ) -> None:
-    rows = read_table(made_runs / "feedback/rollouts/step-000000.parquet")
-    pieces = {row["token_id"]: row["bytes"] for row in read_table(made_runs / "feedback/tokens.parquet")}
+    rows = read_table(reported_runs / "feedback/rollouts/step-000000.parquet")
+    pieces = {row["token_id"]: row["bytes"] for row in read_table(reported_runs / "feedback/tokens.parquet")}
     place = next(i for i, row in enumerate(rows) if row["has_context"])
     row, page = rows[place], seen.page
     page.locator(f".row[data-i='{place}']").click()
@@ -125,26 +125,28 @@ def test_a_figure_is_saved_on_its_own(seen: Seen) -> None:
     assert "#d55e00" in text
 
 
-def test_texts_of_a_run_are_shown_and_do_not_run(browser: Any, runs: Path) -> None:
+def test_texts_of_a_run_are_shown_and_do_not_run(browser: Any, copied_runs: Path) -> None:
     """In every place that a model, a problem file or a user's context can reach."""
 
     def poisoned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         texts = {"problem_id": HOSTILE, "text": HOSTILE, "feedback": HOSTILE, "verdict": HOSTILE}
         return [{**row, **texts, "context_flags": [HOSTILE], "context_status": HOSTILE} for row in rows]
 
-    for file in (runs / "feedback").glob("rollouts/*.parquet"):
+    for file in (copied_runs / "feedback").glob("rollouts/*.parquet"):
         changed(file, poisoned)
-    tokens = runs / "feedback" / "tokens.parquet"
+    tokens = copied_runs / "feedback" / "tokens.parquet"
     changed(tokens, lambda rows: [{**row, "bytes": HOSTILE.encode()} for row in rows])
     for file in ("gap.parquet", "runs.parquet"):
         changed(
-            runs / "feedback" / file,
+            copied_runs / "feedback" / file,
             lambda rows: [
                 {**row, "context": HOSTILE, "family": HOSTILE, "base_model": HOSTILE} for row in rows
             ],
         )
-    (runs / "feedback").rename(runs / "<script>window.ran=3<script>")
-    with opened(browser, write_report([runs], runs.parent / "page.html", title=HOSTILE)) as found:
+    (copied_runs / "feedback").rename(copied_runs / "<script>window.ran=3<script>")
+    with opened(
+        browser, write_report([copied_runs], copied_runs.parent / "page.html", title=HOSTILE)
+    ) as found:
         found.page.wait_for_selector("#rollout pre")
         found.page.wait_for_timeout(300)
         assert found.page.evaluate("window.ran") is None
@@ -155,10 +157,10 @@ def test_texts_of_a_run_are_shown_and_do_not_run(browser: Any, runs: Path) -> No
         assert len(found.requests) == 1
 
 
-def test_rows_beyond_the_sight_do_not_exist(browser: Any, runs: Path) -> None:
-    file = runs / "feedback/rollouts/step-000000.parquet"
+def test_rows_beyond_the_sight_do_not_exist(browser: Any, copied_runs: Path) -> None:
+    file = copied_runs / "feedback/rollouts/step-000000.parquet"
     changed(file, lambda rows: [{**rows[i % 4], "sample": i} for i in range(3000)])
-    with opened(browser, write_report([runs / "feedback"], runs.parent / "page.html")) as found:
+    with opened(browser, write_report([copied_runs / "feedback"], copied_runs.parent / "page.html")) as found:
         found.page.wait_for_selector(".row")
         assert 5 < found.page.locator(".row").count() < 60
         assert "sample 0" in found.page.locator(".row").first.text_content()
@@ -185,9 +187,9 @@ def test_colours_follow_the_reader_and_a_narrow_page_stays_within_its_width(
         assert found.page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_a_run_without_heat_and_tokens_says_so(browser: Any, runs: Path) -> None:
+def test_a_run_without_heat_and_tokens_says_so(browser: Any, copied_runs: Path) -> None:
     """As a run of an earlier version left it."""
-    for file in (runs / "feedback").glob("rollouts/*.parquet"):
+    for file in (copied_runs / "feedback").glob("rollouts/*.parquet"):
         changed(
             file,
             lambda rows: [
@@ -195,8 +197,8 @@ def test_a_run_without_heat_and_tokens_says_so(browser: Any, runs: Path) -> None
                 for row in rows
             ],
         )
-    (runs / "feedback" / "tokens.parquet").unlink()
-    with opened(browser, write_report([runs / "feedback"], runs.parent / "page.html")) as found:
+    (copied_runs / "feedback" / "tokens.parquet").unlink()
+    with opened(browser, write_report([copied_runs / "feedback"], copied_runs.parent / "page.html")) as found:
         found.page.wait_for_selector("#rollout pre")
         assert "no tokens.parquet" in found.page.locator("#rollout").text_content()
         assert "no tokens.parquet" in found.page.locator("#absent").text_content()

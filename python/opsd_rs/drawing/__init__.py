@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GRID", "INK", "LOOKS", "MUTED", "PAPER", "RULE", "STUDENT", "TEACHER", "Drawing", "Look", "context_label",
-    "context_looks", "counted", "drawn_in_style", "label", "legend_above", "load_matplotlib", "panels", "percent", "save_drawing",
-    "svg_element", "widened",
+    "context_looks", "counted", "drawn_in_style", "label", "legend_above", "load_matplotlib", "panels", "percent",
+    "save_drawing", "svg_element", "widened",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "canvas": "Drawing counted drawn_in_style label legend_above load_matplotlib panels percent save_drawing svg_element "
-        "widened",
+    "canvas": "Drawing counted drawn_in_style label legend_above load_matplotlib panels percent save_drawing "
+        "svg_element widened",
     "looks": "GRID INK LOOKS MUTED PAPER RULE STUDENT TEACHER Look context_label context_looks",
 })  # fmt: skip

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from opsd_rs._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    # isort: off
     from opsd_rs.law.backtest import backtest_runs, format_backtest
     from opsd_rs.law.bootstrap import add_bootstrap
     from opsd_rs.law.checks import failed_audits

@@ -108,8 +108,8 @@ def figure3(sources: Sources) -> Drawing:
     return Drawing(
         "Improvement against gap over model sizes",
         figure,
-        f"Points: means per model size under {context_label(context)} (n = {len(sizes)} sizes, {counted(runs, 'run')}). "
-        f"Vertical bars: ±1 SD over seeds; none where there is one run. {said} Dotted: y = x.",
+        f"Points: means per model size under {context_label(context)} (n = {len(sizes)} sizes, "
+        f"{counted(runs, 'run')}). Vertical bars: ±1 SD over seeds; none where there is one run. {said} Dotted: y = x.",
     )
 
 

@@ -133,15 +133,15 @@ def _initial_teacher(members: Sequence[Run]) -> float | None:
 def predicted_end(run: Run) -> tuple[float, tuple[float, float], tuple[float, float]] | None:
     """Final accuracy by the run's own forecast, with the 80 and 95 % interval, in per cent; None without one."""
     said = run.forecast or {}
-    start = accuracies(run, "student").get(0)
-    if start is None or said.get("forecast") is None or not said.get("pi80") or not said.get("pi95"):
+    if said.get("forecast_final") is None or not said.get("pi80") or not said.get("pi95"):
         return None
 
-    def end(gain: float) -> float:
-        return 100 * min(1.0, max(0.0, start[0] + gain))
+    def within(value: float) -> float:
+        return 100 * min(1.0, max(0.0, value))
 
     (low80, high80), (low95, high95) = said["pi80"], said["pi95"]
-    return end(said["forecast"]), (end(low80), end(high80)), (end(low95), end(high95))
+    inner, outer = (within(low80), within(high80)), (within(low95), within(high95))
+    return within(said["forecast_final"]), inner, outer
 
 
 def _draw_predicted_end(panel: Any, members: Sequence[Run]) -> bool:

@@ -54,11 +54,14 @@ def privileged_spans(
     >>> privileged_spans([1, 5, 9], [1, 5, 7, 8, 9], spans)
     [('template', 2, 3), ('feedback', 3, 4)]
     """
-    first, shorter = 0, min(len(prompt), len(teacher))
-    while first < shorter and prompt[first] == teacher[first]:
+    shorter = min(len(prompt), len(teacher))
+    # Privileged text may by chance begin or end like what stands around the statement: look no further than that.
+    head, tail = _around_statement(prompt, teacher, sections) or (shorter, shorter)
+    first = 0
+    while first < min(head, shorter) and prompt[first] == teacher[first]:
         first += 1
     last = 0
-    while last < shorter - first and prompt[-1 - last] == teacher[-1 - last]:
+    while last < min(tail, shorter - first) and prompt[-1 - last] == teacher[-1 - last]:
         last += 1
     known = sorted((int(s["start"]), int(s["end"]), str(s["section"])) for s in sections)
     found: list[tuple[str, int, int]] = []
@@ -74,6 +77,21 @@ def privileged_spans(
     if at < end:
         found.append(("template", at, end))
     return found
+
+
+def _around_statement(
+    prompt: Sequence[int], teacher: Sequence[int], sections: Sequence[Mapping[str, Any]]
+) -> tuple[int, int] | None:
+    """Tokens before and after the statement in the student's prompt; None where it is not found there."""
+    for section in sections:
+        if section["section"] == "prompt":
+            # Without its edges, where a token may hold characters of both sides.
+            inner = list(teacher[section["start"] + 1 : section["end"] - 1])
+            for at in range(1, len(prompt) - len(inner)):
+                if inner and prompt[at] == inner[0] and list(prompt[at : at + len(inner)]) == inner:
+                    same_end = prompt[at + len(inner)] == teacher[section["end"] - 1]
+                    return at - 1, len(prompt) - at - len(inner) - same_end
+    return None
 
 
 @dataclass
