@@ -13,7 +13,7 @@ from engines import CPU, pair
 from opsd_rs.base import Batch
 from opsd_rs.config import Config, TeacherConfig
 from opsd_rs.config.tree import DeepSpeedConfig, ModelConfig, OptimConfig
-from opsd_rs.policy import CompletionModel, Student, Teacher, load_model, model_inputs
+from opsd_rs.policy import CompletionModel, Student, Teacher, load_model, model_inputs, shards
 from safetensors.torch import load_file
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def config_of(stage: int, dtype: str, kind: str = "ema") -> Config:
     )
 
 
-def update(student: Student, micro_batch_rows: int) -> float:
+def accumulate(student: Student, micro_batch_rows: int) -> None:
     num_tokens = sum(len(completion) for _, completion in ROWS)
     for start in range(0, len(ROWS), micro_batch_rows):
         rows = ROWS[start : start + micro_batch_rows]
@@ -52,6 +52,10 @@ def update(student: Student, micro_batch_rows: int) -> float:
             / num_tokens
         )
         student.backward(loss, last=start + micro_batch_rows >= len(ROWS))
+
+
+def update(student: Student, micro_batch_rows: int) -> float:
+    accumulate(student, micro_batch_rows)
     return student.step()
 
 
@@ -195,3 +199,27 @@ def test_save_and_load_go_on_to_the_bit(stage: int, dtype: str, model_dir: str, 
     assert largest_difference(weights_of(its_teacher), weights_of(teacher)) == 0.0
     for ours, theirs in zip(teacher.average, its_teacher.average, strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.samples_model
+def test_the_norm_of_the_flat_gradient_is_exact_and_clips_all_of_it(
+    model_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DeepSpeed's own walk over the parameters is the twin of the clipping."""
+    monkeypatch.setitem(shards.NORM_PIECE, "cpu", 1000)  # many pieces, the last of them short
+    optim = OptimConfig(lr=1e-3, eps=1e-2, clip=1e-3)
+    config = config_of(1, "bfloat16").model_copy(update={"optim": optim})
+    weights = []
+    for by_parameter in (False, True):
+        student, _ = pair(config, model_dir)
+        optimizer = student.engine.optimizer
+        assert isinstance(student.shards, shards.BF16Shards)
+        if by_parameter:
+            del optimizer.get_grads_for_norm  # the class's own is left
+        accumulate(student, 2)
+        exact = torch.cat(optimizer.fp32_groups_gradients_flat).double().norm().item()
+        assert student.step() == pytest.approx(exact, rel=2e-5 if by_parameter else 1e-6)
+        assert exact > 1e-3
+        weights.append(weights_of(student))
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weight, weights[1][name], atol=1e-5, rtol=2.0**-8)

@@ -31,6 +31,9 @@ class RunConfig(Section):
     """Name of this configuration in the law's table; default: model, problems and context joined."""
     family: str | None = None
     """Group for the law's fit; default: the model's folder name."""
+    gpu_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the GPU's memory that this process and its vLLM may take. Below 1 where several runs share a GPU, as
+    ``opsd-rs sweep`` starts them: torch holds to it, and batches are cut to it."""
 
     _paths = field_validator("dir")(expanded)
 
@@ -139,6 +142,9 @@ class EvalConfig(Section):
     """``train``: the training problems with all their tests (transductive, as published)."""
     from_: str | None = Field(default=None, alias="from")
     """An ``eval.parquet`` whose step 0 is taken as this run's baseline instead of measuring it again."""
+    seed: NaturalInt | None = None
+    """Seed of the student's validation before training, step 0; unset: ``seed``. Runs of several seeds that name one
+    here can share a baseline. Later validations always draw by ``seed``."""
     teacher: bool = False
     """Also validate the self-teacher (its context built from fresh training-decoding rollouts)."""
 
@@ -160,10 +166,16 @@ class GapConfig(Section):
     peers, as in training. Unset: two groups, from which the gap's error is estimated."""
     from_: str | None = Field(default=None, alias="from")
     """A ``gap.parquet`` measured before, taken instead of measuring."""
+    seed: NaturalInt | None = None
+    """Seed of the gap's draws; unset: ``seed``. Runs of several seeds that name one here can share a gap."""
     contexts: tuple[str, ...] = ()
     """Contexts that ``opsd-rs gap`` measures; empty: only the run's own."""
     baseline: Literal["split", "paper"] = "split"
     """``split`` scores the student on fresh samples, ``paper`` on those that built the contexts."""
+    baseline_samples: PositiveInt = 4
+    """With ``split``: the student's own samples, as a multiple of ``gap.n``, drawn once for all contexts. Where
+    ``none`` is measured too and holds, its answers and those that built the contexts join them. 1: as many as the
+    other arms, and nothing joins them, as in earlier versions."""
 
     _paths = field_validator("from_")(expanded)
 
@@ -329,6 +341,9 @@ class LogConfig(PluginListConfig):
     to: tuple[str, ...] = ("jsonl",)
     """``jsonl``: ``metrics.jsonl`` in the run folder; without it the law's table has neither ``kl_final`` nor
     ``gpu_hours``. Your own: ``module:attribute`` or ``file.py:attribute``, whose table is named by the attribute."""
+    token_kl: bool = True
+    """Keep the divergence at each token of a trained rollout (``token_kl`` in ``rollouts/``, float16), for the heat of
+    ``opsd-rs report``. The loss computes it anyway; a token takes 2 bytes on the disk at most."""
 
 
 class Config(Section):
@@ -355,6 +370,16 @@ class Config(Section):
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     grader: GraderConfig = GraderConfig()
     log: LogConfig = LogConfig()
+
+    @property
+    def gap_seed(self) -> int:
+        """Seed of the gap's draws."""
+        return self.seed if self.gap.seed is None else self.gap.seed
+
+    @property
+    def baseline_seed(self) -> int:
+        """Seed of the student's validation before training."""
+        return self.seed if self.eval.seed is None else self.eval.seed
 
     @property
     def num_gap_groups(self) -> int:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from opsd_rs.law.checks import failed_audits
     from opsd_rs.law.curve import RULES, Look, Stop, StopTerms, find_stop, looks_of
     from opsd_rs.law.decide import Terms
-    from opsd_rs.law.figures import figure1, figure2
+    from opsd_rs.law.figures import draw_curve, draw_figure1, draw_figure2, draw_point, figure1, figure2
     from opsd_rs.law.fit import fit_tables, save, synthetic_table
     from opsd_rs.law.forecast_text import format_law, format_predictions
     from opsd_rs.law.imports import import_tables
@@ -19,20 +19,22 @@ if TYPE_CHECKING:
     from opsd_rs.law.plan_text import format_power, format_recovered, format_study
     from opsd_rs.law.predict import PredictOptions, predict_table
     from opsd_rs.law.run_forecast import check_run, forecast_line, forecast_run, prior_of
+    from opsd_rs.law.regression import fit_line
     from opsd_rs.law.runs import RUNS_SCHEMA, append_run_row
     from opsd_rs.law.studies import run_study
     from opsd_rs.law.text import format_table, format_checks
 
 __all__ = [
     "RULES", "RUNS_SCHEMA", "Law", "Look", "PredictOptions", "Stop", "StopTerms", "Terms", "add_bootstrap",
-    "append_run_row", "backtest_runs", "check_run", "failed_audits", "figure1", "figure2", "find_stop", "fit_tables",
-    "forecast_line", "forecast_run", "format_backtest", "format_checks", "format_law", "format_power",
-    "format_predictions", "format_recovered", "format_study", "format_table", "import_tables", "law_names",
-    "law_record", "law_table", "load_law", "looks_of", "power_tables", "predict_table", "prior_of", "recover",
-    "run_study", "save", "synthetic_table"]  # fmt: skip
+    "append_run_row", "backtest_runs", "check_run", "draw_curve", "draw_figure1", "draw_figure2", "draw_point",
+    "failed_audits", "figure1", "figure2", "find_stop", "fit_line", "fit_tables", "forecast_line", "forecast_run",
+    "format_backtest", "format_checks", "format_law", "format_power", "format_predictions", "format_recovered",
+    "format_study", "format_table", "import_tables", "law_names", "law_record", "law_table", "load_law", "looks_of",
+    "power_tables", "predict_table", "prior_of", "recover", "run_study", "save", "synthetic_table"]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
     "backtest": "backtest_runs format_backtest", "bootstrap": "add_bootstrap", "checks": "failed_audits",
-    "curve": "RULES Look Stop StopTerms find_stop looks_of", "decide": "Terms", "figures": "figure1 figure2",
+    "curve": "RULES Look Stop StopTerms find_stop looks_of", "decide": "Terms",
+    "figures": "draw_curve draw_figure1 draw_figure2 draw_point figure1 figure2", "regression": "fit_line",
     "fit": "fit_tables save synthetic_table", "forecast_text": "format_law format_predictions",
     "imports": "import_tables", "laws": "Law law_names law_record law_table load_law", "plan": "power_tables recover",
     "plan_text": "format_power format_recovered format_study", "predict": "PredictOptions predict_table",

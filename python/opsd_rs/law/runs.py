@@ -61,6 +61,8 @@ RUNS_SCHEMA: dict[str, type] = {
     "gap_se_cond": float,
     "gap_se_super": float,
     "coverage": float,
+    "gap_failed": float,
+    "gap_passed": float,
     "acc_val0": float,
     "acc_val1": float,
     "improvement": float,

@@ -132,6 +132,8 @@ class ObjectiveLoss:
     """Scalar; the sum of all shares, over ranks too, is the mini-batch's loss."""
     token_sums: Mapping[str, Tensor] = field(default_factory=dict)
     """Metrics as sums over the micro-batch's tokens; ``metrics.jsonl`` holds their means over a step's tokens."""
+    token_kl_T: Tensor | None = None
+    """The divergence at each completion token, nats, for the rollout record (``log.token_kl``)."""
 
 
 class Objective(ABC):
@@ -175,7 +177,7 @@ class OpsdObjective(Objective):
             # |trainer - sampler|: large where the two disagree about the policy.
             difference_T = (out.student_logprob_T - batch.rollout_logprobs_T).abs()
             sums["rollout_logprob_difference"] = difference_T.sum()
-        return ObjectiveLoss(out.loss, sums)
+        return ObjectiveLoss(out.loss, sums, out.kl_T.detach())
 
 
 def _opsd_loss(batch: MicroBatch, config: Config) -> OpsdLoss:

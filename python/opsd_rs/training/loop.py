@@ -28,6 +28,7 @@ from opsd_rs.training.start import check_start
 from opsd_rs.training.stopping import between_updates, stop_if, stops
 from opsd_rs.training.sync import sync
 from opsd_rs.training.token_budget import set_token_budget
+from opsd_rs.training.token_kl import TokenKl
 from opsd_rs.training.update import distill, pack_rollouts
 from opsd_rs.training.validate import validate_if_due
 
@@ -73,10 +74,11 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
                     with session.progress.phase("update", step) as tick:
                         rows = pack_rollouts(rollouts, grades, contexts)
                         tick = between_updates(session, state, tick)
-                        numbers = distill(student, teacher, objective, rows, config, session.ranks, tick)
+                        kl = TokenKl() if config.log.token_kl else None
+                        numbers = distill(student, teacher, objective, rows, config, session.ranks, tick, kl)
                     with session.progress.phase("follow", step):
                         teacher.follow(student.fp32_parts())
-                    record_step(session, loggers, student, step, rollouts, grades, contexts, numbers)
+                    record_step(session, loggers, student, step, rollouts, grades, contexts, numbers, kl)
                 # -----------------------------------------------------------------------------------------------
                 save_if_due(session, student, teacher, state.step)
                 sync(session, student, state.step)

@@ -158,7 +158,7 @@ def _memory(config: Config, found: Memory) -> tuple[list[dict[str, Any]], list[s
         " other shapes, more GPUs, gradients in bf16 and host memory are arithmetic",
         f"it takes every answer to be rollout.max_tokens = {config.rollout.max_tokens} long: shorter ones take less",
     ]
-    total = gpu_gib()
+    total = gpu_gib(config)
     if total is not None:
         engine = found.engine_share * total
         if engine:

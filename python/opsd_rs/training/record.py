@@ -15,6 +15,7 @@ from opsd_rs.training.identity import gap_identity
 from opsd_rs.training.loggers.base import Logger
 from opsd_rs.training.resume import num_recipes
 from opsd_rs.training.session import Session
+from opsd_rs.training.token_kl import TokenKl
 
 
 def record_step(
@@ -26,6 +27,7 @@ def record_step(
     grades: Sequence[Grade],
     contexts: Sequence[TeacherContext],
     numbers: dict[str, float | int | None],
+    token_kl: TokenKl | None = None,
 ) -> None:
     """The step's rollouts, and its numbers to every logger."""
     counted = [grade.passed for grade in grades if grade.passed is not None]
@@ -43,10 +45,23 @@ def record_step(
     }
     if session.ranks.first:
         path = session.run_dir / "rollouts" / f"step-{step:06d}.parquet"
-        write_table(path, tables.rollout_rows(step, rollouts, grades, contexts))
+        rollout_table(path, step, rollouts, grades, contexts, token_kl)
         for logger in loggers:
             logger.log(line)
     session.progress.say(lines.step_line(line, session.config.train.num_steps))
+
+
+def rollout_table(
+    path: Path,
+    step: int,
+    rollouts: Sequence[Rollout],
+    grades: Sequence[Grade],
+    contexts: Sequence[TeacherContext],
+    token_kl: TokenKl | None,
+) -> None:
+    """A step's rollouts as one parquet file."""
+    kept = None if token_kl is None else token_kl.of_rollouts(contexts)
+    write_table(path, tables.rollout_rows(step, rollouts, grades, contexts, kept), halves=["token_kl"])
 
 
 def gpu_hours(run_dir: Path, last: Mapping[str, float], num_gpus: int) -> float | None:

@@ -27,6 +27,7 @@ MAY_CHANGE = (
     "log",
     "run.config_id",
     "run.family",
+    "run.gpu_share",
     "model.gradient_checkpointing",
     "model.keep_attention",
     "model.compile",

@@ -54,7 +54,7 @@ def check_memory(config: Config, prepared: Prepared) -> Memory:
     fault = shortage(
         config,
         found,
-        gpu_gib=gpu_gib(),
+        gpu_gib=gpu_gib(config),
         host_gib=host_gib(),
         processes=int(os.environ.get("LOCAL_WORLD_SIZE") or num_gpus),
     )
@@ -63,11 +63,11 @@ def check_memory(config: Config, prepared: Prepared) -> Memory:
     return found
 
 
-def gpu_gib() -> float | None:
-    """Memory of this process's GPU; None where there is none."""
+def gpu_gib(config: Config) -> float | None:
+    """Memory of this process's GPU, or its share of it; None where there is none."""
     if not torch.cuda.is_available():
         return None
-    return torch.cuda.get_device_properties(device_of_rank()).total_memory / GIB
+    return torch.cuda.get_device_properties(device_of_rank()).total_memory / GIB * config.run.gpu_share
 
 
 def host_gib() -> float:

@@ -13,12 +13,22 @@ from opsd_rs.base import read_lines, read_table
 from opsd_rs.measure import EvalRow, Identity, eval_accuracy, paired_improvement
 from opsd_rs.records import Grade, Rollout, TeacherContext
 from opsd_rs.training.measured import GAP_COLUMNS, of_the_newest, own_gap, read_gap_rows
+from opsd_rs.training.token_kl import Halves
 
 
 def rollout_rows(
-    step: int, rollouts: Sequence[Rollout], grades: Sequence[Grade], contexts: Sequence[TeacherContext]
+    step: int,
+    rollouts: Sequence[Rollout],
+    grades: Sequence[Grade],
+    contexts: Sequence[TeacherContext],
+    token_kl: Sequence[Halves | None] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row per rollout: what was sampled, how it was graded, what the teacher read."""
+    """One row per rollout: what was sampled, how it was graded, what the teacher read.
+
+    :param token_kl: the divergence of each completion token, None for a rollout that was not trained; without it the
+        column is left out
+    """
+    kept = [{}] * len(rollouts) if token_kl is None else [{"token_kl": values} for values in token_kl]
     return [
         {
             "step": step,
@@ -37,9 +47,29 @@ def rollout_rows(
             "completion_ids": list(rollout.completion_ids),
             "logprobs": list(rollout.logprobs),
             "teacher_prompt_ids": list(context.prompt_ids),
+            "teacher_spans": teacher_spans(context),
+            **more,
         }
-        for rollout, grade, context in zip(rollouts, grades, contexts, strict=True)
+        for rollout, grade, context, more in zip(rollouts, grades, contexts, kept, strict=True)
     ]
+
+
+def teacher_spans(context: TeacherContext) -> list[dict[str, Any]]:
+    """Where the statement (``prompt``) and each privileged section lie in the teacher's prompt, in tokens.
+
+    Sections that the row does not have are left out.
+    """
+    batch = context.batch
+    if batch is None or batch.sections is None:
+        return []
+    start = int(batch.cu_seqlens[context.row])
+    spans = {name: (spans[context.row] - start).tolist() for name, spans in batch.sections.items()}
+    return [{"section": name, "start": low, "end": high} for name, (low, high) in spans.items() if high > low]
+
+
+def token_rows(pieces: Mapping[int, bytes]) -> list[dict[str, Any]]:
+    """The vocabulary as rows: what shows the ids in ``rollouts/`` as text, where no tokenizer is at hand."""
+    return [{"token_id": token_id, "bytes": piece} for token_id, piece in pieces.items()]
 
 
 def read_eval_rows(run_dir: Path) -> list[EvalRow]:

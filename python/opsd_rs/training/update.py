@@ -35,6 +35,7 @@ from opsd_rs.training.scoring import (
     start_logprobs,
     teacher_scores,
 )
+from opsd_rs.training.token_kl import TokenKl, kept_rollouts
 
 
 def pack_rollouts(
@@ -47,7 +48,7 @@ def pack_rollouts(
     teacher = contexts[0].batch
     assert teacher is not None
     assert all(context.batch is teacher for context in contexts)
-    kept = [i for i, context in enumerate(contexts) if context.status != "dropped"]
+    kept = kept_rollouts(contexts)
     return RolloutBatch(
         student=student_batch([rollouts[i] for i in kept]),
         teacher=teacher.rows([contexts[i].row for i in kept]),
@@ -74,10 +75,13 @@ def distill(
     config: Config,
     ranks: Ranks,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    token_kl: TokenKl | None = None,
 ) -> dict[str, float | int | None]:
     """Update the student once per mini-batch of prompts; all ranks call it with the same rows.
 
     Raises ``Stopped`` on a loss or gradient norm that is not finite, before the optimizer has used it.
+
+    :param token_kl: takes the divergence of each trained token, as the loss found it
     """
     trained = objective.trained_rows(rows) & (rows.student.completion_lengths > 0)
     step = Step(student, teacher, objective, rows, trained, config, ranks)
@@ -92,12 +96,14 @@ def distill(
     for group in groups(step, passes):
         scores = teacher_scores(step, group)
         for part in group:
-            _accumulate(step, part, scores, old, sums)
+            _accumulate(step, part, scores, old, sums, token_kl)
             if part.last:
                 sums.grad_norms.append(_optimizer_step(student))
                 done += 1
                 progress(done, len(trained_batches))
         teacher.release()
+    if token_kl is not None:
+        token_kl.gather(ranks)
     return _numbers(sums, len(batches), ranks)
 
 
@@ -123,7 +129,12 @@ def _mini_batches(grades: Sequence[Grade], prompts: int) -> list[list[int]]:
 
 
 def _accumulate(
-    step: Step, part: Pass, scores: Scores | None, old: dict[int, Tensor] | None, sums: Sums
+    step: Step,
+    part: Pass,
+    scores: Scores | None,
+    old: dict[int, Tensor] | None,
+    sums: Sums,
+    token_kl: TokenKl | None,
 ) -> None:
     """Forward and backward of one micro-batch: the sum of the shares is a mini-batch's loss, however it is divided."""
     student, objective = step.student, step.objective
@@ -162,6 +173,8 @@ def _accumulate(
         sums.tokens += int(tokens.completion_lengths.sum())
         for name, value in found[0].token_sums.items():
             sums.metrics[name] += float(value)
+        if token_kl is not None and found[0].token_kl_T is not None:
+            token_kl.add(part.rows, found[0].token_kl_T, step.rows.student.completion_lengths)
 
 
 def _numbers(sums: Sums, num_batches: int, ranks: Ranks) -> dict[str, float | int | None]:
