@@ -121,7 +121,9 @@ def check_samples(run_dir: Path, measured: dict[str, dict[str, Any]]) -> None:
     ]
     assert {row["run_id"] for row in samples} == {None}
     columns = "identity_id arm step context_kind problem_id sample_idx group_id parent_sample context_status correct"
-    columns += " reward n_tokens truncated seed decoding_id tests_id prompt_sha256 model_sha run_id correct_full"
+    columns += (
+        " reward n_tokens truncated seed decoding_id tests_id prompt_sha256 model_sha run_id correct_full"
+    )
     columns += " n_prompt_tokens context_cut context_leak seconds gpu_seconds measurement_id"
     assert set(samples[0]) == set(columns.split())
     assert len({row["measurement_id"] for row in samples}) == 1

@@ -24,6 +24,8 @@ from opsd_rs.law.laws import Law, load_law
 from opsd_rs.law.rows import LawRow, read_rows
 from opsd_rs.law.rows import _row as row_from
 
+__all__ = ["PredictOptions", "Terms", "forecast_record", "predict_table", "prediction", "row_of"]
+
 
 @dataclass(frozen=True)
 class PredictOptions:
