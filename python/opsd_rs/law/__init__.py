@@ -35,6 +35,6 @@ __getattr__, __dir__ = lazy_exports(__name__, {
     "run_forecast": "check_run forecast_line forecast_run prior_of", "forecast_text": "format_law format_predictions",
     "plan_text": "format_power format_recovered format_study", "curve": "RULES Look Stop StopTerms find_stop looks_of",
     "laws": "Law law_names law_record law_table load_law", "backtest": "backtest_runs format_backtest",
-    "predict": "PredictOptions Terms predict_table", "fit": "fit_tables save synthetic_table",
-    "text": "format_table format_checks", "bootstrap": "add_bootstrap", "plan": "power_tables recover",
-    "imports": "import_tables", "checks": "failed_audits", "regression": "fit_line", "studies": "run_study"})  # fmt: skip
+    "predict": "PredictOptions Terms predict_table", "fit": "fit_tables save synthetic_table", "regression": "fit_line",
+    "imports": "import_tables", "text": "format_table format_checks", "bootstrap": "add_bootstrap",
+    "plan": "power_tables recover", "checks": "failed_audits", "studies": "run_study"})  # fmt: skip
