@@ -247,7 +247,8 @@ def test_the_blocker_blocks() -> None:
     [
         ["--help"], ["--version"], ["train", "--help"], ["gap", "--help"], ["eval", "--help"], ["grade", "--help"],
         ["law", "--help"], ["law", "fit", "--help"], ["law", "check", "--help"],
-        ["law", "power", "--help"], ["law", "simulate", "--help"], ["law", "predict", "--help"], ["model", "fetch", "--help"],
+        ["law", "power", "--help"], ["law", "simulate", "--help"], ["law", "predict", "--help"],
+        ["model", "fetch", "--help"],
         ["data", "show", "--help"], ["context", "--help"], ["config", "show", "--help"], ["doctor", "--help"],
     ],
     ids=" ".join,
