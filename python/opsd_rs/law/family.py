@@ -12,11 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from opsd_rs.base import t_interval
 from opsd_rs.errors import BadInput
-from opsd_rs.law.baselines import shared_offset
+from opsd_rs.law.baselines import error_correlations, shared_offset
 from opsd_rs.law.checks import audits
 from opsd_rs.law.configurations import CONTROL, configuration_means, shared_domain
+from opsd_rs.law.coupling import reused_baseline
 from opsd_rs.law.errors_in_variables import ErrorsLine, deming, york
 from opsd_rs.law.influence import curvature, influences, slope_one
 from opsd_rs.law.intervals import MANY, add_variances, is_indicative
@@ -176,7 +179,10 @@ def _beyond(
         tau = found["tau"] = scatter_beyond_noise(gaps, improvements, *known)
         found["noise_ceiling"] = noise_ceiling(gaps, improvements, *known, slope=line.slope)
         if all(x + y + tau > 0 for x, y in zip(*known, strict=True)):
-            fitted = york(gaps, improvements, known[0] ** 0.5, known[1] ** 0.5, scatter=tau)
+            together = np.zeros(len(gaps))
+            if reused_baseline([row for rows in rows_by_point for row in rows])["ok"] is False:
+                together = error_correlations(rows_by_point, *known)
+            fitted = york(gaps, improvements, known[0] ** 0.5, known[1] ** 0.5, together, scatter=tau)
             found["york"] = _errors_line("york", fitted, line)
     return found
 
