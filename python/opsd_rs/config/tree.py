@@ -186,8 +186,7 @@ class LawConfig(Section):
     file: str | None = None
     """A ``law.json``, or a name that ``opsd-rs law show`` lists: the end is forecast once the gap is measured."""
     stop: Literal["off", "ceiling", "futility"] = "off"
-    """``ceiling``: end the run where nothing is left to gain; ``futility``: where the gain stays below
-    ``worthwhile``."""
+    """``ceiling``: end where nothing is left to gain; ``futility``: where the gain stays below ``worthwhile``."""
     worthwhile: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.01
     """Smallest gain that a run is worth, a fraction."""
     further_gain: Annotated[float, Field(ge=0.0, le=1.0)] = 0.005
