@@ -42,7 +42,7 @@ def families(sources: Sources) -> dict[str, Any]:
     :raises Missing: there is no law
     """
     if sources.law is None:
-        raise Missing("there is no law: a line needs three configurations of a family.")
+        raise Missing("there is no line: it needs three configurations of a family.")
     found: dict[str, Any] = sources.law["families"]
     return found
 
@@ -62,11 +62,11 @@ def figure3(sources: Sources) -> Drawing:
         sizes = by_context.setdefault(str(row.get("context")), {})
         sizes.setdefault(round(float(row["size_b"]), 3), []).append(row)
     if not by_context:
-        raise Missing("Figure 3 needs rows of runs.parquet with size_b.")
+        raise Missing("needs rows of runs.parquet with size_b.")
     context, sizes = max(by_context.items(), key=lambda item: len(item[1]))
     if len(sizes) < 2:
         found = ", ".join(f"{size:g} B" for size in sorted(sizes))
-        raise Missing(f"Figure 3 needs runs of two model sizes or more under one context; here is {found}.")
+        raise Missing(f"needs runs of two model sizes or more under one context; here is {found}.")
     figure, (panel,) = panels(1, width=4.6, height=3.6)
     look = context_looks([context])[context]
     points = []
