@@ -48,9 +48,11 @@ def families(sources: Sources) -> dict[str, Any]:
 
 
 def figure1(sources: Sources) -> Drawing:
-    """Improvement against gap, a panel per family."""
-    families(sources)
-    return draw_figure1(sources.law or {})
+    """Improvement against gap, a panel per family that has its points."""
+    found = {name: entry for name, entry in families(sources).items() if entry["configs"]}
+    if not found:
+        raise Missing("the law does not hold its points.")
+    return draw_figure1({"families": found})
 
 
 @drawn_in_style
@@ -163,7 +165,11 @@ def _forecasts(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 @drawn_in_style
 def forest(sources: Sources) -> Drawing:
     """The slope of each family with its interval."""
-    found = {name: entry for name, entry in families(sources).items() if entry["slope"] is not None}
+    found = {
+        name: entry
+        for name, entry in families(sources).items()
+        if entry["slope"] is not None and entry["slope_ci95"]
+    }
     if not found:
         raise Missing("The slope forest needs a family with a line.")
     figure, (panel,) = panels(1, width=6.2, height=0.75 + 0.42 * len(found))
