@@ -243,7 +243,8 @@ def test_the_blocker_blocks() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["--help"], ["--version"], ["train", "--help"], ["gap", "--help"], ["screen", "--help"], ["eval", "--help"], ["grade", "--help"],
+        ["--help"], ["--version"], ["train", "--help"], ["gap", "--help"], ["eval", "--help"], ["grade", "--help"],
+        ["screen", "--help"],
         ["law", "--help"], ["law", "fit", "--help"], ["law", "predict", "--help"], ["model", "fetch", "--help"],
         ["data", "show", "--help"], ["context", "--help"], ["config", "show", "--help"], ["doctor", "--help"],
     ],

@@ -120,7 +120,9 @@ def check_samples(run_dir: Path, measured: dict[str, dict[str, Any]]) -> None:
     ]
     assert {row["run_id"] for row in samples} == {None}
     columns = "identity_id arm step context_kind problem_id sample_idx group_id parent_sample context_status correct"
-    columns += " reward n_tokens truncated seed decoding_id tests_id prompt_sha256 model_sha run_id correct_full"
+    columns += (
+        " reward n_tokens truncated seed decoding_id tests_id prompt_sha256 model_sha run_id correct_full"
+    )
     columns += " n_prompt_tokens context_cut context_leak seconds gpu_seconds measurement_id"
     assert set(samples[0]) == set(columns.split())
     assert len({row["measurement_id"] for row in samples}) == 1
@@ -146,7 +148,8 @@ def check_run(run_dir: Path, measured: dict[str, Any]) -> None:
     """What one run left behind."""
     (row,) = read_table(run_dir / "runs.parquet")
     assert {name: row[name] for name in SHARED} == {name: measured[name] for name in SHARED}
-    assert (row["gap"], row["acc_student_gap"]) == (measured["gap"], measured["acc_student_gap"])
+    for name in ("gap", "acc_student_gap", "gap_failed", "gap_passed", "coverage"):
+        assert row[name] == measured[name], name
     assert row["size_b"] > 0
     assert row["gpu_hours"] is None, "no GPU here"
     assert (row["opt_updates"], row["segments"]) == (4, 1)

@@ -82,11 +82,11 @@ def test_a_screening_that_was_killed_ends_the_same(model: str, tmp_path: Path, c
     assert {"family", "config_id", "gap", "gap_se_cond", "acc_student_gap"} <= set(rows[0]), (
         "what law predict reads"
     )
-    if summary["winner"] != "none":
-        assert rounds[-1]["final"]
-        (row,) = read_table(whole / "gap.parquet")
-        assert (row["context"], row["k_gap"]) == (summary["winner"], 2 * rounds[-1]["groups"])
-        assert row["gap"] == rows[0]["gap"] == summary["fresh"]["gap"]
+    assert rounds[-1]["final"]
+    assert rounds[-1]["contexts"] == [summary["winner"]] != ["none"]
+    (row,) = read_table(whole / "gap.parquet")
+    assert (row["context"], row["k_gap"]) == (summary["winner"], 2 * rounds[-1]["groups"])
+    assert row["gap"] == rows[0]["gap"] == summary["fresh"]["gap"]
 
     kill_midway(killed, [*SETTINGS, f"model.path={model}", f"run.dir={killed}", *words])
     before = answers(killed)

@@ -161,7 +161,8 @@ class GapConfig(Section):
     from_: str | None = Field(default=None, alias="from")
     """A ``gap.parquet`` measured before, taken instead of measuring."""
     contexts: tuple[str, ...] = ()
-    """Contexts that ``opsd-rs gap`` measures; empty: only the run's own."""
+    """Contexts that ``opsd-rs gap`` and ``opsd-rs screen`` measure; empty: only the run's own, or all that are built
+    in to screen."""
     baseline: Literal["split", "paper"] = "split"
     """``split`` scores the student on fresh samples, ``paper`` on those that built the contexts."""
     baseline_samples: PositiveInt = 4
