@@ -149,7 +149,8 @@ def check_run(run_dir: Path, measured: dict[str, Any]) -> None:
     """What one run left behind."""
     (row,) = read_table(run_dir / "runs.parquet")
     assert {name: row[name] for name in SHARED} == {name: measured[name] for name in SHARED}
-    assert (row["gap"], row["acc_student_gap"]) == (measured["gap"], measured["acc_student_gap"])
+    for name in ("gap", "acc_student_gap", "gap_failed", "gap_passed", "coverage"):
+        assert row[name] == measured[name], name
     assert row["size_b"] > 0
     assert row["gpu_hours"] is None, "no GPU here"
     assert (row["opt_updates"], row["segments"]) == (4, 1)

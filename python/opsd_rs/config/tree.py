@@ -169,7 +169,8 @@ class GapConfig(Section):
     seed: NaturalInt | None = None
     """Seed of the gap's draws; unset: ``seed``. Runs of several seeds that name one here can share a gap."""
     contexts: tuple[str, ...] = ()
-    """Contexts that ``opsd-rs gap`` measures; empty: only the run's own."""
+    """Contexts that ``opsd-rs gap`` and ``opsd-rs screen`` measure; empty: only the run's own, or all that are built
+    in to screen."""
     baseline: Literal["split", "paper"] = "split"
     """``split`` scores the student on fresh samples, ``paper`` on those that built the contexts."""
     baseline_samples: PositiveInt = 4
