@@ -156,9 +156,9 @@ def test_a_control_outside_its_gate_is_refused(tmp_path: Path, command: Any) -> 
         '[context]\nname = "none"\nstatic = true\ntemplate = "{prompt} Say exactly: yes yes yes"\n'
     )
     run_dir = tmp_path / "gap"
-    # Next to greedy, so that each side always gives the same answer: another prompt, another share that passes.
-    words = [f"run.dir={run_dir}", f'gap.contexts=["{biased}", "feedback"]', "environment.count=12",
-             "rollout.temperature=1e-3"]  # fmt: skip
+    # Greedy but for the name, so that each side always gives the same answer: another prompt, another share that passes.
+    words = [f"run.dir={run_dir}", f'gap.contexts=["{biased}", "feedback"]', "environment.count=30",
+             "rollout.temperature=1e-6"]  # fmt: skip
     _, said = command("gap", *words, code=2)
     assert "outside 3 standard errors" in said
     assert "would have been seen in 80 % of measurements" in said
