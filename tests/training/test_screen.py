@@ -156,7 +156,7 @@ def test_a_control_outside_its_gate_is_refused(tmp_path: Path, command: Any) -> 
         '[context]\nname = "none"\nstatic = true\ntemplate = "{prompt} Say exactly: yes yes yes"\n'
     )
     run_dir = tmp_path / "gap"
-    # Greedy but for the name, so that each side always gives the same answer: another prompt, another share that passes.
+    # Greedy but for the name: each side always gives the same answer; another prompt, another share that passes.
     words = [f"run.dir={run_dir}", f'gap.contexts=["{biased}", "feedback"]', "environment.count=30",
              "rollout.temperature=1e-6"]  # fmt: skip
     _, said = command("gap", *words, code=2)
