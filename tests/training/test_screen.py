@@ -156,16 +156,18 @@ def test_a_control_outside_its_gate_is_refused(tmp_path: Path, command: Any) -> 
         '[context]\nname = "none"\nstatic = true\ntemplate = "{prompt} Say exactly: yes yes yes"\n'
     )
     run_dir = tmp_path / "gap"
-    # Next to greedy, so that each side always gives the same answer: another prompt, another share that passes.
-    words = [f"run.dir={run_dir}", f'gap.contexts=["{biased}", "feedback"]', "environment.count=12",
-             "rollout.temperature=1e-3"]  # fmt: skip
+    # Greedy but for the name: each side always gives the same answer; another prompt, another share that passes.
+    words = [f"run.dir={run_dir}", f'gap.contexts=["{biased}", "feedback"]', "environment.count=30",
+             "rollout.temperature=1e-6"]  # fmt: skip
     _, said = command("gap", *words, code=2)
     assert "outside 3 standard errors" in said
     assert "would have been seen in 80 % of measurements" in said
     assert "--anyway" in said
     (row,) = read_table(run_dir / "gap.parquet")
     assert row["context"] == "none", "what was measured stays"
-    assert command("gap", *words, code=2)[1].count("outside") == 1, "refused again, from what is on disk"
+    again = command("gap", *words, code=2)[1]
+    assert "outside 3 standard errors" in again
+    assert "gap none: student" not in again, again
     out, said = command("gap", *words, "--anyway")
     assert "nothing joins the student's term" in said
     assert {row["baseline"] for row in read_table(run_dir / "gap.parquet")} == {"B"}
