@@ -60,6 +60,28 @@ def test_temperature_shapes_the_draws() -> None:
     assert abs((ids_B == 0).float().mean().item() - expected) < 0.035
 
 
+@pytest.mark.parametrize("top_p", [1.0, 0.8])
+def test_draws_are_those_of_torch_multinomial(top_p: float) -> None:
+    """Row by row, each with its own generator, at several steps in a row."""
+    torch.manual_seed(0)
+    ours, theirs = ([torch.Generator().manual_seed(seed) for seed in range(40)] for _ in range(2))
+    sampling = Sampling(0.7, top_p, 1, ())
+    for _ in range(3):
+        logits_BV = torch.randn(40, 5000) * 3
+        ids_B, logprobs_B = next_tokens(logits_BV, sampling, ours)
+        scaled_BV = logits_BV / 0.7
+        if top_p < 1:
+            sorted_BV, order_BV = scaled_BV.softmax(-1).sort(dim=-1, descending=True, stable=True)
+            outside_BV = torch.zeros_like(sorted_BV, dtype=torch.bool)
+            outside_BV.scatter_(1, order_BV, sorted_BV.cumsum(-1) - sorted_BV >= top_p)
+            scaled_BV = scaled_BV.masked_fill(outside_BV, -torch.inf)
+        probs_BV = scaled_BV.log_softmax(-1).exp()
+        pairs = zip(probs_BV, theirs, strict=True)
+        wanted = [int(torch.multinomial(probs_V, 1, generator=generator)) for probs_V, generator in pairs]
+        assert ids_B.tolist() == wanted
+        torch.testing.assert_close(logprobs_B, probs_BV.log().gather(1, ids_B[:, None])[:, 0])
+
+
 # ---- the plain loop --------------------------------------------------------------------------------------
 
 
