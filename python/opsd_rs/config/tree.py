@@ -12,6 +12,7 @@ from pydantic import Field, create_model, field_validator
 
 from opsd_rs.config.context import ContextConfig, ExamplesConfig, NotesConfig
 from opsd_rs.config.grader import OPTIONS, GraderSettings, Option
+from opsd_rs.config.objectives import GrpoConfig, MixtureConfig, NegativeAdvantageConfig, OpdConfig
 from opsd_rs.config.plugin_list import PluginListConfig
 from opsd_rs.config.plugins import PluginConfig
 from opsd_rs.config.section import Fraction, NaturalInt, PositiveInt, Section, expanded
@@ -174,12 +175,13 @@ class ObjectiveConfig(PluginConfig):
 
     kind: ClassVar[str] = "objective"
     name: str = "opsd"
-    """``opsd``: the divergence of ``[loss]``. Your own: ``module:attribute`` or ``file.py:attribute``; the keys of its
-    ``Options`` stand beside this one."""
+    """``opsd``, ``grpo``, ``rft``, ``ssd``, ``opd``, ``negative_advantage``, or ``mixture`` (docs/objectives.md). Your
+    own: ``module:attribute`` or ``file.py:attribute``; the keys of its ``Options`` stand beside this one."""
 
 
 class LossConfig(Section):
-    """The divergence between student and self-teacher, token by token: the keys of the objective ``opsd``."""
+    """The divergence between student and self-teacher, token by token: the keys of the objective ``opsd``, and of
+    ``opd`` with its other teacher."""
 
     kind: Literal["reverse_kl", "forward_kl", "jsd", "sampled_token"] = "reverse_kl"
     """Reverse KL is KL(student || teacher); ``sampled_token`` uses the sampled token alone."""
@@ -199,15 +201,20 @@ class LossConfig(Section):
     updates; or the sampler's, then ``rollout_is_clip`` must be unset."""
     rollout_is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
     """Upper bound of the ratio trainer/sampler; unset: no ratio."""
+    rows: Literal["all", "failed", "passed"] = "all"
+    """Which of the rows that have a context enter the loss, by their grade. A row without verdict is neither."""
 
 
 class TeacherConfig(Section):
     """The self-teacher."""
 
-    kind: Literal["ema", "fixed", "live"] = "ema"
-    """Weights of the self-teacher: a slow average of the student, the initial ones, or the student's own."""
+    kind: Literal["ema", "fixed", "live", "blend", "trust_region"] = "ema"
+    """Weights of the self-teacher: a slow average of the student, the initial ones, the student's own, or ``blend``,
+    which is (1 - ``rate``) initial + ``rate`` current. ``trust_region`` mixes logits instead, those of the initial and
+    of the student's weights of the moment, by one more forward (SDPO)."""
     rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
-    """Share of the student taken over, once per outer step."""
+    """Share of the student: taken over once per outer step by ``ema``, part of the mix under ``blend`` and
+    ``trust_region``."""
     offload: bool = False
     """Keep the average in host memory, 4 bytes a parameter; it passes through the GPU in chunks."""
     max_context_tokens: PositiveInt = 10240
@@ -328,6 +335,10 @@ class Config(Section):
     gap: GapConfig = GapConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     loss: LossConfig = LossConfig()
+    grpo: GrpoConfig = GrpoConfig()
+    opd: OpdConfig = OpdConfig()
+    negative_advantage: NegativeAdvantageConfig = NegativeAdvantageConfig()
+    mixture: MixtureConfig = MixtureConfig()
     teacher: TeacherConfig = TeacherConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()

@@ -22,6 +22,7 @@ from opsd_rs.rollout import check_engine
 from opsd_rs.training.folder import run_folder
 from opsd_rs.training.prepare import Prepared, dated, prepare
 from opsd_rs.training.start import check_memory, check_start, gpu_gib
+from opsd_rs.training.teachers import check_external
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def plan_run(config: Config, resume: Path | None = None) -> Plan:
         "tokenizer and chat template", lambda: f"compiled, answers end at {list(prepared.assembler.eos_ids)}"
     )
     check("problems", lambda: _problems(prepared))
+    check("external teacher", lambda: check_external(config, prepared))
     found = check_memory(config, prepared)
     check("memory", lambda: _fits(found))
     check("gap.from and eval.from", lambda: _tables(config, resume, prepared))
