@@ -116,9 +116,13 @@ def _loss(config: Config) -> Iterator[Finding]:
 def _objective(config: Config) -> Iterator[Finding]:
     parts, tables = objective_weights(config), tables_read(config)
     if not parts:
-        yield Finding("mixture", "every weight is 0: give at least one objective a weight")
+        yield Finding(
+            "mixture.opsd", "0.0, and so are all other weights: give at least one objective a weight"
+        )
     if "opd" in parts and config.opd.teacher is None:
-        yield Finding("opd.teacher", 'the objective "opd" needs one: a Hugging Face folder or hub name')
+        yield Finding(
+            "opd.teacher", 'none: the objective "opd" needs a teacher, a Hugging Face folder or hub name'
+        )
     if "grpo" in tables:
         if config.rollout.top_p < 1.0 and config.grpo.rollout_is_clip is not None:
             yield Finding(
@@ -128,12 +132,12 @@ def _objective(config: Config) -> Iterator[Finding]:
             )
         if config.rollout.n < 2:
             yield Finding(
-                "rollout.n", "a group of 1 has no advantage: the objective grpo needs 2 rollouts or more"
+                "rollout.n", "1: a group of 1 has no advantage, the objective grpo needs 2 rollouts or more"
             )
     if config.teacher.kind == "trust_region" and config.eval.teacher:
         yield Finding(
             "eval.teacher",
-            'true needs weights to sample from, and teacher.kind = "trust_region" mixes logits; take another kind'
+            'true: it needs weights to sample from, and teacher.kind = "trust_region" mixes logits; take another kind'
             " (blend mixes weights)",
         )
 

@@ -25,9 +25,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from opsd_rs.base import Bools, Floats
+from opsd_rs.base import Bools
 from opsd_rs.config import Config, Section
 from opsd_rs.loss.objectives import (
     MicroBatch,
@@ -39,6 +40,7 @@ from opsd_rs.loss.objectives import (
 )
 from opsd_rs.loss.opsd import importance_weights, log_ratio
 
+Floats = NDArray[np.float32]
 LossType = Literal["grpo", "dapo", "dr_grpo"]
 STD_FLOOR = 1e-4
 """Added to a group's standard deviation, as in TRL."""
