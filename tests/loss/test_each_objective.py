@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from objective_cases import Case, case, on_path, rows_of
-from opsd_rs.errors import BadInput
 from opsd_rs.config import load_config, resolve
+from opsd_rs.errors import BadInput
 from opsd_rs.loss.grpo import advantages
 
 TEACHER = f"opd.teacher={Path(__file__).parent}"
