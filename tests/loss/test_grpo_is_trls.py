@@ -17,7 +17,10 @@ from opsd_rs.loss.grpo import advantages
 from opsd_rs.records import Grade
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-pytestmark = pytest.mark.skipif(not find_spec("trl"), reason="trl is not installed")
+pytestmark = [
+    pytest.mark.samples_model,
+    pytest.mark.skipif(not find_spec("trl"), reason="trl is not installed"),
+]
 
 VERDICTS = {"a": (True, False, False, True), "b": (False, False, True, False)}
 LENGTHS = (5, 2, 7, 1, 3, 6, 4, 2)

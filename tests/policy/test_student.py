@@ -177,7 +177,7 @@ def test_teacher_kinds(kind: str, model_dir: str) -> None:
 
 @pytest.mark.samples_model
 def test_a_blend_is_of_the_initial_and_the_current_weights(model_dir: str, tmp_path: Path) -> None:
-    """Of these two alone, whatever lay between; also after a restart, which loads the initial weights anew."""
+    """Of these two alone, whatever lay between; also after a restart, which loads the initial weights again."""
     config = config_of(1, "float32", "blend")
     student, teacher = pair(config, model_dir)
     rate, initial = config.teacher.rate, weights_of(teacher)

@@ -1,9 +1,9 @@
 """``objective = "grpo"``: a clipped policy gradient, with advantages from the rewards of a problem's own rollouts.
 
     A_i  = (R_i - mean R) / (std R + 1e-4),  over the graded rollouts of one problem;  R = 1 passed, 0 failed
-    L_it = -min(r A_i, clip(r, 1 - eps, 1 + eps_high) A_i) * min(q, c),  r = pi(y_t) / pi_old(y_t)
+    L_it = -min(r A_i, clip(r, 1 - eps, 1 + eps_high) A_i) * min(s, c),  r = pi(y_t) / pi_old(y_t)
 
-with q the ratio start of step / sampler, a constant. ``loss_type`` says what the sum of L is divided by:
+with s the ratio start of step / sampler, a constant. ``loss_type`` says what the sum of L is divided by:
 
     grpo     1/N sum_i 1/|y_i| sum_t     dapo     1/(sum_i |y_i|) sum_it     dr_grpo  1/(N max_tokens) sum_it
 
