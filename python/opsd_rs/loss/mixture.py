@@ -35,9 +35,10 @@ class Mixture(Objective):
 
     def trained_rows(self, rows: RolloutBatch) -> Bools:
         """Those of any part."""
-        return np.logical_or.reduce([part.trained_rows(rows) for part in self.parts.values()]).astype(
-            np.bool_
-        )
+        trained = np.zeros(len(rows), np.bool_)
+        for part in self.parts.values():
+            trained |= part.trained_rows(rows)
+        return trained
 
     def loss(self, batch: MicroBatch) -> ObjectiveLoss:
         """The parts' losses, each on its own rows of the micro-batch."""
@@ -49,7 +50,8 @@ class Mixture(Objective):
             if own is not None:
                 found[name], sizes[name] = part.loss(own), len(own.completion_ids_T)
                 total = total + self.weights[name] * found[name].loss
-        return ObjectiveLoss(total, *self._metrics(found, sizes))
+        sums, counts = self._metrics(found, sizes)
+        return ObjectiveLoss(total, sums, token_counts=counts)
 
     def _metrics(
         self, found: dict[str, ObjectiveLoss], sizes: dict[str, int]

@@ -24,7 +24,7 @@ def unlikely_loss(logprob_T: Tensor, *, advantage: float, below: float) -> tuple
 
     >>> loss_T, counts_T = unlikely_loss(torch.tensor([-4.0, -1.0]), advantage=-1.0, below=0.05)
     >>> loss_T.tolist(), counts_T.tolist()
-    ([-4.0, -0.0], [True, False])
+    ([-4.0, 0.0], [True, False])
     """
     counts_T = logprob_T.detach() < math.log(below)
     return -advantage * torch.where(counts_T, logprob_T, torch.zeros_like(logprob_T)), counts_T
