@@ -120,9 +120,8 @@ EFFECTS = {
         for name in ("kind", "jsd_alpha", "topk", "tail", "aggregate", "is_clip", "old", "rollout_is_clip")
     },
     "loss.rows": f"{OBJECTIVE}::test_rows_enter_by_their_grade",
-    **{
-        key: f"{OBJECTIVE}::test_two_values_have_other_gradients"
-        for key in (
+    **dict.fromkeys(
+        (
             "grpo.loss_type",
             "grpo.scale_rewards",
             "grpo.epsilon",
@@ -136,8 +135,9 @@ EFFECTS = {
             "mixture.ssd",
             "mixture.opd",
             "mixture.negative_advantage",
-        )
-    },
+        ),
+        f"{OBJECTIVE}::test_two_values_have_other_gradients",
+    ),
     "opd.teacher": "training/test_objective_runs.py::test_another_teacher_is_another_loss",
     "teacher.kind": TRAINS,
     "teacher.rate": TRAINS,

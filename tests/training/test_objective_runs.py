@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
 RIDDLES = Path(__file__).parents[1] / "support" / "riddles.py"
 WORDS = [
     f"environment={RIDDLES}:Riddles", "environment.count=4", "environment.modulus=2", "model.dtype=float32",
-    "rollout.engine=hf", "rollout.n=4", "rollout.max_tokens=6", "rollout.max_prompt_tokens=200", "eval.n=1", "eval.every=0",
+    "rollout.engine=hf", "rollout.n=4", "rollout.max_tokens=6", "rollout.max_prompt_tokens=200", "eval.n=1",
+    "eval.every=0",
     "train.prompts_per_step=2", "train.mini_batch_prompts=1", "train.checkpoint_every=1", "train.num_steps=2",
     "context=feedback", "optim.lr=1e-3",
 ]  # fmt: skip
