@@ -109,10 +109,11 @@ def test_the_check_names_what_is_wrong_with_the_teacher(model: str, tmp_path: Pa
     for folder, message in (
         (foreign, "another tokenizer than the student's: 2 tokens have different ids"),
         (short, "the model has 20 positions"),
-        (tmp_path / "nowhere", "nowhere"),
+        (tmp_path / "nowhere", "no such directory"),
+        (tmp_path, "without config.json"),
     ):
-        with pytest.raises(BadInput, match=message):
+        with pytest.raises(BadInput, match=f"^opd.teacher.*{message}"):
             plan_run(load_config([], [*words, f"opd.teacher={folder}"]))
-        with pytest.raises(BadInput, match=message):
+        with pytest.raises(BadInput, match=f"^opd.teacher.*{message}"):
             train(load_config([], [*words, f"opd.teacher={folder}"]))
         assert not (tmp_path / "run" / "metrics.jsonl").exists()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from opsd_rs.config import Config
@@ -37,13 +38,24 @@ def external_folder(config: Config) -> str | None:
         return None
     if config.opd.teacher is None:
         raise BadInput("opd.teacher: the objective needs one: a Hugging Face folder or hub name")
-    return local_folder(resolve(config.opd.teacher))
+    with _as_teacher():
+        return local_folder(resolve(config.opd.teacher))
+
+
+@contextmanager
+def _as_teacher() -> Iterator[None]:
+    """What is said of a model folder in the block names the key that named it, not the student's."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(str(error).replace("model.path", "opd.teacher", 1)) from error
 
 
 def external_parameters(config: Config) -> int:
     """Parameters of the external teacher; 0 without one."""
     folder = external_folder(config)
-    return 0 if folder is None else num_parameters(folder)
+    with _as_teacher():
+        return 0 if folder is None else num_parameters(folder)
 
 
 def check_external(config: Config, prepared: Prepared) -> str:
@@ -55,7 +67,8 @@ def check_external(config: Config, prepared: Prepared) -> str:
     if folder is None:
         return "none is needed"
     key = f"opd.teacher = {config.opd.teacher}"
-    check_model_files(Path(folder))
+    with _as_teacher():
+        check_model_files(Path(folder))
     check_same_tokenizer(key, folder, prepared.model_dir)
     kept = [n for name, n in prepared.prompt_tokens.items() if name not in prepared.left_out]
     longest, of_student = facts(folder).max_tokens, facts(prepared.model_dir).max_tokens
@@ -74,4 +87,5 @@ def load_external(config: Config, student: Student) -> ExternalTeacher | None:
     folder = external_folder(config)
     if folder is None:
         return None
-    return ExternalTeacher(folder, config.model.dtype, student.device, packed=student.packed)
+    with _as_teacher():
+        return ExternalTeacher(folder, config.model.dtype, student.device, packed=student.packed)
