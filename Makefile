@@ -19,7 +19,7 @@ endif
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-demo: build ## the whole loop on a real 135M model: six gaps, three trained configurations, a law (about 15 minutes)
+demo: build ## the whole loop on a real 135M model: six gaps, three trained configurations, a law, a report (about 15 minutes)
 	$(CLI) model fetch smollm2-135m
 	$(BIN)/python tools/demo.py
 

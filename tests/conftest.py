@@ -68,6 +68,21 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return context_models.save(tmp_path_factory.mktemp("qwen"), context_models.SHAPES["qwen3"])
 
 
+@pytest.fixture(scope="session")
+def reported_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two runs of a tiny model, for the report's tests; not to be changed."""
+    from report_runs import make_runs
+
+    return make_runs(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture
+def copied_runs(reported_runs: Path, tmp_path: Path) -> Path:
+    """A copy of them."""
+    shutil.copytree(reported_runs, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
 @pytest.fixture(scope="module")
 def ended_graders() -> Iterator[None]:
     """Afterwards ends the graders that the reward functions started and share."""

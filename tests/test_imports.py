@@ -17,16 +17,18 @@ import opsd_rs
 import pytest
 
 PACKAGE = Path(opsd_rs.__file__).parent
-BASE = {"records", "errors", "_core", "_lazy", "base", "config", "inputs"}
-ENTRY_POINTS = {"training", "environments", "cli", "doctor", "compat"}
+BASE = {"records", "errors", "_core", "_lazy", "base", "config", "drawing", "inputs"}
+ENTRY_POINTS = {"training", "environments", "cli", "doctor", "compat", "report", "sweep"}
 DOORS: set[tuple[str, str]] = set()
 """(file, module) where a package is entered past its ``__init__``."""
 HEAVY = {
     "click": "cli/",
-    "pydantic": "config/ problems/ours.py",
+    "pydantic": "config/ problems/ours.py sweep/grid.py",
     "rich": "base/show.py base/progress.py",
+    "scipy": "law/",
     "polars": "base/tables.py law/ inputs/raw.py grading/files/results.py",
-    "matplotlib": "law/figures.py",
+    "matplotlib": "drawing/canvas.py law/figures.py report/",
+    "jinja2": "context/chat.py report/page.py",
     "_core": "grading/ context/ doctor/",
     "torch": "base/ranks.py base/launch.py base/output_head.py rollout/ policy/ loss/ training/ model/",
     "triton": "loss/kernels/",
@@ -92,7 +94,7 @@ def test_packages_import_the_base_and_themselves(module: str) -> None:
     if package in BASE:
         assert others <= BASE
         if package not in {"base", "config", "records"}:
-            assert others <= {"_lazy", "errors"}
+            assert others <= {"_lazy", "errors"} | ({"base"} if package == "drawing" else set())
     elif package not in ENTRY_POINTS:
         assert others <= BASE
     past = {target for target in targets if package_of(target) != package and "." in target}
@@ -202,7 +204,9 @@ def test_the_map_sees_imports() -> None:
 
 # ---- what stays light ----------------------------------------------------------------------------
 
-BLOCKED = ("torch", "polars", "transformers", "deepspeed", "vllm", "matplotlib", "huggingface_hub")
+BLOCKED = (
+    "torch", "polars", "scipy", "transformers", "deepspeed", "vllm", "matplotlib", "jinja2", "huggingface_hub",
+)  # fmt: skip
 
 BLOCKER = f"""
 import sys
@@ -215,7 +219,8 @@ sys.meta_path.insert(0, Blocker())
 
 LOADED = """
 import atexit
-atexit.register(lambda: print("LOADED", sorted(set(sys.modules) & {"torch", "polars", "transformers", "pydantic"})))
+heavy = {"torch", "polars", "scipy", "transformers", "pydantic", "matplotlib", "jinja2"}
+atexit.register(lambda: print("LOADED", sorted(set(sys.modules) & heavy)))
 """
 
 
@@ -243,8 +248,11 @@ def test_the_blocker_blocks() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["--help"], ["--version"], ["train", "--help"], ["gap", "--help"], ["eval", "--help"], ["grade", "--help"],
-        ["law", "--help"], ["law", "fit", "--help"], ["law", "predict", "--help"], ["model", "fetch", "--help"],
+        ["--help"], ["--version"], ["train", "--help"], ["gap", "--help"], ["screen", "--help"], ["eval", "--help"],
+        ["grade", "--help"], ["sweep", "--help"], ["report", "--help"], ["figure", "--help"],
+        ["law", "--help"], ["law", "fit", "--help"], ["law", "check", "--help"], ["law", "power", "--help"],
+        ["law", "simulate", "--help"], ["law", "predict", "--help"], ["law", "show", "--help"],
+        ["law", "import", "--help"], ["law", "backtest", "--help"], ["model", "fetch", "--help"],
         ["data", "show", "--help"], ["context", "--help"], ["config", "show", "--help"], ["doctor", "--help"],
     ],
     ids=" ".join,
@@ -270,13 +278,30 @@ def test_configuration_needs_no_torch_and_no_polars(words: list[str]) -> None:
     assert done.stdout.endswith("LOADED ['pydantic']\n")
 
 
-def test_the_law_needs_polars_but_no_torch() -> None:
+def test_the_law_needs_polars_and_scipy_but_no_torch() -> None:
     table = PACKAGE / "data/law_synthetic.csv"
-    blocker = BLOCKER.replace("'polars', ", "")
+    blocker = BLOCKER.replace("'polars', 'scipy', ", "")
     words = ["law", "fit", str(table), "--format", "json"]
     done = python(f"{blocker}\n{LOADED}\nfrom opsd_rs.cli import main\nmain({words!r}, prog_name='opsd-rs')")
     assert done.returncode == 0, done.stderr
     assert '"slope"' in done.stdout
+
+
+def test_what_the_law_says_of_runs_needs_no_torch(tmp_path: Path) -> None:
+    """Show, predict (down to a refusal) and import."""
+    blocker = BLOCKER.replace("'polars', ", "")
+    table = tmp_path / "t.csv"
+    table.write_text("family,config_id,gap,improvement\nm,a,0.1,0.2\n")
+    for words, code in (
+        (["law", "show"], 0),
+        (["law", "predict", "paper-2605.30070/qwen3-8b", str(table)], 2),
+        (["law", "import", str(table), "--out", str(tmp_path / "runs.parquet")], 0),
+    ):
+        done = python(
+            f"{blocker}\n{LOADED}\nfrom opsd_rs.cli import main\nmain({words!r}, prog_name='opsd-rs')"
+        )
+        assert done.returncode == code, done.stderr
+        assert "'torch'" not in done.stdout
 
 
 def test_without_torch_the_loop_names_the_extra() -> None:
@@ -286,3 +311,12 @@ def test_without_torch_the_loop_names_the_extra() -> None:
         (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
         assert "torch is not installed" in line
         assert "pip install 'opsd-rs[train]'" in line
+
+
+def test_a_sweep_is_planned_without_torch() -> None:
+    """Its own process leaves a GPU's memory to its runs."""
+    blocker = BLOCKER.replace("'polars', ", "")
+    words = ["sweep", "demo", "--dry-run"]
+    done = python(f"{blocker}\n{LOADED}\nfrom opsd_rs.cli import main\nmain({words!r}, prog_name='opsd-rs')")
+    assert done.returncode == 0, done.stderr
+    assert "smollm2-135m" in done.stdout

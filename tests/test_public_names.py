@@ -25,6 +25,7 @@ PUBLIC = {
     "opsd_rs.policy": "Teacher",
     "opsd_rs.problems": "files load",
     "opsd_rs.problems.files": "index load",
+    "opsd_rs.report": "FIGURES write_figure write_report",
     "opsd_rs.records": "Case CaseResult Grade Problem Rollout Solution TeacherContext",
 }
 """Module -> names, each for ``from MODULE import NAME``."""
@@ -34,7 +35,8 @@ ATTRIBUTES = "compat.lcb config context gap grading law loss model policy proble
 
 COMMANDS = """
 config keys, config show, context diff, context lint, context list, context preview, context show, data check,
-data fetch-lcb, data show, doctor, eval, gap, grade, law fit, law predict, model fetch, train
+data fetch-lcb, data show, doctor, eval, figure, gap, grade, law backtest, law check, law fit, law import, law power,
+law predict, law show, law simulate, model fetch, report, screen, sweep, train
 """
 
 

@@ -55,6 +55,9 @@ def test_wheel_carries_configs_data_stub_and_marker(wheel: Path) -> None:
         "opsd_rs/configs/contexts/feedback.toml",
         "opsd_rs/data/primer.jsonl",
         "opsd_rs/data/law_synthetic.csv",
+        "opsd_rs/report/page/report.html.jinja",
+        "opsd_rs/report/page/report.css",
+        "opsd_rs/report/page/report.js",
     ):
         assert wanted in names
     assert not [name for name in names if "__pycache__" in name]
@@ -97,6 +100,21 @@ def test_law_fit(command: Path, tmp_path: Path) -> None:
     fitted = json.loads(run(command, "law", "fit", "runs.jsonl", "--format", "json", cwd=tmp_path))
     assert fitted["families"]["f"]["slope"] == pytest.approx(1.44)
     assert fitted["families"]["f"]["n"] == 4
+
+
+def test_report_without_its_extra_and_with_it(wheel: Path, command: Path, tmp_path: Path) -> None:
+    table = command.parent / "python"
+    code = "from opsd_rs.law import synthetic_table; print(synthetic_table())"
+    points = run(table, "-I", "-c", code).strip()
+    done = subprocess.run(
+        [str(command), "report", points], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "opsd-rs[report]" in done.stderr
+    pip = [command.parent / "python", "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt"]
+    run(*pip, f"{wheel}[report]")
+    run(command, "report", points, "-o", "page.html", cwd=tmp_path)
+    assert "SYNTHETIC" in (tmp_path / "page.html").read_text()
 
 
 def test_train_without_its_extra_says_which_one(command: Path, tmp_path: Path) -> None:

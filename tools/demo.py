@@ -1,4 +1,5 @@
-"""The main job at laptop scale, by the commands a user would type: six gaps, three trained configurations, a law.
+"""The main job at laptop scale, by the commands a user would type: six gaps, three trained configurations, a law, and
+the report of it all, whose path is the last line.
 
 ``python tools/demo.py`` takes about a quarter of an hour on two cores; ``--smoke`` runs the same path in a few minutes;
 its numbers mean nothing. The control is the gap of ``none``, which is 0 but for chance; training it would put no point
@@ -33,18 +34,21 @@ def main() -> None:
     config, folder = ("smoke", Path("runs/smoke")) if smoke else ("demo", Path("runs/demo"))
     started = time.monotonic()
 
-    step("1/3 the gap of the contexts, before any training")
+    step("1/4 the gap of the contexts, before any training")
     run("gap", config, f"run.dir={folder / 'gap'}")
     for number, name in enumerate(TRAINED, start=1):
-        step(f"2/3 train {number} of {len(TRAINED)}: {name}")
+        step(f"2/4 train {number} of {len(TRAINED)}: {name}")
         train(config, folder, name)
-    step("3/3 the law")
+    step("3/4 the law")
     law = folder / "law.json"
     tables = [str(folder / name / "runs.parquet") for name in TRAINED]
     synthetic = str(files("opsd_rs") / "data" / "law_synthetic.csv")
     figure = folder / "figures" / "law.png"
     run("law", "fit", *tables, synthetic, "--out", str(law), "--figure", str(figure))
-    report(folder, law, figure, time.monotonic() - started)
+    step("4/4 the report")
+    page = folder / "report.html"
+    run("report", str(folder), "--title", f"opsd-rs {config}", "--out", str(page))
+    report(folder, law, figure, page, time.monotonic() - started)
 
 
 def step(title: str) -> None:
@@ -75,7 +79,7 @@ def train(config: str, folder: Path, name: str) -> None:
     run("train", config, f"contexts/{name}", f"run.dir={here}", gap, *baseline)
 
 
-def report(folder: Path, law: Path, figure: Path, seconds: float) -> None:
+def report(folder: Path, law: Path, figure: Path, page: Path, seconds: float) -> None:
     """The table of what was measured, and where everything is."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     gaps = Table(title="Before training: student and self-teacher, training decoding")
@@ -107,9 +111,9 @@ def report(folder: Path, law: Path, figure: Path, seconds: float) -> None:
     console.print(gains)
     console.print("Standard errors are conditional: these problems, other draws. Fractions of 1.")
     console.print("none is the control: its gap must be 0 within 3 standard errors.")
-    for label, path in {"runs": folder, "law": law, "figure": figure}.items():
-        console.print(f"{label:7} {path}", highlight=False)
     console.print(f"{seconds / 60:.1f} minutes")
+    for label, path in {"runs": folder, "law": law, "figure": figure, "report": page}.items():
+        console.print(f"{label:7} {path}", highlight=False)
 
 
 def plus_minus(value: float, se: float, sign: str = "") -> str:

@@ -11,22 +11,9 @@ from hypothesis import strategies as st
 from opsd_rs.base import mean_accuracy, mean_difference, t_interval, t_quantile, t_two_sided, tally_passed
 from opsd_rs.base.estimators import Mean, grouped_difference
 from opsd_rs.law.regression import fit_line, mean_se, prediction_se, welch_p
+from textbook import ANSCOMBE, NORRIS
 
 scipy_stats = pytest.importorskip("scipy.stats")
-
-# y x pairs, itl.nist.gov/div898/strd, Norris.
-NORRIS = """0.1 0.2, 338.8 337.4, 118.1 118.2, 888.0 884.6, 9.2 10.1, 228.1 226.5, 668.5 666.3, 998.5 996.3,
-449.1 448.6, 778.9 777.0, 559.2 558.2, 0.3 0.4, 0.1 0.6, 778.1 775.5, 668.8 666.9, 339.3 338.0, 448.9 447.5,
-10.8 11.6, 557.7 556.0, 228.3 228.1, 998.0 995.8, 888.8 887.6, 119.6 120.2, 0.3 0.3, 0.6 0.3, 557.6 556.8,
-339.3 339.1, 888.0 887.2, 998.5 999.0, 778.9 779.0, 10.2 11.1, 117.6 118.3, 228.9 229.2, 668.4 669.1,
-449.2 448.9, 0.2 0.5"""
-X = [10, 8, 13, 9, 11, 14, 6, 4, 12, 7, 5]
-ANSCOMBE = {
-    "I": (X, [8.04, 6.95, 7.58, 8.81, 8.33, 9.96, 7.24, 4.26, 10.84, 4.82, 5.68]),
-    "II": (X, [9.14, 8.14, 8.74, 8.77, 9.26, 8.10, 6.13, 3.10, 9.13, 7.26, 4.74]),
-    "III": (X, [7.46, 6.77, 12.74, 7.11, 7.81, 8.84, 6.08, 5.39, 8.15, 6.42, 5.73]),
-    "IV": ([8] * 7 + [19] + [8] * 3, [6.58, 5.76, 7.71, 8.84, 8.47, 7.04, 5.25, 12.50, 5.56, 7.91, 6.89]),
-}
 
 
 def test_norris_certified_values() -> None:

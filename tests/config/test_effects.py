@@ -27,6 +27,7 @@ EFFECTS = {
     "run.dir": f"{RUN}::test_where_and_under_which_names",
     "run.config_id": f"{RUN}::test_where_and_under_which_names",
     "run.family": f"{RUN}::test_where_and_under_which_names",
+    "run.gpu_share": f"{UPDATE}::test_what_a_share_of_the_gpu_is_given",
     "model.path": "training/test_plan.py::test_a_check_ends_the_list_in_the_runs_own_words",
     "model.dtype": f"{UPDATE}::test_the_compute_type",
     "model.enable_thinking": f"{DATA}::test_thinking_and_the_date_are_the_chat_templates",
@@ -65,6 +66,7 @@ EFFECTS = {
     "eval.top_p": f"{RUN}::test_the_decoding_and_the_problems_of_validation",
     "eval.problems": f"{RUN}::test_the_decoding_and_the_problems_of_validation",
     "eval.from": "training/test_stale_rows.py::test_other_runs_tables_are_refused_by_field",
+    "eval.seed": f"{RUN}::test_seeds_share_a_gap_and_a_baseline",
     "eval.teacher": f"{RUN}::test_when_and_how_is_validated",
     "context.name": f"{DATA}::test_names_of_a_context_and_its_preamble",
     "context.preamble_id": f"{DATA}::test_names_of_a_context_and_its_preamble",
@@ -112,8 +114,16 @@ EFFECTS = {
     "control.mask": f"{RUN}::test_a_control_that_is_masked_does_not_train",
     "gap.n": f"{RUN}::test_how_the_gap_is_measured",
     "gap.from": "training/test_stale_rows.py::test_other_runs_tables_are_refused_by_field",
+    "gap.seed": f"{RUN}::test_seeds_share_a_gap_and_a_baseline",
     "gap.contexts": f"{RUN}::test_the_contexts_of_the_gap",
+    "gap.baseline_samples": f"{RUN}::test_how_the_gap_is_measured",
     "gap.baseline": "measure/test_arms.py::test_the_paper_scores_the_rollouts_that_built_the_contexts",
+    "law.file": "training/test_early_end.py::test_the_forecast_is_kept_for_figures",
+    **{
+        f"law.{name}": "training/test_early_end.py::test_a_rule_ends_the_run_and_a_resume_ends_it_again"
+        for name in ("stop", "worthwhile", "further_gain", "confidence")
+    },
+    "law.force": "training/test_early_end.py::test_what_can_be_known_is_refused_before_the_start",
     "objective.name": "training/test_objectives.py::test_the_loop_runs_with_it",
     **{
         f"loss.{name}": TRAINS
@@ -171,6 +181,7 @@ EFFECTS = {
     "grader.feedback": f"{GRADER}::test_feedback_and_its_length",
     "grader.feedback_chars": f"{GRADER}::test_feedback_and_its_length",
     "grader.site_packages": f"{GRADER}::test_site_packages",
+    "log.token_kl": f"{RUN}::test_what_is_kept_of_each_token",
     "log.to": "training/test_loggers.py::test_the_named_loggers_in_order_and_none_without_a_name",
 }
 """Key, or table of keys -> test."""

@@ -11,7 +11,9 @@ import pytest
 import tiny_models
 from opsd_rs.base import read_lines, read_table
 from opsd_rs.config import load_config
-from opsd_rs.training import Session, measure_from_config, open_session, train
+from opsd_rs.errors import BadInput
+from opsd_rs.rollout import Sampler
+from opsd_rs.training import Session, evaluate_from_config, measure_from_config, open_session, train
 from safetensors import safe_open
 
 pytestmark = [pytest.mark.slow, pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
@@ -45,12 +47,14 @@ VARIED = {
     "eval.temperature": "0.0",
     "eval.teacher": "true",
     "gap.n": "6",
+    "gap.baseline_samples": "3",
     "train.num_steps": "3",
     "train.prompts_per_step": "1",
     "train.mini_batch_prompts": "1",
     "train.checkpoint_every": "1",
     "train.keep_checkpoints": "3",
     "model.dtype": "bfloat16",
+    "log.token_kl": "false",
 }
 
 
@@ -122,6 +126,15 @@ def test_what_is_kept(base: Run, varied: Run) -> None:
             assert {file.get_slice(name).get_dtype() for name in file.keys()} == {dtype}  # noqa: SIM118
 
 
+def test_what_is_kept_of_each_token(base: Run, varied: Run) -> None:
+    for step, line in enumerate(base.metrics()):
+        values = [row["token_kl"] for row in base.rollouts(step)]
+        assert [len(v) for v in values] == [len(row["completion_ids"]) for row in base.rollouts(step)]
+        everything = [value for row in values for value in row]
+        assert sum(everything) / len(everything) == pytest.approx(line["kl"], rel=1e-2, abs=1e-6)
+    assert all("token_kl" not in row for row in varied.rollouts())
+
+
 def test_when_and_how_is_validated(base: Run, varied: Run) -> None:
     assert sorted({row["step"] for row in base.evals()}) == [0, 2]
     assert sorted({row["step"] for row in varied.evals()}) == [0, 1, 2, 3]
@@ -132,6 +145,9 @@ def test_when_and_how_is_validated(base: Run, varied: Run) -> None:
 
 def test_how_the_gap_is_measured(base: Run, varied: Run) -> None:
     assert (base.row()["k_gap"], varied.row()["k_gap"]) == (2, 6)
+    for done, bare in ((base, 4 * 2), (varied, 3 * 6)):
+        samples = [row for row in read_table(done.folder / "samples.parquet") if row["arm"] == "B"]
+        assert len(samples) == bare * len({row["problem_id"] for row in samples})
 
 
 def test_another_seed_samples_other_answers(base: Run, model: Path, tmp_path: Path) -> None:
@@ -139,6 +155,59 @@ def test_another_seed_samples_other_answers(base: Run, model: Path, tmp_path: Pa
     again = run(tmp_path / "again", model, {"train.num_steps": "1"})
     ids = [[row["completion_ids"] for row in done.rollouts()] for done in (base, again, other)]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_seeds_share_a_gap_and_a_baseline(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``gap.seed`` and ``eval.seed`` draw what comes before training, ``seed`` all else; so two seeds share tables."""
+    drawn: list[set[int]] = []
+    plain = Sampler.sample
+
+    def sample(self: Sampler, requests: Any, sampling: Any, **rest: Any) -> Any:
+        rollouts = plain(self, requests, sampling, **rest)
+        [seed] = {rest["seed"] if rest["seed"] is not None else self._run_seed}
+        facts = [(rest["purpose"].split("-")[0], rest["step"], seed)]
+        drawn[-1] |= set(facts)  # type: ignore[arg-type]
+        return rollouts
+
+    monkeypatch.setattr(Sampler, "sample", sample)
+    words = {"train.num_steps": "1", "gap.seed": "7", "eval.seed": "8", "context": "feedback"}
+    drawn.append(set())
+    first = run(tmp_path / "first", model, words)
+    assert drawn[-1] == {("gap", 0, 7), ("eval", 0, 8), ("train", 0, 0), ("eval", 1, 0)}
+    tables = {
+        "gap.from": str(first.folder / "gap.parquet"),
+        "eval.from": str(first.folder / "eval.parquet"),
+    }
+    drawn.append(set())
+    second = run(tmp_path / "second", model, {**words, **tables, "seed": "1"})
+    assert drawn[-1] == {("train", 0, 1), ("eval", 1, 1)}
+    rows = [first.row(), second.row()]
+    for column in ("gap", "gap_se_cond", "acc_teacher", "acc_val0", "baseline_id"):
+        assert rows[0][column] == rows[1][column]
+    assert [row["seed"] for row in rows] == [0, 1]
+    with pytest.raises(BadInput, match=r"seed \(7, here 1\)"):
+        run(tmp_path / "third", model, {"seed": "1", "context": "feedback", "gap.from": tables["gap.from"]})
+    samples = read_table(first.folder / "samples.parquet")
+    assert {(row["arm"], row["seed"]) for row in samples} >= {("A", 7), ("V0", 8), ("V1", 0)}
+
+
+def test_a_kept_baseline_is_what_a_run_measures(model: Path, tmp_path: Path) -> None:
+    """``opsd-rs eval --out`` writes what ``eval.from`` takes, once."""
+    words = {**BASE, "model.path": str(model), "run.dir": str(tmp_path / "none"), "train.num_steps": "1"}
+    out = tmp_path / "kept" / "eval.parquet"
+    config = load_config([], [f"{key}={value}" for key, value in words.items()])
+    shown = evaluate_from_config(config, out=out)
+    before = out.read_bytes()
+    assert evaluate_from_config(config, out=out) == shown
+    assert out.read_bytes() == before
+    done = run(tmp_path / "r", model, {"train.num_steps": "1"})
+    kept = [row for row in done.evals() if row["step"] == 0]
+    assert [{**row, "identity": ""} for row in read_table(out)] == [{**row, "identity": ""} for row in kept]
+    assert {row["arm"] for row in read_table(out.with_name("samples.parquet"))} == {"V0"}
+    taken = run(tmp_path / "taken", model, {"train.num_steps": "1", "eval.from": str(out)})
+    assert taken.row()["baseline_id"] == done.row()["baseline_id"]
 
 
 def test_a_control_that_is_masked_does_not_train(base: Run, model: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from opsd_rs.policy import leave_ranks
 from opsd_rs.records import Grade
 from opsd_rs.rollout import HFEngine, Request, Sampling, make_engine
 from opsd_rs.rollout.vllm.options import engine_environment, llm_options
+from opsd_rs.training.start import gpu_gib
+from opsd_rs.training.token_budget import free_bytes, hold_to_share
 from opsd_rs.training.update import distill
 
 if TYPE_CHECKING:
@@ -159,6 +162,46 @@ def test_what_vllm_is_given_on_a_gpu(key: str, name: str, values: dict[str, Any]
     for word, value in values.items():
         options = llm_options(Path("m"), config_of({key: word}).rollout, "bfloat16", 99, device_index=0)
         assert options[name] == value
+
+
+@pytest.mark.gpu_option
+def test_what_a_share_of_the_gpu_is_given(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM's part, the part that torch holds to, the budget of a batch, and what a run may need at its start."""
+    cuda = torch.device("cuda", 0)
+    taken: list[tuple[float, torch.device]] = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *words: taken.append(words))
+    for words in ({}, {"run.gpu_share": "0.25"}):
+        hold_to_share(config_of({**words, "rollout.engine": "hf"}), cuda)
+    assert taken == [(0.25, cuda)], "a run that has the GPU for itself asks for no bound"
+    given: list[float] = []
+    monkeypatch.setattr(
+        "opsd_rs.rollout.vllm.client.VllmEngine",
+        lambda folder, rollout, **rest: given.append(rollout.gpu_memory_utilization),
+    )
+    monkeypatch.setattr("opsd_rs.rollout.start.check_engine", lambda config, model_dir: "")
+    shared = config_of(
+        {"run.gpu_share": "0.25", "rollout.engine": "vllm", "rollout.gpu_memory_utilization": "0.4"}
+    )
+    make_engine(shared, model, device_index=0)
+    assert given == [pytest.approx(0.1)]
+    gpu = SimpleNamespace(total_memory=80 << 30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
+    assert (gpu_gib(config_of({})), gpu_gib(shared)) == (80.0, 20.0)
+
+
+@pytest.mark.gpu_option
+def test_a_batch_is_cut_to_the_share_and_to_what_neighbours_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    gib = 1 << 30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (40 * gib, 80 * gib))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 6 * gib)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 5 * gib)
+    found = {
+        share: free_bytes(config_of({"run.gpu_share": share, "rollout.engine": "hf"}), torch.device("cuda"))
+        / gib
+        for share in ("1.0", "0.75", "0.25")
+    }
+    assert found == {"1.0": 41.0, "0.75": 41.0, "0.25": 20 - 6 + 1}
 
 
 def test_the_compute_type(model: str) -> None:

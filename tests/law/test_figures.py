@@ -7,7 +7,7 @@ import sys
 import pytest
 from law_tables import rows, write
 from opsd_rs.errors import BadInput
-from opsd_rs.law import figure1, figure2, fit_tables, synthetic_table
+from opsd_rs.law import draw_figure1, figure1, figure2, fit_tables, synthetic_table
 from opsd_rs.law.rows import read_rows
 
 
@@ -25,12 +25,12 @@ def test_figure1_is_deterministic_and_labels_synthetic_points(tmp_path) -> None:
     assert "synthetic (SYNTHETIC points)" in text
     assert "Hollow points are SYNTHETIC" in text
     assert "SD over seeds" in text
-    assert "synthetic n = 5 from 15 runs, measured n = 6" in " ".join(text.split())
+    assert "synthetic n = 5 from 15 runs, measured n = 6" in draw_figure1(fit_tables(tables)).caption
     assert "the control none" in text
     whole = figure1(fit_tables(tables, with_none=True), tmp_path / "whole")[0].read_text()
     assert "n = 6 from 18 runs" in whole
     assert "the control none" not in whole
-    assert "standard error of the one run" in text
+    assert "standard error of the one run" in draw_figure1(fit_tables(tables)).caption
     alone = figure1([measured], tmp_path / "alone")[0].read_text()
     assert "SYNTHETIC" not in alone
 

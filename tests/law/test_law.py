@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from law_tables import GAPS, only, rows, write
 from opsd_rs.errors import BadInput
-from opsd_rs.law import fit_tables, format_predictions, format_table, predict_table, save, synthetic_table
+from opsd_rs.law import fit_tables, format_table, predict_table, save, synthetic_table
 
 # --- fit --------------------------------------------------------------------------------------------------
 
@@ -19,7 +19,7 @@ from opsd_rs.law import fit_tables, format_predictions, format_table, predict_ta
 def test_shipped_fixture_is_marked_and_gives_its_known_answer() -> None:
     fit = fit_tables([synthetic_table()], with_none=True)
     entry = only(fit)
-    assert list(fit) == ["with_none", "families"]
+    assert (fit["with_none"], fit["by"]) == (True, "family")
     assert entry["synthetic"] is True
     assert any("SYNTHETIC" in note for note in entry["notes"])
     assert synthetic_table().read_text().startswith("# SYNTHETIC")
@@ -193,73 +193,6 @@ def test_synthetic_and_measured_rows_do_not_share_a_line(tmp_path) -> None:
 # --- forecasts --------------------------------------------------------------------------------------------
 
 
-def test_forecasts_of_the_fixture_are_the_known_intervals(tmp_path) -> None:
-    save(fit_tables([synthetic_table()], with_none=True), tmp_path / "law.json")
-    wanted = [
-        {"family": "synthetic", "config_id": "a", "gap": 0.08},
-        {"family": "synthetic", "config_id": "b", "gap": 0.08, "gap_se": 0.0078},
-        {"family": "synthetic", "config_id": "c", "gap": 0.20},
-        {"family": "llama", "config_id": "d", "gap": 0.05},
-    ]
-    a, b, c, d = predict_table(tmp_path / "law.json", write(tmp_path / "gaps.jsonl", wanted))
-    assert set(a) == {"family", "config_id", "gap", "forecast", "pi80", "pi95", "flags"}
-    assert a["forecast"] == pytest.approx(-0.003 + 1.492002 * 0.08, abs=1e-6)
-    assert a["pi95"] == pytest.approx([0.0532, 0.1795], abs=5e-5)
-    assert a["pi95"][0] < a["pi80"][0] < a["forecast"] < a["pi80"][1] < a["pi95"][1]
-    assert a["flags"] == ["synthetic"]
-    assert b["pi95"] == pytest.approx([0.0454, 0.1873], abs=5e-5)
-    assert c["flags"] == ["synthetic", "extrapolation"]
-    assert c["forecast"] is not None
-    expected = {
-        "family": "llama",
-        "config_id": "d",
-        "gap": 0.05,
-        "forecast": None,
-        "pi80": None,
-        "pi95": None,
-    }
-    assert d == expected | {"flags": ["family_absent"]}
-    text = "\n".join(format_predictions([a, b, c, d]))
-    assert "95 % [+5.3, +18.0]" in text
-    assert "no forecast  ! family_absent" in text
-
-
-def test_forecast_flags_domain_ceiling_and_few(tmp_path) -> None:
-    fit = fit_tables([write(tmp_path / "r.csv", rows(k_gap=8, split="transductive")[:4])])
-    assert only(fit)["domain"] == {"k_gap": "8", "split": "transductive"}
-    save(fit, tmp_path / "law.json")
-    new = [
-        {
-            "family": "m",
-            "config_id": "x",
-            "gap": 0.05,
-            "k_gap": 8.0,
-            "split": "transductive",
-            "acc_val0": 0.95,
-        },
-        {"family": "m", "config_id": "y", "gap": 0.05, "k_gap": 4.0, "split": "held_out", "acc_val0": 0.3},
-    ]
-    x, y = predict_table(tmp_path / "law.json", write(tmp_path / "g.parquet", new))
-    assert x["flags"] == ["few_configs", "ceiling"]
-    assert y["flags"] == ["few_configs", "domain:split", "domain:k_gap"]
-
-
-def test_the_ceiling_is_the_gap_s_own_student_where_validation_is_not_known(tmp_path) -> None:
-    save(fit_tables([write(tmp_path / "r.csv", rows())]), tmp_path / "law.json")
-    point = {"family": "m", "gap": 0.1}
-    new = [
-        {**point, "config_id": "low", "acc_student_gap": 0.2},
-        {**point, "config_id": "high", "acc_student_gap": 0.95},
-        {**point, "config_id": "both", "acc_student_gap": 0.95, "acc_val0": 0.3},
-        {**point, "config_id": "measured", "acc_student_gap": 0.2, "acc_val0": 0.95},
-        {**point, "config_id": "unknown"},
-    ]
-    forecasts = predict_table(tmp_path / "law.json", write(tmp_path / "g.parquet", new))
-    assert {row["config_id"]: row["flags"] for row in forecasts} == {
-        "low": [], "high": ["ceiling:acc_student_gap"], "both": [], "measured": ["ceiling"], "unknown": [],
-    }  # fmt: skip
-
-
 def test_forecasts_of_left_out_configurations_are_the_leave_one_out_ones(tmp_path) -> None:
     """Fitting five and forecasting the sixth is what loo_forecast says."""
     whole = only(fit_tables([write(tmp_path / "all.csv", rows())]))
@@ -298,14 +231,14 @@ def test_text_says_the_interval_before_r2() -> None:
     assert "SYNTHETIC" in text
 
 
-def test_fitting_loads_neither_torch_nor_scipy_nor_matplotlib() -> None:
+def test_fitting_loads_neither_torch_nor_matplotlib_nor_scipy_s_statistics() -> None:
     code = (
-        "import sys; from opsd_rs import law; before = 'polars' in sys.modules;"
+        "import sys; from opsd_rs import law; before = {'polars', 'scipy'} & set(sys.modules);"
         "law.format_table(law.fit_tables([law.synthetic_table()]));"
-        "print(before, sorted({'torch', 'scipy', 'matplotlib', 'transformers'} & set(sys.modules)))"
+        "print(before, sorted({'torch', 'scipy.stats', 'matplotlib', 'transformers', 'pandas'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_env())
-    assert out.stdout.split("\n")[0] == "False []"
+    assert out.stdout.split("\n")[0] == "set() []"
 
 
 def _env() -> dict[str, str]:

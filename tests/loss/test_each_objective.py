@@ -219,6 +219,7 @@ def test_rows_enter_by_their_grade() -> None:
         (("objective=grpo", "rollout.top_p=0.9"), 'grpo.rollout_is_clip = "none"'),
         (("objective=opd", TEACHER, "rollout.top_p=0.9"), 'loss.rollout_is_clip = "none"'),
         (("objective=grp",), "did you mean grpo?"),
+        (("objective=grpo", "law.file=x.json"), "law.file = x.json: a forecast is made from the gap"),
         (
             ("teacher.kind=trust_region", "eval.teacher=true"),
             "eval.teacher = true: it needs weights to sample from",

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from opsd_rs.base import read_lines, read_table
 from opsd_rs.cli import main
 from opsd_rs.law.rows import DOMAIN
-from opsd_rs.measure import EvalRow, group_gap
+from opsd_rs.measure import show_gap
 
 pytestmark = [pytest.mark.slow, pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
 
@@ -115,36 +115,33 @@ def check_samples(run_dir: Path, measured: dict[str, dict[str, Any]]) -> None:
     samples = read_table(run_dir / "samples.parquet")
     assert [(arm, sum(row["arm"] == arm for row in samples)) for arm in "ABT"] == [
         ("A", 40),
-        ("B", 40),
+        ("B", 160),
         ("T", 120),
     ]
     assert {row["run_id"] for row in samples} == {None}
     columns = "identity_id arm step context_kind problem_id sample_idx group_id parent_sample context_status correct"
-    columns += " reward n_tokens truncated seed decoding_id tests_id prompt_sha256 model_sha run_id"
+    columns += (
+        " reward n_tokens truncated seed decoding_id tests_id prompt_sha256 model_sha run_id correct_full"
+    )
+    columns += " n_prompt_tokens context_cut context_leak seconds gpu_seconds measurement_id"
     assert set(samples[0]) == set(columns.split())
+    assert len({row["measurement_id"] for row in samples}) == 1
+    shown = {row["context"]: row for row in show_gap(run_dir).rows}
     for name, row in measured.items():
-        groups = [
-            [eval_rows_of_samples([s for s in samples if s["arm"] == arm and s["group_id"] == group
-                                   and s["context_kind"] in ("", name)]) for group in range(2)]
-            for arm in "BT"
-        ]  # fmt: skip
-        again = group_gap(*groups)
-        assert (again.value, again.se_cond, again.se_super) == pytest.approx(
-            (row["gap"], row["gap_se_cond"], row["gap_se_super"])
-        )
+        for column, value in shown[name].items():
+            assert value == pytest.approx(row[column]), column
         teacher = [s for s in samples if s["arm"] == "T" and s["context_kind"] == name]
         assert {s["identity_id"] for s in teacher} == {row["identity_id"]}
         assert sum(s["context_status"] != "bare" for s in teacher) / 40 == row["coverage"]
         assert all(s["parent_sample"] == s["sample_idx"] for s in teacher)
+        by_hand = {arm: share_of(samples, arm, name) for arm in "BT"}
+        assert row["gap"] == pytest.approx(by_hand["T"] - by_hand["B"])
+        assert (row["baseline"], row["k_baseline"]) == ("B", 32), "none is not among the contexts"
 
 
-def eval_rows_of_samples(samples: list[dict[str, Any]]) -> list[EvalRow]:
-    names = dict.fromkeys(sample["problem_id"] for sample in samples)
-    graded = {name: [s["correct"] for s in samples if s["problem_id"] == name] for name in names}
-    return [
-        EvalRow(0, "", "", name, len(found), sum(found), nulls=0, truncated=0, tokens=0.0)
-        for name, found in graded.items()
-    ]
+def share_of(samples: list[dict[str, Any]], arm: str, name: str) -> float:
+    found = [s["correct"] for s in samples if s["arm"] == arm and s["context_kind"] in ("", name)]
+    return sum(found) / len(found)
 
 
 def check_run(run_dir: Path, measured: dict[str, Any]) -> None:

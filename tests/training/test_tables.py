@@ -171,7 +171,14 @@ def test_a_run_s_row_has_a_value_in_every_column_that_the_law_reads(tmp_path: Pa
     write_table(tmp_path / "gap.parquet", [gap_row(GAP, measured, identity(), None)])
     append_line(tmp_path / "metrics.jsonl", {"step": 3, "kl": 0.25})
     found = run_row(
-        COLUMNS, tmp_path, run_id="r-0", identity=identity(), segments=1, opt_updates=4, gpu_hours=0.5
+        COLUMNS,
+        tmp_path,
+        run_id="r-0",
+        identity=identity(),
+        segments=1,
+        opt_updates=4,
+        gpu_hours=0.5,
+        last_step=COLUMNS["horizon_steps"],
     )
     expected = {
         "run_id": "r-0", "improvement": 0.5, "acc_val0": 0.375, "acc_val1": 0.875, "gap": 0.1, "k_gap": 8,
@@ -187,7 +194,14 @@ def test_a_run_s_row_has_a_value_in_every_column_that_the_law_reads(tmp_path: Pa
 
 def test_a_run_without_gap_validation_or_metrics_has_nulls(tmp_path: Path) -> None:
     found = run_row(
-        COLUMNS, tmp_path, run_id="r-0", identity=identity(), segments=1, opt_updates=0, gpu_hours=None
+        COLUMNS,
+        tmp_path,
+        run_id="r-0",
+        identity=identity(),
+        segments=1,
+        opt_updates=0,
+        gpu_hours=None,
+        last_step=COLUMNS["horizon_steps"],
     )
     assert [found[name] for name in ("improvement", "acc_val0", "baseline_id", "kl_final")] == [None] * 4
     assert "gap" not in found

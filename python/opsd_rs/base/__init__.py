@@ -7,7 +7,7 @@ from opsd_rs._lazy import lazy_exports
 if TYPE_CHECKING:
     from opsd_rs.base.batch import Batch, Bools, Ints, flat_ids
     from opsd_rs.base.console import diverted, keep_output
-    from opsd_rs.base.cores import usable_cores
+    from opsd_rs.base.cores import usable_cores, whole_cores
     from opsd_rs.base.estimators import Mean, grouped_difference, mean_accuracy, mean_difference, pass_at_k
     from opsd_rs.base.estimators import t_interval, t_quantile, t_two_sided, tally_passed
     from opsd_rs.base.files import MIB, append, append_line, cut_lines, read_lines, write_lines, write_whole
@@ -28,10 +28,10 @@ __all__ = ["MIB", "MOST_TEST_CHARS", "REGISTERED", "Batch", "Bools", "Clock", "I
     "diverted", "every", "expand", "flat_ids", "grouped_difference", "has_cuda", "import_attribute", "keep_output",
     "mean_accuracy", "mean_difference", "num_test_chars", "openmp_environment", "own_name", "pass_at_k",
     "print_result", "read_lines", "read_records", "read_table", "resolve_plugin", "restart_on_cpu", "stop_signals",
-    "t_interval", "t_quantile", "t_two_sided", "tally_passed", "usable_cores", "without_wildcards", "write_lines",
-    "write_table", "write_whole", "writing"]  # fmt: skip
+    "t_interval", "t_quantile", "t_two_sided", "tally_passed", "usable_cores", "whole_cores", "without_wildcards",
+    "write_lines", "write_table", "write_whole", "writing"]  # fmt: skip
 __getattr__, __dir__ = lazy_exports(__name__, {
-    "batch": "Batch Bools Ints flat_ids", "console": "diverted keep_output", "cores": "usable_cores",
+    "batch": "Batch Bools Ints flat_ids", "console": "diverted keep_output", "cores": "usable_cores whole_cores",
     "estimators": "Mean grouped_difference mean_accuracy mean_difference pass_at_k t_interval t_quantile t_two_sided "
         "tally_passed", "ranks": "Ranks", "show": "print_result", "signals": "StopNow StopSignals stop_signals",
     "files": "MIB append append_line cut_lines read_lines write_lines write_whole writing", "output_head": "LogitRule",

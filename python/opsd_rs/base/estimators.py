@@ -172,7 +172,7 @@ def t_interval(estimate: float, se: float, df: float, level: float = 0.95) -> tu
     return estimate - half, estimate + half
 
 
-# --- Student's t, so that scipy is needed in tests only ---------------------------------------------------
+# --- Student's t, so that the base layer needs numpy alone ------------------------------------------------
 
 
 def t_two_sided(t: float, df: float) -> float:

@@ -1,8 +1,8 @@
 """Files that are written whole or not at all, and lines that are appended whole.
 
 A run folder holds ``config.json`` (resolved), ``metrics.jsonl`` (a line per step), ``gap.parquet``, ``eval.parquet``,
-``samples.parquet``, ``runs.parquet``, ``rollouts/*.parquet``, ``run.json`` (id, versions, problems left out, starts)
-and ``checkpoints/``; ``base.tables`` has the tables.
+``samples.parquet``, ``runs.parquet``, ``rollouts/*.parquet``, ``tokens.parquet``, ``run.json`` (id, versions, problems
+left out, starts) and ``checkpoints/``; ``base.tables`` has the tables.
 """
 
 from __future__ import annotations

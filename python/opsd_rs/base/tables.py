@@ -16,18 +16,25 @@ from opsd_rs.base.files import write_whole
 from opsd_rs.errors import BadInput
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as one parquet file, whole or not at all."""
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], *, halves: Sequence[str] = ()) -> None:
+    """Write rows as one parquet file, whole or not at all.
+
+    :param halves: columns, where there are such, that hold lists of float16, also where every one is null
+    """
     import polars
 
+    table = polars.DataFrame(list(rows), infer_schema_length=None)
+    of_halves = polars.List(polars.Float16)
+    table = table.with_columns(polars.col(name).cast(of_halves) for name in halves if name in table.columns)
     buffer = io.BytesIO()
-    polars.DataFrame(list(rows), infer_schema_length=None).write_parquet(buffer)
+    table.write_parquet(buffer)
     write_whole(path, buffer.getvalue())
 
 
-def read_table(path: Path) -> list[dict[str, Any]]:
+def read_table(path: Path, *, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """All rows of a parquet file; none where the file is absent.
 
+    :param columns: only these
     :raises BadInput: a file that is no parquet table
     """
     if not path.exists():
@@ -35,9 +42,13 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     import polars
 
     try:
-        return polars.read_parquet(io.BytesIO(path.read_bytes())).to_dicts()  # a path would be a pattern
+        table = polars.read_parquet(
+            io.BytesIO(path.read_bytes()),  # a path would be a pattern
+            columns=None if columns is None else list(columns),
+        )
     except polars.exceptions.PolarsError as error:
         raise BadInput(f"{path}: no parquet table: {error}") from None
+    return table.to_dicts()
 
 
 def add_rows(path: Path, rows: Sequence[Mapping[str, Any]], *, key: Sequence[str] = ()) -> None:

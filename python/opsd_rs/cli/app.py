@@ -17,9 +17,13 @@ from opsd_rs.cli.context import context
 from opsd_rs.cli.data import data, model
 from opsd_rs.cli.doctor import doctor
 from opsd_rs.cli.errors import ErrorGroup
+from opsd_rs.cli.forecast import FORECAST_COMMANDS
+from opsd_rs.cli.gap import gap, screen
 from opsd_rs.cli.grade import grade
 from opsd_rs.cli.law import law
-from opsd_rs.cli.train import evaluate, gap, train
+from opsd_rs.cli.report import figure, report
+from opsd_rs.cli.sweep import sweep
+from opsd_rs.cli.train import evaluate, train
 
 
 @click.group(
@@ -34,5 +38,9 @@ def main() -> None:
     """
 
 
-for command in (train, gap, evaluate, context, grade, data, model, law, config, doctor):
+for command in (
+    train, gap, screen, evaluate, sweep, context, grade, data, model, law, report, figure, config, doctor,
+):  # fmt: skip
     main.add_command(command)
+for command in FORECAST_COMMANDS:
+    law.add_command(command)

@@ -18,6 +18,7 @@ _EXTRA_OF = {
     "huggingface_hub": "train",
     "vllm": "vllm",
     "matplotlib": "plot",
+    "jinja2": "report",
 }
 
 

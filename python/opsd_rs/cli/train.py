@@ -1,4 +1,4 @@
-"""The commands ``train``, ``gap`` and ``eval``."""
+"""The commands ``train`` and ``eval``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opsd_rs.cli.options import format_option, path_type, show, sources
+from opsd_rs.cli.options import (
+    format_option,
+    load,
+    other_output_diverted,
+    path_type,
+    prepare,
+    show,
+    sources,
+)
 from opsd_rs.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     from opsd_rs.config import Config
 
@@ -37,12 +44,12 @@ def train(
     """
     if resume is None and not words:
         raise click.UsageError("give CONFIG..., or --resume RUN_DIR")
-    config = _load(words) if resume is None else _of_run(resume, words)
-    _prepare(obj)
+    config = load(words) if resume is None else _of_run(resume, words)
+    prepare(obj)
     if check or dry_run:
         _print_plan(config, resume, words if dry_run else None)
         return
-    with _other_output_diverted():
+    with other_output_diverted():
         from opsd_rs.training import train as run
 
         run(config, resume=resume)
@@ -50,7 +57,7 @@ def train(
 
 def _print_plan(config: Config, resume: Path | None, words: Sequence[str] | None) -> None:
     """``words``: what the configuration came from, to print it too."""
-    with _other_output_diverted():
+    with other_output_diverted():
         from opsd_rs.training import plan_run
 
         plan = plan_run(config, resume)
@@ -66,36 +73,22 @@ def _print_plan(config: Config, resume: Path | None, words: Sequence[str] | None
         click.echo(note)
 
 
-GAP_TABLE = (
-    "context", "acc_student_gap", "acc_teacher", "gap", "gap_se_cond", "coverage", "k_gap", "gap_groups", "truncated",
-    "nulls", "seconds",
-)  # fmt: skip
-"""What is shown of a row of ``gap.parquet``; ``--format json`` prints all of it."""
-
-
-@click.command()
-@sources
-@format_option
-@click.pass_obj
-def gap(obj: Mapping[str, Any], words: Sequence[str], form: str) -> None:
-    """Student and self-teacher accuracy before training, per context."""
-    config = _load(words)
-    _prepare(obj)
-    with _other_output_diverted():
-        from opsd_rs.training import measure_from_config
-
-        rows = measure_from_config(config)
-    show(rows if form == "json" else [{name: row[name] for name in GAP_TABLE} for row in rows], form)
-
-
 @click.command("eval")
 @sources
 @click.option(
     "--exported", is_flag=True, help="Evaluate RUN_DIR/model, the exported weights, not the checkpoint."
 )
+@click.option(
+    "--out",
+    type=path_type,
+    metavar="PATH",
+    help="Keep the problems' rows in this table (.parquet), for eval.from; what it holds is not measured again.",
+)
 @format_option
 @click.pass_obj
-def evaluate(obj: Mapping[str, Any], words: Sequence[str], exported: bool, form: str) -> None:
+def evaluate(
+    obj: Mapping[str, Any], words: Sequence[str], exported: bool, out: Path | None, form: str
+) -> None:
     """Validation accuracy of a configuration's model, or of the last checkpoint of a run.
 
     For a run, give its folder instead of CONFIG; KEY=VALUE may change the [eval] table. The folder is only read.
@@ -103,19 +96,15 @@ def evaluate(obj: Mapping[str, Any], words: Sequence[str], exported: bool, form:
     run_dir = Path(words[0]) if Path(words[0]).is_dir() else None
     if exported and run_dir is None:
         raise click.UsageError("--exported needs a run folder")
-    config = _load(words) if run_dir is None else _of_run(run_dir, words[1:])
-    _prepare(obj)
-    with _other_output_diverted():
+    if out is not None and run_dir is not None:
+        raise click.UsageError("--out keeps the baseline of a CONFIG; a run has its own eval.parquet")
+    config = load(words) if run_dir is None else _of_run(run_dir, words[1:])
+    prepare(obj)
+    with other_output_diverted():
         from opsd_rs.training import evaluate_from_config
 
-        rows = evaluate_from_config(config, run_dir=run_dir, exported=exported)
+        rows = evaluate_from_config(config, run_dir=run_dir, exported=exported, out=out)
     show(rows, form)
-
-
-def _load(words: Sequence[str]) -> Config:
-    from opsd_rs.config import load_config, split_arguments
-
-    return load_config(*split_arguments(words))
 
 
 def _of_run(run_dir: Path, words: Sequence[str] = ()) -> Config:
@@ -128,17 +117,3 @@ def _of_run(run_dir: Path, words: Sequence[str] = ()) -> Config:
     if files:
         raise BadInput(f"{files[0]}: a run has its own configuration; give KEY=VALUE")
     return load_config([str(path)], overrides)
-
-
-def _other_output_diverted() -> AbstractContextManager[None]:
-    from opsd_rs.base import diverted
-
-    return diverted()
-
-
-def _prepare(obj: Mapping[str, Any]) -> None:
-    """What must happen after the configuration was checked and before torch is loaded."""
-    from opsd_rs.base import restart_on_cpu
-
-    if obj["from_shell"]:
-        restart_on_cpu()

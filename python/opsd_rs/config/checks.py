@@ -38,7 +38,7 @@ tables it began with, so their values in a run folder's ``config.json`` are take
 
 def faults(config: Config) -> list[Finding]:
     """Everything that makes this configuration impossible to run."""
-    rules = (_batches, _loss, _objective, _lengths, _problems, _grader, _gap, _tables)
+    rules = (_batches, _loss, _objective, _lengths, _problems, _grader, _gap, _tables, _law)
     return [finding for rule in rules for finding in rule(config)]
 
 
@@ -196,6 +196,25 @@ def _tables(config: Config) -> Iterator[Finding]:
     ):
         if name is not None and not Path(name).is_file():
             yield Finding(key, f"{name}: no such file; {command} writes one, or leave {key} out")
+
+
+def _law(config: Config) -> Iterator[Finding]:
+    if config.law.file is not None and not may_ask_the_self_teacher(config):
+        yield Finding(
+            "law.file",
+            f"{config.law.file}: a forecast is made from the gap to the self-teacher, which the objective"
+            f" {config.objective.name} does not ask; leave law.file out",
+        )
+    if config.law.stop == "off":
+        return
+    if config.law.file is None:
+        yield Finding(
+            "law.stop", f'"{config.law.stop}" needs law.file: a run is stopped against its forecast'
+        )
+    if config.eval.every == 0:
+        yield Finding(
+            "law.stop", f'"{config.law.stop}" needs validations during the run: set eval.every above 0'
+        )
 
 
 def _grader(config: Config) -> Iterator[Finding]:

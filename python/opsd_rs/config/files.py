@@ -116,9 +116,11 @@ def resolved_json(config: Config) -> str:
 
 
 def config_names(folder: str = "") -> list[str]:
-    """Built-in names, sorted: all, or those below ``folder``."""
-    files = (CONFIGS / folder).rglob("*.toml")
-    return sorted(file.relative_to(CONFIGS).with_suffix("").as_posix() for file in files)
+    """Built-in names, sorted: all, or those below ``folder``; grids of runs (``sweeps/``) are no configurations."""
+    names = (
+        file.relative_to(CONFIGS).with_suffix("").as_posix() for file in (CONFIGS / folder).rglob("*.toml")
+    )
+    return sorted(name for name in names if not name.startswith("sweeps/"))
 
 
 def config_path(source: str) -> Path:

@@ -1,7 +1,4 @@
-"""The keys of the objectives beside ``opsd``, and which tables an objective reads.
-
-``[loss]`` and ``[teacher]`` are in ``tree``: ``opsd`` reads both, ``opd`` the first.
-"""
+"""The keys of the objectives, and which tables an objective reads; ``[teacher]``, of ``opsd`` too, is in ``tree``."""
 
 from __future__ import annotations
 
@@ -11,12 +8,38 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from opsd_rs.config.section import Section, expanded
+from opsd_rs.config.section import Fraction, PositiveInt, Section, expanded
 
 if TYPE_CHECKING:
     from opsd_rs.config.tree import Config
 
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class LossConfig(Section):
+    """The divergence between student and self-teacher, token by token: the keys of the objective ``opsd``, and of
+    ``opd`` with its other teacher."""
+
+    kind: Literal["reverse_kl", "forward_kl", "jsd", "sampled_token"] = "reverse_kl"
+    """Reverse KL is KL(student || teacher); ``sampled_token`` uses the sampled token alone."""
+    jsd_alpha: Fraction = 0.5
+    """Weight of the teacher in the mixture; used by ``jsd`` only."""
+    topk: PositiveInt | None = 20
+    """Size of the student's support; unset: the whole vocabulary."""
+    tail: bool = True
+    """One more bucket for the rest of the vocabulary; else both sides are renormalised on the support."""
+    aggregate: Literal["token_mean", "sdpo"] = "token_mean"
+    """``token_mean``: over all trained tokens of the mini-batch, whatever the micro-batches. ``sdpo``: mean
+    over rows of token means, masked rows counted in the denominator."""
+    is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
+    """Upper bound of the ratio now/old; unset: no ratio."""
+    old: Literal["trainer", "sampler"] = "trainer"
+    """Whose log-probs are old: the trainer's at the start of the step, one more forward where a step has several
+    updates; or the sampler's, then ``rollout_is_clip`` must be unset."""
+    rollout_is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
+    """Upper bound of the ratio trainer/sampler; unset: no ratio."""
+    rows: Literal["all", "failed", "passed"] = "all"
+    """Which of the rows that have a context enter the loss, by their grade. A row without verdict is neither."""
 
 
 class GrpoConfig(Section):

@@ -12,7 +12,13 @@ from pydantic import Field, create_model, field_validator
 
 from opsd_rs.config.context import ContextConfig, ExamplesConfig, NotesConfig
 from opsd_rs.config.grader import OPTIONS, GraderSettings, Option
-from opsd_rs.config.objectives import GrpoConfig, MixtureConfig, NegativeAdvantageConfig, OpdConfig
+from opsd_rs.config.objectives import (
+    GrpoConfig,
+    LossConfig,
+    MixtureConfig,
+    NegativeAdvantageConfig,
+    OpdConfig,
+)
 from opsd_rs.config.plugin_list import PluginListConfig
 from opsd_rs.config.plugins import PluginConfig
 from opsd_rs.config.section import Fraction, NaturalInt, PositiveInt, Section, expanded
@@ -32,6 +38,9 @@ class RunConfig(Section):
     """Name of this configuration in the law's table; default: model, problems and context joined."""
     family: str | None = None
     """Group for the law's fit; default: the model's folder name."""
+    gpu_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the GPU's memory that this process and its vLLM may take. Below 1 where several runs share a GPU, as
+    ``opsd-rs sweep`` starts them: torch holds to it, and batches are cut to it."""
 
     _paths = field_validator("dir")(expanded)
 
@@ -140,6 +149,9 @@ class EvalConfig(Section):
     """``train``: the training problems with all their tests (transductive, as published)."""
     from_: str | None = Field(default=None, alias="from")
     """An ``eval.parquet`` whose step 0 is taken as this run's baseline instead of measuring it again."""
+    seed: NaturalInt | None = None
+    """Seed of the student's validation before training, step 0; unset: ``seed``. Runs of several seeds that name one
+    here can share a baseline. Later validations always draw by ``seed``."""
     teacher: bool = False
     """Also validate the self-teacher (its context built from fresh training-decoding rollouts)."""
 
@@ -161,12 +173,38 @@ class GapConfig(Section):
     peers, as in training. Unset: two groups, from which the gap's error is estimated."""
     from_: str | None = Field(default=None, alias="from")
     """A ``gap.parquet`` measured before, taken instead of measuring."""
+    seed: NaturalInt | None = None
+    """Seed of the gap's draws; unset: ``seed``. Runs of several seeds that name one here can share a gap."""
     contexts: tuple[str, ...] = ()
     """Contexts that ``opsd-rs gap`` measures; empty: only the run's own."""
     baseline: Literal["split", "paper"] = "split"
     """``split`` scores the student on fresh samples, ``paper`` on those that built the contexts."""
+    baseline_samples: PositiveInt = 4
+    """With ``split``: the student's own samples, as a multiple of ``gap.n``, drawn once for all contexts. Where
+    ``none`` is measured too and holds, its answers and those that built the contexts join them. 1: as many as the
+    other arms, and nothing joins them, as in earlier versions."""
 
     _paths = field_validator("from_")(expanded)
+
+
+class LawConfig(Section):
+    """What a fitted law forecasts of this run, and whether it may end the run early."""
+
+    file: str | None = None
+    """A ``law.json``, or a name that ``opsd-rs law show`` lists: the end is forecast once the gap is measured."""
+    stop: Literal["off", "ceiling", "futility"] = "off"
+    """``ceiling``: end the run where nothing is left to gain; ``futility``: where the gain stays below
+    ``worthwhile``."""
+    worthwhile: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.01
+    """Smallest gain that a run is worth, a fraction."""
+    further_gain: Annotated[float, Field(ge=0.0, le=1.0)] = 0.005
+    """Smallest gain that the rest of a run is worth, a fraction; for ``ceiling``."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.95
+    """How sure a stop must be."""
+    force: bool = False
+    """Forecast where the law's domain differs from the run's, with a flag."""
+
+    _paths = field_validator("file")(expanded)
 
 
 class ObjectiveConfig(PluginConfig):
@@ -177,32 +215,6 @@ class ObjectiveConfig(PluginConfig):
     name: str = "opsd"
     """``opsd``, ``grpo``, ``rft``, ``ssd``, ``opd``, ``negative_advantage``, or ``mixture`` (docs/objectives.md). Your
     own: ``module:attribute`` or ``file.py:attribute``; the keys of its ``Options`` stand beside this one."""
-
-
-class LossConfig(Section):
-    """The divergence between student and self-teacher, token by token: the keys of the objective ``opsd``, and of
-    ``opd`` with its other teacher."""
-
-    kind: Literal["reverse_kl", "forward_kl", "jsd", "sampled_token"] = "reverse_kl"
-    """Reverse KL is KL(student || teacher); ``sampled_token`` uses the sampled token alone."""
-    jsd_alpha: Fraction = 0.5
-    """Weight of the teacher in the mixture; used by ``jsd`` only."""
-    topk: PositiveInt | None = 20
-    """Size of the student's support; unset: the whole vocabulary."""
-    tail: bool = True
-    """One more bucket for the rest of the vocabulary; else both sides are renormalised on the support."""
-    aggregate: Literal["token_mean", "sdpo"] = "token_mean"
-    """``token_mean``: over all trained tokens of the mini-batch, whatever the micro-batches. ``sdpo``: mean
-    over rows of token means, masked rows counted in the denominator."""
-    is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
-    """Upper bound of the ratio now/old; unset: no ratio."""
-    old: Literal["trainer", "sampler"] = "trainer"
-    """Whose log-probs are old: the trainer's at the start of the step, one more forward where a step has several
-    updates; or the sampler's, then ``rollout_is_clip`` must be unset."""
-    rollout_is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
-    """Upper bound of the ratio trainer/sampler; unset: no ratio."""
-    rows: Literal["all", "failed", "passed"] = "all"
-    """Which of the rows that have a context enter the loss, by their grade. A row without verdict is neither."""
 
 
 class TeacherConfig(Section):
@@ -316,6 +328,9 @@ class LogConfig(PluginListConfig):
     to: tuple[str, ...] = ("jsonl",)
     """``jsonl``: ``metrics.jsonl`` in the run folder; without it the law's table has neither ``kl_final`` nor
     ``gpu_hours``. Your own: ``module:attribute`` or ``file.py:attribute``, whose table is named by the attribute."""
+    token_kl: bool = True
+    """Keep the divergence at each token of a trained rollout (``token_kl`` in ``rollouts/``, float16), for the heat of
+    ``opsd-rs report``. The loss computes it anyway; a token takes 2 bytes on the disk at most."""
 
 
 class Config(Section):
@@ -333,6 +348,7 @@ class Config(Section):
     """A name (``feedback``), or the table itself."""
     control: ControlConfig = ControlConfig()
     gap: GapConfig = GapConfig()
+    law: LawConfig = LawConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     loss: LossConfig = LossConfig()
     grpo: GrpoConfig = GrpoConfig()
@@ -345,6 +361,16 @@ class Config(Section):
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     grader: GraderConfig = GraderConfig()
     log: LogConfig = LogConfig()
+
+    @property
+    def gap_seed(self) -> int:
+        """Seed of the gap's draws."""
+        return self.seed if self.gap.seed is None else self.gap.seed
+
+    @property
+    def baseline_seed(self) -> int:
+        """Seed of the student's validation before training."""
+        return self.seed if self.eval.seed is None else self.eval.seed
 
     @property
     def num_gap_groups(self) -> int:

@@ -20,6 +20,7 @@ from opsd_rs.context.chat import DATE, chat_template
 from opsd_rs.context.notes import notes as context_notes
 from opsd_rs.context.notes.memory import NOTHING_YET, Memory, merges
 from opsd_rs.context.notes.notes import NoteRequest, Notes
+from opsd_rs.context.pieces import token_bytes
 from opsd_rs.context.sections import Filled, Rules, groups_of
 from opsd_rs.context.source import Context
 from opsd_rs.context.templates import (
@@ -91,6 +92,10 @@ class Assembler:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of completion ids, special tokens left out."""
         return self.chat.decode(ids)
+
+    def token_bytes(self) -> dict[int, bytes]:
+        """The bytes of every token of the vocabulary, by id."""
+        return token_bytes(self.chat.tokenizer.backend_tokenizer.to_str())
 
     def student_message(self, problem: Problem) -> str:
         """The user's message that the student reads."""

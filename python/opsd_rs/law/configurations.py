@@ -16,12 +16,15 @@ CONTROL = "none"
 """The context whose gap and gain are 0 by construction."""
 
 
-def configuration_means(rows: Sequence[LawRow]) -> tuple[list[dict[str, Any]], list[str]]:
-    """One point per configuration, in order of first appearance, and what was taken apart."""
+def configuration_means(
+    rows: Sequence[LawRow],
+) -> tuple[list[dict[str, Any]], list[str], list[list[LawRow]]]:
+    """One point per configuration, in order of first appearance, what was taken apart, and each point's runs."""
     by_id: dict[str, list[LawRow]] = {}
     for row in rows:
         by_id.setdefault(row.config_id, []).append(row)
     points: list[dict[str, Any]] = []
+    grouped: list[list[LawRow]] = []
     mixed: dict[str, list[str]] = {}
     for config_id, group in by_id.items():
         varying = _varying(group)
@@ -31,10 +34,11 @@ def configuration_means(rows: Sequence[LawRow]) -> tuple[list[dict[str, Any]], l
         for values, members in parts.items():
             what = ", ".join(f"{key} {value}" for key, value in zip(varying, values, strict=True))
             points.append(_point(f"{config_id} ({what})" if what else config_id, members))
+            grouped.append(members)
         if varying:
             said = "; ".join(f"{key} {', '.join(found)}" for key, found in varying.items())
             mixed.setdefault(f"{said}: fitted as {len(parts)} configurations", []).append(config_id)
-    return points, [_mixed(config_ids, said) for said, config_ids in mixed.items()]
+    return points, [_mixed(config_ids, said) for said, config_ids in mixed.items()], grouped
 
 
 def _varying(group: Sequence[LawRow]) -> dict[str, list[str]]:
@@ -63,9 +67,13 @@ def _point(config_id: str, group: Sequence[LawRow]) -> dict[str, Any]:
         "improvement": mean(improvements),
         "improvement_sd": _sd(improvements),
         "improvement_se": _independent_se([row.improvement_se for row in group]),
-        "leverage": None,
-        "residual": None,
-        "loo_forecast": None,
+        "seeds": [
+            {"seed": row.seed, "gap": row.gap, "improvement": row.improvement, "run_id": row.run_id}
+            for row in group
+        ],
+        **dict.fromkeys(
+            ("leverage", "residual", "loo_forecast", "cook", "loo_slope", "studentised", "outlier_p")
+        ),
     }
 
 

@@ -1,19 +1,37 @@
-"""The two figures: improvement against gap with the fitted lines, and accuracy against training steps.
+"""The law's two figures: improvement against gap with the fitted lines, and accuracy against training steps.
 
-In: a fit or tables of runs; rows of validation accuracy. Out: the same picture as .svg and .png. matplotlib is loaded
-with the first figure.
+In: a fit or tables of runs; rows of validation accuracy. Out: a ``Drawing``, or the same picture as .svg and .png.
+matplotlib is loaded with the first figure.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import t_quantile, write_whole
+from opsd_rs.base import t_quantile
+from opsd_rs.drawing import (
+    GRID,
+    INK,
+    MUTED,
+    PAPER,
+    RULE,
+    STUDENT,
+    TEACHER,
+    Drawing,
+    Look,
+    context_label,
+    context_looks,
+    counted,
+    drawn_in_style,
+    label,
+    legend_above,
+    panels,
+    save_drawing,
+    widened,
+)
 from opsd_rs.errors import BadInput
 from opsd_rs.law.fit import fit_tables
 from opsd_rs.law.regression import mean_se
@@ -21,9 +39,8 @@ from opsd_rs.law.regression import mean_se
 
 def figure1(source: Mapping[str, Any] | Sequence[Path], out: Path) -> list[Path]:
     """Improvement against gap, a panel per family, from a fit or from tables; writes ``out`` as .svg and .png."""
-
     fit = source if isinstance(source, Mapping) else fit_tables(source)
-    return improvement_against_gap(fit, Path(out))
+    return _both(draw_figure1(fit), Path(out))
 
 
 def figure2(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
@@ -31,114 +48,83 @@ def figure2(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
 
     Rows {run, step, arm ("student" or "teacher"), accuracy, se}; fractions, se may be None.
     """
-
-    return accuracy_against_steps(rows, Path(out))
-
-
-# Okabe and Ito's colours, which the colour-blind can tell apart; a marker too, for print.
-LOOKS = {
-    "none": ("#7F7F7F", "o"),
-    "expert_preamble": ("#56B4E9", "s"),
-    "feedback": ("#E69F00", "^"),
-    "llm_peer_hints": ("#009E73", "D"),
-    "own_solution_feedback": ("#0072B2", "v"),
-    "peer_solution_feedback": ("#D55E00", "P"),
-}
-"""The paper's six contexts look the same in every figure."""
-LABELS = {
-    "none": "none (control)",
-    "expert_preamble": "expert preamble",
-    "feedback": "feedback",
-    "llm_peer_hints": "LLM peer hints",
-    "own_solution_feedback": "own solution + feedback",
-    "peer_solution_feedback": "peer solution + feedback",
-}
-OTHER_LOOKS = (("#CC79A7", "X"), ("#8C6D1F", "p"), ("#000000", "*"), ("#B0A800", "h"), ("#5B3A8C", "<"))
-MAX_COLUMNS = 4
-STUDENT, TEACHER = "#0072B2", "#D55E00"
-STYLE = {
-    "svg.hashsalt": "opsd-rs",  # else element ids differ from run to run
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "savefig.dpi": 300,
-}
+    return _both(draw_figure2(rows), Path(out))
 
 
-def improvement_against_gap(fit: Mapping[str, Any], out: Path) -> list[Path]:
+def _both(drawing: Drawing, out: Path) -> list[Path]:
+    stem = out.with_suffix("") if out.suffix in (".svg", ".png", ".pdf") else out
+    written = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".svg", ".png")]
+    for path in written:
+        save_drawing(drawing, path)
+    return written
+
+
+@drawn_in_style
+def draw_figure1(fit: Mapping[str, Any]) -> Drawing:
     """Figure 1 from what ``law.fit_tables`` returns: a panel per family, axes shared, percentage points."""
-    matplotlib = _matplotlib()
     families = fit["families"]
-    looks = _looks(families)
-    with matplotlib.rc_context(STYLE):
-        figure, panels = _panels(len(families), width=3.7, height=3.6)
-        xs, ys = _limits(families)
-        for panel, (name, entry) in zip(panels, families.items(), strict=True):
-            panel.set(xlim=xs, ylim=ys, xlabel="initial self-teacher gap (pp)")
-            panel.axhline(0, color="0.85", linewidth=0.8, zorder=0)
-            panel.axvline(0, color="0.85", linewidth=0.8, zorder=0)
-            panel.axline((0, 0), slope=1, color="0.55", linewidth=1, linestyle=":", zorder=1)
-            if entry["slope"] is not None:
-                _draw_line(panel, entry, xs)
-            for point in entry["configs"]:
-                hollow = entry["synthetic"] or not point["fitted"]
-                _draw_point(panel, point, looks[point["context"]], hollow=hollow)
-            panel.set_title(f"{name} (SYNTHETIC points)" if entry["synthetic"] else name)
-            panel.text(
-                0.03,
-                0.97,
-                _inset(entry),
-                transform=panel.transAxes,
-                va="top",
-                fontsize=7.5,
-                linespacing=1.4,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
-            )
-        panels[0].set_ylabel("final student improvement (pp)")
-        figure.legend(handles=_handles(looks, families), loc="outside right upper", fontsize=8)
-        figure.supxlabel(_caption(families), fontsize=7, color="0.35", x=0.01, ha="left")
-        return _save(figure, out)
+    looks = context_looks(point["context"] for entry in families.values() for point in entry["configs"])
+    figure, axes = panels(len(families), width=4.2 if len(families) == 1 else 3.7, height=3.5)
+    xs, ys = _limits(families)
+    for panel, (name, entry) in zip(axes, families.items(), strict=True):
+        panel.set(xlim=xs, ylim=ys, xlabel="initial self-teacher gap (pp)")
+        panel.axhline(0, color=GRID, linewidth=0.9, zorder=0)
+        panel.axvline(0, color=GRID, linewidth=0.9, zorder=0)
+        panel.axline((0, 0), slope=1, color=RULE, linewidth=1, linestyle=":", zorder=1)
+        if entry["slope"] is not None:
+            _draw_line(panel, entry, xs)
+        for point in entry["configs"]:
+            hollow = entry["synthetic"] or not point["fitted"]
+            draw_point(panel, point, looks[point["context"]], hollow=hollow)
+        panel.set_title(label(f"{name} (SYNTHETIC points)" if entry["synthetic"] else name))
+        panel.text(
+            0.03,
+            0.97,
+            _inset(entry),
+            transform=panel.transAxes,
+            va="top",
+            fontsize=7.5,
+            linespacing=1.4,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+        )
+    axes[0].set_ylabel("final student improvement (pp)")
+    legend_above(figure, _handles(looks, families))
+    return Drawing("Improvement after training against the gap before it", figure, _caption(families))
 
 
-def accuracy_against_steps(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
+@drawn_in_style
+def draw_figure2(rows: Sequence[Mapping[str, Any]]) -> Drawing:
     """Figure 2: a panel per run, student solid, self-teacher dashed, band ±1 standard error, in per cent.
 
     An arm measured once only (the teacher before training) is a level line.
     """
-    matplotlib = _matplotlib()
     if not rows:
         raise BadInput("no rows of validation to draw; figures need runs with eval.parquet")
     runs = list(dict.fromkeys(str(row["run"]) for row in rows))
     steps = [int(row["step"]) for row in rows]
-    with matplotlib.rc_context(STYLE):
-        figure, panels = _panels(len(runs), width=3.4, height=2.9)
-        drawn: dict[str, Any] = {}
-        once = False
-        for panel, run in zip(panels, runs, strict=True):
-            for arm, label, colour, dashes in (
-                ("student", "student", STUDENT, "-"),
-                ("teacher", "self-teacher", TEACHER, "--"),
-            ):
-                curve = sorted(
-                    (int(row["step"]), 100 * float(row["accuracy"]), _percent(row.get("se")))
-                    for row in rows
-                    if str(row["run"]) == run and row["arm"] in (arm, f"self_{arm}")
-                )
-                if curve:
-                    once |= len(curve) == 1
-                    drawn[label] = _draw_curve(panel, curve, colour, dashes, (min(steps), max(steps)))
-            panel.set(title=run, xlabel="step")
-            panel.grid(axis="y", color="0.92", linewidth=0.8)
-            panel.set_axisbelow(True)
-        panels[0].set_ylabel("accuracy (%)")
-        panels[0].xaxis.get_major_locator().set_params(integer=True)
-        figure.legend(list(drawn.values()), list(drawn), loc="outside right upper", fontsize=8)
-        caption = "Bands: ±1 standard error." + (" A level line was measured once." if once else "")
-        figure.supxlabel(caption, fontsize=7, color="0.35", x=0.01, ha="left")
-        return _save(figure, out)
+    figure, axes = panels(len(runs), width=3.4, height=2.8)
+    drawn: dict[str, Any] = {}
+    once = False
+    for panel, run in zip(axes, runs, strict=True):
+        for arm, name, colour, dashes in (
+            ("student", "student", STUDENT, "-"),
+            ("teacher", "self-teacher", TEACHER, "--"),
+        ):
+            curve = sorted(
+                (int(row["step"]), 100 * float(row["accuracy"]), _percent(row.get("se")))
+                for row in rows
+                if str(row["run"]) == run and row["arm"] in (arm, f"self_{arm}")
+            )
+            if curve:
+                once |= len(curve) == 1
+                drawn[name] = draw_curve(panel, curve, colour, dashes, (min(steps), max(steps)))
+        panel.set(title=run, xlabel="step")
+        panel.grid(axis="y")
+    axes[0].set_ylabel("accuracy (%)")
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
+    legend_above(figure, list(drawn.values()), list(drawn))
+    caption = "Bands: ±1 standard error." + (" A level line was measured once." if once else "")
+    return Drawing("Accuracy during training", figure, caption)
 
 
 def _draw_line(panel: Any, entry: Mapping[str, Any], xs: tuple[float, float]) -> None:
@@ -156,21 +142,21 @@ def _draw_line(panel: Any, entry: Mapping[str, Any], xs: tuple[float, float]) ->
     percent = [100 * x for x in places]
     lower = [at(x) - h for x, h in zip(places, half, strict=True)]
     upper = [at(x) + h for x, h in zip(places, half, strict=True)]
-    panel.fill_between(percent, lower, upper, color="0.5", alpha=0.13, linewidth=0, zorder=1)
-    panel.plot(list(xs), [at(xs[0] / 100), at(xs[1] / 100)], "--", color="0.6", linewidth=0.8, zorder=2)
-    panel.plot([100 * low, 100 * high], [at(low), at(high)], "k--", linewidth=1.4, zorder=2)
+    panel.fill_between(percent, lower, upper, color=MUTED, alpha=0.13, linewidth=0, zorder=1)
+    panel.plot(list(xs), [at(xs[0] / 100), at(xs[1] / 100)], "--", color=RULE, linewidth=0.8, zorder=2)
+    panel.plot([100 * low, 100 * high], [at(low), at(high)], "--", color=INK, linewidth=1.4, zorder=2)
 
 
-def _draw_point(panel: Any, point: Mapping[str, Any], look: tuple[str, str], *, hollow: bool) -> None:
-    colour, marker = look
+def draw_point(panel: Any, point: Mapping[str, Any], look: Look, *, hollow: bool) -> None:
+    """A configuration with its bars; ``hollow``: it is no point of the fit."""
     panel.errorbar(
         100 * point["gap"],
         100 * point["improvement"],
         xerr=_percent(point["gap_se"]),
         yerr=_percent(_bar(point)[0]),
-        fmt=marker,
-        color=colour,
-        markerfacecolor="white" if hollow else colour,
+        fmt=look.marker,
+        color=look.colour,
+        markerfacecolor=PAPER if hollow or look.hollow else look.colour,
         markersize=6.5,
         markeredgewidth=1.3,
         elinewidth=1,
@@ -198,7 +184,7 @@ def _inset(entry: Mapping[str, Any]) -> str:
     return (
         f"y = {entry['slope']:.2f} x {sign} {abs(100 * entry['intercept']):.1f} pp\n"
         f"slope 95 % CI [{low:.2f}, {high:.2f}]\n"
-        f"R$^2$ {r2}, leave-one-out {loo}\n"
+        f"R² {r2}, leave-one-out {loo}\n"
         f"n = {entry['n']} configurations, {entry['num_runs']} runs"
     )
 
@@ -208,7 +194,8 @@ def _caption(families: Mapping[str, Any]) -> str:
     across = any(point["gap_se"] for entry in families.values() for point in entry["configs"])
     synthetic = any(entry["synthetic"] for entry in families.values())
     sizes = ", ".join(
-        f"{name} n = {entry['n']} from {entry['num_runs']} runs" for name, entry in families.items()
+        f"{name} n = {entry['n']} from {counted(entry['num_runs'], 'run')}"
+        for name, entry in families.items()
     )
     lines = [
         f"Points: configuration means ({sizes}). Vertical bars: {'; '.join(kinds)}."
@@ -221,17 +208,17 @@ def _caption(families: Mapping[str, Any]) -> str:
         )
     if synthetic:
         lines.append("Hollow points are SYNTHETIC: invented, not measured.")
-    width = 40 + 62 * min(len(families), MAX_COLUMNS)  # characters under the panels
-    return "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in lines)
+    return "\n".join(lines)
 
 
-def _draw_curve(
+def draw_curve(
     panel: Any,
     curve: Sequence[tuple[int, float, float | None]],
     colour: str,
     dashes: str,
     steps: tuple[int, int],
 ) -> Any:
+    """(step, value, half of the band or None) as a line; a single measurement is level over all ``steps``."""
     if len(curve) == 1:
         ((_, value, error),) = curve
         curve = [(steps[0], value, error), (max(steps[1], steps[0] + 1), value, error)]
@@ -252,25 +239,10 @@ def _limits(families: Mapping[str, Any]) -> tuple[tuple[float, float], tuple[flo
     points = [point for entry in families.values() for point in entry["configs"]]
     x = [100 * (p["gap"] + s * (p["gap_se"] or 0)) for p in points for s in (-1, 1)]
     y = [100 * (p["improvement"] + s * (_bar(p)[0] or 0)) for p in points for s in (-1, 1)]
-    return _widened([*x, 0.0]), _widened([*y, 0.0], above=0.35)
+    return widened([*x, 0.0]), widened([*y, 0.0], above=0.35)  # space on top for the inset
 
 
-def _widened(values: Sequence[float], above: float = 0.08) -> tuple[float, float]:
-    """``above``: space on top for the inset."""
-    span = max(values) - min(values) or 1.0
-    return min(values) - 0.08 * span, max(values) + above * span
-
-
-def _looks(families: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each context; those that are not the paper's take the rest in turn."""
-    names = dict.fromkeys(point["context"] for entry in families.values() for point in entry["configs"])
-    others = [name for name in names if name not in LOOKS]
-    spare = {name: OTHER_LOOKS[place % len(OTHER_LOOKS)] for place, name in enumerate(others)}
-    ordered = [*(name for name in LOOKS if name in names), *others]
-    return {name: LOOKS.get(name) or spare[name] for name in ordered}
-
-
-def _handles(looks: Mapping[str, tuple[str, str]], families: Mapping[str, Any]) -> list[Any]:
+def _handles(looks: Mapping[str, Look], families: Mapping[str, Any]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     filled = {
@@ -284,53 +256,14 @@ def _handles(looks: Mapping[str, tuple[str, str]], families: Mapping[str, Any]) 
             [],
             [],
             linestyle="",
-            marker=marker,
-            color=colour,
-            markerfacecolor=colour if name in filled else "white",
-            label=LABELS.get(name, name),
+            marker=look.marker,
+            color=look.colour,
+            markerfacecolor=look.colour if name in filled and not look.hollow else PAPER,
+            label=label(context_label(name)),
         )
-        for name, (colour, marker) in looks.items()
+        for name, look in looks.items()
     ]
 
 
 def _percent(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else 100 * value
-
-
-def _panels(count: int, *, width: float, height: float) -> tuple[Any, list[Any]]:
-    from matplotlib.figure import Figure
-
-    columns = min(count, MAX_COLUMNS)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(width * columns + 1.7, height * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    panels = list(grid.flat)
-    for unused in panels[count:]:
-        unused.set_visible(False)
-    return figure, panels[:count]
-
-
-def _save(figure: Any, out: Path) -> list[Path]:
-    """Both formats beside each other; neither holds a date or a version."""
-    stem = out.with_suffix("") if out.suffix in (".svg", ".png", ".pdf") else out
-    written = []
-    for suffix, metadata in (
-        (".svg", {"Date": None, "Creator": "opsd-rs"}),
-        (".png", {"Software": "opsd-rs"}),
-    ):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix[1:], metadata=metadata)
-        path = stem.with_name(stem.name + suffix)
-        write_whole(path, buffer.getvalue())
-        written.append(path)
-    return written
-
-
-def _matplotlib() -> Any:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise BadInput(
-            "figures need matplotlib: install the plot extra, `pip install opsd-rs[plot]`"
-        ) from error
-    return matplotlib

@@ -1,168 +1,119 @@
 """The predictive law: improvement after training against the gap before it, a line per family.
 
 In: tables of finished runs (``runs.parquet``; also csv, jsonl) with family, config_id, gap, improvement as
-fractions. Out: the fitted lines as one JSON-able dictionary, forecasts with their intervals, figures.
+fractions. Out: the fitted lines as one JSON-able dictionary.
 
 Ordinary least squares on configuration means: a configuration's seeds are averaged first, because seeds as
 points, or weights from two or three seeds, give intervals that are too narrow. Families are never pooled: the
-published slopes (1.49 and 0.66) differ. Estimators: ``opsd_rs.base.estimators``. Nothing here reads a run folder or
-needs torch; a figure the data do not determine is null, with a note.
+published slopes (1.49 and 0.66) differ. Nothing here reads a run folder or needs torch; a figure the data do not
+determine is null, with a note.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import t_interval, write_whole
+from opsd_rs.base import write_whole
 from opsd_rs.errors import BadInput
-from opsd_rs.law.configurations import CONTROL, configuration_means, shared_domain
-from opsd_rs.law.regression import Line, fit_line, welch_p
+from opsd_rs.law.ancova import compare_lines, slope_pairs
+from opsd_rs.law.family import ENTRY_VERSION, FEW_CONFIGS, MIN_CONFIGS, fit_family
 from opsd_rs.law.rows import LawRow, read_rows, unique_rows
+from opsd_rs.law.transfer import leave_one_group_out
 
-LAW_VERSION = 1
-MIN_CONFIGS = 3
-"""Two points make a line without an error."""
-FEW_CONFIGS = 6
-"""The paper's own number; below it the interval is wider than the claim."""
+__all__ = ["FEW_CONFIGS", "LAW_VERSION", "MIN_CONFIGS", "fit_tables", "save", "synthetic_table"]
+
+LAW_VERSION = ENTRY_VERSION
+GROUPINGS = {
+    "family": "family",
+    "size": "size_b",
+    "base-model": "base_model",
+    "context": "context",
+    "recipe": "recipe_id",
+    "horizon": "horizon_steps",
+    "dataset": "dataset_id",
+    "split": "split",
+}
+"""What ``--by`` divides the points of a family by, and its column. ``context`` is the figure of sizes: one context's
+points over models."""
 
 
-def fit_tables(paths: Iterable[Path], *, with_none: bool = False) -> dict[str, Any]:
-    """Fit every family found in the tables: ``{"with_none": ..., "families": {name: entry}}``, JSON-able, never nan.
+def fit_tables(
+    paths: Iterable[Path], *, with_none: bool = False, by: str = "family", predictors: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Fit every family found in the tables: ``{"with_none": ..., "by": ..., "families": {name: entry}}``, never nan.
 
-    Left out are runs whose recipe changed on the way, and points of the context ``none``: its gap and its gain are 0 by
-    construction, so it would draw any line through the origin and make any scatter look like a law.
+    Left out are runs whose recipe changed on the way, runs that a stop rule ended, and points of the context ``none``:
+    its gap and its gain are 0 by construction, so it would draw any line through the origin and make any scatter look
+    like a law.
 
     :param with_none: fit the points of ``none`` too, as the paper's six contexts seem to be
+    :param by: one of ``GROUPINGS``; beyond ``family``, entries are named "family, value", but for ``context`` "value"
+    :param predictors: columns to fit beside the gap, as well as those that are known
 
-    Entry: slope, slope_se, slope_ci95, slope_p, intercept, intercept_se, r2, residual_sd, n (configurations), df,
-    num_runs, loo_r2, loo_q2, loo_rmse, gap_{mean,sxx,min,max}, domain, synthetic, notes, configs (the points, those
-    of ``none`` too, ``fitted`` or not), inputs (files and their sha256). BadInput below three configurations.
+    Entry: slope, slope_se, slope_ci95, slope_p, intercept, intercept_se, intercept_ci95, r2, residual_sd, n
+    (configurations), df, num_runs, loo_r2, loo_q2, loo_rmse, gap_{mean,sxx,min,max}, seed_sd, seed_df,
+    seeds_per_config, gap_se2_mean, tau, audits, rivals, domain, synthetic, notes, configs (the points, those of
+    ``none`` too, ``fitted`` or not), inputs (files and their sha256). BadInput below three configurations.
+
+    Beside the families: ancova, slope_pairs, leave_one_family_out.
     """
     paths = [Path(path) for path in paths]
     rows = unique_rows([(path, row) for path in paths for row in read_rows(path)])
     families: dict[str, list[tuple[Path, LawRow]]] = {}
     for path, row in rows:
-        families.setdefault(row.family, []).append((path, row))
-    entries = {name: _fit_family(name, members, with_none) for name, members in families.items()}
-    _compare(entries)
-    return {"with_none": with_none, "families": entries}
-
-
-def _fit_family(name: str, members: Sequence[tuple[Path, LawRow]], with_none: bool) -> dict[str, Any]:
-    sources = list(dict.fromkeys(path for path, _ in members))
-    rows = [row for _, row in members if row.segments == 1]
-    where = ", ".join(map(str, sources))
-    if len({row.synthetic for row in rows}) > 1:
-        raise BadInput(f"{where}: column synthetic: family {name} mixes synthetic and measured rows")
-    all_points, notes = configuration_means(rows)
-    for point in all_points:
-        point["fitted"] = with_none or point["context"] != CONTROL
-    points = [point for point in all_points if point["fitted"]]
-    controls = [point for point in all_points if point["context"] == CONTROL]
-    notes = [
-        *_changed([row for _, row in members if row.segments > 1]),
-        *notes,
-        *_controls(controls, with_none),
-    ]
-    if len(points) < MIN_CONFIGS:
-        beside = f" beside {CONTROL}, which is left out of the fit" if len(all_points) > len(points) else ""
-        fix = f", or fit {CONTROL} too with --with-none" if beside else ""
-        raise BadInput(
-            f"{where}: column config_id: family {name} has {len(points)} configuration(s){beside}, a line needs "
-            f"{MIN_CONFIGS}; add runs of other contexts (seeds of one configuration count once){fix}"
-            + "".join(f"; {note}" for note in notes if "recipe changed" in note)
-        )
-    fitted = [row for row in rows if with_none or row.context != CONTROL]
-    domain, unequal = shared_domain(fitted)
-    notes += unequal
-    entry: dict[str, Any] = dict.fromkeys(
-        ("slope", "slope_se", "slope_ci95", "slope_p", "intercept", "intercept_se", "r2", "residual_sd")
-    )
-    entry |= {"n": len(points), "df": len(points) - 2, "num_runs": len(fitted)}
-    entry |= dict.fromkeys(("loo_r2", "loo_q2", "loo_rmse"))
-    gaps, improvements = [p["gap"] for p in points], [p["improvement"] for p in points]
-    if max(gaps) == min(gaps):
-        notes.append("all gaps are equal: no slope, no forecast")
-    else:
-        line = fit_line(gaps, improvements)
-        entry |= _line_entry(line)
-        for place, point in enumerate(points):
-            point["leverage"], point["residual"] = line.leverages[place], line.residuals[place]
-            if line.loo_residuals is not None:
-                point["loo_forecast"] = point["improvement"] - line.loo_residuals[place]
-        if line.loo_residuals is None:
-            alone = points[max(range(len(points)), key=line.leverages.__getitem__)]["config_id"]
-            notes.append(f"leave-one-out is undefined: {alone} alone determines the slope")
-        if line.r2 is None:
-            notes.append("all improvements are equal: R2 is undefined")
-    if len(points) < FEW_CONFIGS:
-        notes.insert(0, f"only {len(points)} configurations: read the interval, not R2 (below {FEW_CONFIGS})")
-    synthetic = rows[0].synthetic
-    if synthetic:
-        notes.insert(0, "SYNTHETIC rows: invented numbers, no measurement")
-    digests = [{"path": str(p), "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in sources]
-    return entry | {
-        "domain": domain,
-        "synthetic": synthetic,
-        "notes": notes,
-        "configs": all_points,
-        "inputs": digests,
+        families.setdefault(group_name(row, by), []).append((path, row))
+    entries = {
+        name: fit_family(name, members, with_none=with_none, predictors=predictors)
+        for name, members in families.items()
     }
+    return {"with_none": with_none, "by": by, **_across(entries), "families": entries}
 
 
-def _changed(rows: Sequence[LawRow]) -> list[str]:
-    if not rows:
-        return []
-    runs = ", ".join(f"{row.run_id or row.config_id} ({row.segments} recipes)" for row in rows)
-    return [f"left out, their recipe changed on the way: {runs}"]
+def group_name(row: LawRow, by: str = "family") -> str:
+    """The entry of a law that a row belongs to."""
+    if by not in GROUPINGS:
+        raise BadInput(f"--by {by}: one of {', '.join(GROUPINGS)}")
+    if by == "family":
+        return row.family
+    if by == "context":
+        return row.context
+    value = row.record.get(GROUPINGS[by])
+    if value in (None, ""):
+        raise BadInput(f"--by {by}: run {row.run_id or row.config_id} has no {GROUPINGS[by]}")
+    return f"{row.family}, {value}"
 
 
-def _controls(points: Sequence[Mapping[str, Any]], with_none: bool) -> list[str]:
-    if not points:
-        return []
-    what = f"its gap and its gain are 0 by construction ({sum(point['num_seeds'] for point in points)} runs)"
-    if with_none:
-        return [f"{CONTROL} is fitted as a point (--with-none), although {what}"]
-    return [f"{CONTROL} is drawn hollow and left out of the fit: {what}; --with-none fits it"]
-
-
-def _line_entry(line: Line) -> dict[str, Any]:
+def _across(entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the groups say together; slopes that differ are noted in both entries: they must not share a line."""
+    pairs = slope_pairs(entries)
+    for pair in pairs:
+        if pair["p_holm"] >= 0.05:
+            continue
+        one, two = pair["pair"]
+        for here, there in ((one, two), (two, one)):
+            corrected = f", of {len(pairs)} pairs {pair['p_holm']:.2g}" if len(pairs) > 1 else ""
+            entries[here]["notes"].append(
+                f"slope differs from {there}'s ({entries[there]['slope']:.2f}, Welch p {pair['p']:.2g}{corrected}): "
+                "do not pool"
+            )
+    points = {
+        name: [point for point in entry["configs"] if point["fitted"]]
+        for name, entry in entries.items()
+        if entry["slope"] is not None
+    }
+    lines = {
+        name: ([point["gap"] for point in members], [point["improvement"] for point in members])
+        for name, members in points.items()
+    }
     return {
-        "slope": line.slope,
-        "slope_se": line.slope_se,
-        "slope_ci95": list(t_interval(line.slope, line.slope_se, line.df)),
-        "slope_p": line.slope_p,
-        "intercept": line.intercept,
-        "intercept_se": line.intercept_se,
-        "r2": line.r2,
-        "residual_sd": line.residual_sd,
-        "loo_r2": line.loo_r2,
-        "loo_q2": line.loo_q2,
-        "loo_rmse": line.loo_rmse,
-        "gap_mean": line.x_mean,
-        "gap_sxx": line.sxx,
-        "gap_min": line.x_min,
-        "gap_max": line.x_max,
+        "ancova": compare_lines(lines),
+        "slope_pairs": pairs,
+        "leave_one_family_out": leave_one_group_out(points) if len(points) > 1 else [],
     }
-
-
-def _compare(entries: Mapping[str, dict[str, Any]]) -> None:
-    """Note families whose slopes differ (Welch): they must not share a line."""
-    fitted = [(name, entry) for name, entry in entries.items() if entry["slope"] is not None]
-    for place, (name, entry) in enumerate(fitted):
-        for other_name, other in fitted[place + 1 :]:
-            one = entry["slope"], entry["slope_se"], entry["df"]
-            p = welch_p(*one, other["slope"], other["slope_se"], other["df"])
-            if p < 0.05 and entry["synthetic"] == other["synthetic"]:
-                for here, there, slope in ((entry, other_name, other), (other, name, entry)):
-                    here["notes"].append(
-                        f"slope differs from {there}'s ({slope['slope']:.2f}, Welch p {p:.2g}): do not pool"
-                    )
 
 
 def save(fit: Mapping[str, Any], path: Path) -> None:

@@ -1,96 +1,223 @@
-"""Forecasts from a fitted law: the expected improvement at a gap, its intervals, and flags that warn."""
+"""``law predict``: forecasts of measured gaps with their intervals, flags and decisions, as rows.
+
+In: a law by name or file, a table of gaps. Out: one row per configuration, JSON-able. What a forecast is, ``forecasts``
+says; what it advises, ``decide``; whether the law holds there at all, ``domain``.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import t_interval
+from opsd_rs.base import read_records
 from opsd_rs.errors import BadInput
 from opsd_rs.law.configurations import gap_se, mean
-from opsd_rs.law.fit import FEW_CONFIGS
-from opsd_rs.law.regression import prediction_se
+from opsd_rs.law.decide import Decision, Measured, Terms, decide
+from opsd_rs.law.domain import domain_flags, parse_assumptions
+from opsd_rs.law.forecasts import Forecast, forecast
+from opsd_rs.law.laws import Law, load_law
 from opsd_rs.law.rows import LawRow, read_rows
-
-PREDICTS = ("slope", "intercept", "residual_sd", "n", "gap_mean", "gap_sxx", "gap_min", "gap_max")
-"""What a family's entry must hold for a forecast."""
+from opsd_rs.law.rows import _row as row_from
 
 
-# --- forecasts --------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class PredictOptions:
+    """How ``predict_table`` forecasts.
+
+    >>> PredictOptions(assume=("horizon_steps=24",)).force
+    False
+    """
+
+    terms: Terms = field(default_factory=Terms)
+    num_seeds: int | None = None
+    """The mean of so many runs; None: as many as are behind a point of the fit."""
+    assume: Sequence[str] = ()
+    """``KEY=VALUE``, for domain keys that the table does not have."""
+    force: bool = False
+    """Forecast outside of the law's domain, with a flag."""
+    transfer: bool = False
+    """A family without a line gets the range of the other families' lines."""
+    excess: bool = False
+    """Of the gap's error, count only what exceeds that of the fitted gaps."""
 
 
-def predict_table(law_json: Path, table: Path) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Group:
+    """The rows of one configuration, and where they stand in the table."""
+
+    rows: list[LawRow]
+    records: list[Mapping[str, Any]]
+    places: list[int]
+
+    def where(self, table: Path) -> str:
+        return f"{table}: row{'s' if len(self.places) > 1 else ''} {', '.join(map(str, self.places))}"
+
+
+def predict_table(
+    law: str | Path, table: Path, options: PredictOptions | None = None
+) -> list[dict[str, Any]]:
     """Forecast each configuration of ``table`` (family, config_id, gap; its standard error where given).
 
-    Rows {family, config_id, gap, forecast, pi80, pi95, flags}. The interval is that of one new configuration
-    (t, n - 2) and includes slope times the gap's own error. Flags: family_absent and slope_undefined (no
-    forecast), extrapolation (gap outside the fitted range, or leverage above 4/n), few_configs, ceiling
-    (forecast above 1 - the student's validation accuracy; where that was not measured,
-    ceiling:acc_student_gap, above 1 - its accuracy in the gap), domain:KEY (measured under another setting),
-    synthetic.
+    Rows: family, config_id, gap, gap_se, acc_val0; forecast and its intervals pi80, pi95 (mean of several runs),
+    pi80_run, pi95_run (one new run), clipped to what accuracy allows, and forecast_unclipped, pi95_unclipped;
+    forecast_final; p_worthwhile, decision, reason, settling_samples, settling_factor, measuring_gpu_hours,
+    run_gpu_hours, expected_gain; flags. A family without a line has no forecast and the flag ``family_absent``, unless
+    ``options.transfer``.
+
+    :raises BadInput: no such law; one for comparison only; a table that cannot be read; a row outside of the domain
     """
-    families = _load(Path(law_json))
-    groups: dict[tuple[str, ...], list[LawRow]] = {}
-    for row in read_rows(Path(table), improvement=False):
+    options = options or PredictOptions()
+    assumed = parse_assumptions(options.assume)
+    found = load_law(law)
+    found.check_any()
+    return [_predict(found, group, Path(table), assumed, options) for group in _groups(Path(table))]
+
+
+def _groups(table: Path) -> list[_Group]:
+    records = read_records(table)
+    groups: dict[tuple[str, ...], _Group] = {}
+    for place, row in enumerate(read_rows(table, improvement=False), start=1):
         # A gap.parquet keeps what was measured of other weights or problems: never one mean of both.
         what = json.dumps(row.settings, sort_keys=True)
-        groups.setdefault((row.family, row.config_id, row.identity, what), []).append(row)
-    return [_predict(families.get(family), group, law_json) for (family, *_), group in groups.items()]
+        group = groups.setdefault((row.family, row.config_id, row.identity, what), _Group([], [], []))
+        group.rows.append(row)
+        group.records.append(records[place - 1])
+        group.places.append(place)
+    return list(groups.values())
 
 
-def _predict(entry: Mapping[str, Any] | None, group: Sequence[LawRow], law_json: Path) -> dict[str, Any]:
-    first, gap = group[0], mean([row.gap for row in group])
-    head = {"family": first.family, "config_id": first.config_id, "gap": gap}
-    if entry is None:
-        return head | {"forecast": None, "pi80": None, "pi95": None, "flags": ["family_absent"]}
-    if entry.get("slope") is None:
-        return head | {"forecast": None, "pi80": None, "pi95": None, "flags": ["slope_undefined"]}
-    lacking = [key for key in PREDICTS if not isinstance(entry.get(key), (int, float))]
-    if lacking:
-        raise BadInput(f"{law_json}: family {first.family} lacks {', '.join(lacking)}; fit the law again")
-    n = int(entry["n"])
-    slope, sd = entry["slope"], entry["residual_sd"]
-    x_mean, sxx = entry["gap_mean"], entry["gap_sxx"]
-    forecast = entry["intercept"] + slope * gap
-    se = prediction_se(
-        gap, slope=slope, residual_sd=sd, n=n, x_mean=x_mean, sxx=sxx, x0_se=gap_se(group) or 0.0
+def _predict(
+    law: Law, group: _Group, table: Path, assumed: Mapping[str, str], options: PredictOptions
+) -> dict[str, Any]:
+    family = group.rows[0].family
+    entry = law.families.get(family)
+    if entry is None and options.transfer:
+        return _transferred(law, group, table, assumed, options)
+    if entry is not None:
+        law.check(family)
+    if entry is None or entry.get("slope") is None:
+        flag = "family_absent" if entry is None else "slope_undefined"
+        head = Forecast(
+            family, group.rows[0].config_id, mean([r.gap for r in group.rows]), gap_se(group.rows), (flag,)
+        )
+        return prediction(head, decide(None, head, options.terms, _measured(group)))
+    flags = domain_flags(
+        entry.get("domain") or {}, group.rows, group.where(table), assumed=assumed, force=options.force
     )
-    flags = []
-    if entry.get("synthetic"):
-        flags.append("synthetic")
-    if not entry["gap_min"] <= gap <= entry["gap_max"] or 1 / n + (gap - x_mean) ** 2 / sxx > 4 / n:
-        flags.append("extrapolation")
-    if n < FEW_CONFIGS:
-        flags.append("few_configs")
-    flags += sorted({flag for row in group if (flag := _ceiling(row, forecast))})
-    fitted = entry.get("domain") or {}
-    flags += [
-        f"domain:{key}"
-        for key, value in fitted.items()
-        if any(row.domain.get(key, value) != value for row in group)
-    ]
-    pi80, pi95 = (list(t_interval(forecast, se, n - 2, level)) for level in (0.80, 0.95))
-    return head | {"forecast": forecast, "pi80": pi80, "pi95": pi95, "flags": flags}
+    made = forecast(entry, group.rows, num_seeds=options.num_seeds, excess=options.excess, flags=flags)
+    return prediction(made, decide(entry, made, options.terms, _measured(group)))
 
 
-def _ceiling(row: LawRow, forecast: float) -> str:
-    """The flag of a forecast that the student cannot reach; empty where it can, or where no accuracy is known."""
-    if row.acc_val0 is not None:
-        return "ceiling" if forecast > 1 - row.acc_val0 else ""
-    known = row.acc_student_gap is not None and forecast > 1 - row.acc_student_gap
-    return "ceiling:acc_student_gap" if known else ""
+def forecast_record(law: Law, record: Mapping[str, Any], where: str, options: PredictOptions) -> Forecast:
+    """The forecast of one row that need not be on disk, as a run's in ``runs.parquet``.
+
+    :raises BadInput: as ``predict_table``, and no line for its family
+    """
+    row = row_of(record, where)
+    entry = law.entry(row.family)
+    assumed = parse_assumptions(options.assume)
+    flags = domain_flags(entry.get("domain") or {}, [row], where, assumed=assumed, force=options.force)
+    return forecast(entry, [row], num_seeds=options.num_seeds, excess=options.excess, flags=flags)
 
 
-def _load(path: Path) -> Mapping[str, Mapping[str, Any]]:
+def row_of(record: Mapping[str, Any], where: str) -> LawRow:
+    """A row of a table that is not on disk."""
+    return row_from(record, where, improvement=False)
+
+
+def _transferred(
+    law: Law, group: _Group, table: Path, assumed: Mapping[str, str], options: PredictOptions
+) -> dict[str, Any]:
+    """The range of all families' intervals, and the mean of their forecasts. Never says train."""
+    entries = {name: law.entry(name) for name in law.families}
+    if len(entries) < 2:
+        raise BadInput(
+            f"{law.name}: --transfer takes the range between families, and the law has one line; fit two families"
+            " into it"
+        )
+    made = []
+    for entry in entries.values():
+        flags = domain_flags(
+            entry.get("domain") or {}, group.rows, group.where(table), assumed=assumed, force=options.force
+        )
+        made.append(
+            forecast(entry, group.rows, num_seeds=options.num_seeds, excess=options.excess, flags=flags)
+        )
+    rows = [prediction(one, decide(e, one, options.terms, _measured(group)))
+            for e, one in zip(entries.values(), made, strict=True)]  # fmt: skip
+    flags = list(dict.fromkeys(["transfer", *(flag for row in rows for flag in row["flags"])]))
+    merged = {**rows[0], "flags": flags, "settling_samples": None, "settling_factor": None}
+    merged |= {"measuring_gpu_hours": None, "num_seeds": None}
+    for name in ("forecast", "forecast_unclipped", "forecast_final", "p_worthwhile", "expected_gain"):
+        values = [row[name] for row in rows]
+        merged[name] = None if None in values else math.fsum(values) / len(values)
+    for name in ("pi80", "pi95", "pi80_run", "pi95_run", "pi95_unclipped"):
+        merged[name] = [min(row[name][0] for row in rows), max(row[name][1] for row in rows)]
+    p = merged["p_worthwhile"]
+    merged["decision"] = "skip" if p <= 1 - options.terms.confidence else "needs anchors"
+    merged["reason"] = (
+        f"P(gain >= {100 * options.terms.worthwhile:g} pp) = {p:.2f}, the mean of {', '.join(entries)}: no run of"
+        f" {group.rows[0].family} is in the law"
+    )
+    return merged
+
+
+def _measured(group: _Group) -> Measured:
+    def shared(name: str) -> int | None:
+        values = {row.domain.get(name) for row in group.rows}
+        value = values.pop() if len(values) == 1 else None
+        return int(value) if value is not None and value.isdecimal() else None
+
+    hours = [_gpu_hours(record) for record in group.records]
+    known = [value for value in hours if value is not None]
+    return Measured(
+        samples=shared("k_gap"),
+        group_size=shared("group_size"),
+        gpu_hours=math.fsum(known) if known and len(known) == len(hours) else None,
+    )
+
+
+def _gpu_hours(record: Mapping[str, Any]) -> float | None:
+    """What the gap took: ``gpu_minutes``, else nothing; seconds on a machine without a GPU are no price."""
     try:
-        law = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file; write it with `opsd-rs law fit TABLE --out {path}`") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not JSON: {error}") from None
-    families = law.get("families") if isinstance(law, dict) else None
-    if not isinstance(families, dict) or not all(isinstance(entry, dict) for entry in families.values()):
-        raise BadInput(f"{path}: no `families` in it; write it with `opsd-rs law fit TABLE --out {path}`")
-    return families
+        minutes = float(record.get("gpu_minutes") or math.nan)
+    except (TypeError, ValueError):
+        return None
+    return minutes / 60 if math.isfinite(minutes) else None
+
+
+def prediction(made: Forecast, decision: Decision) -> dict[str, Any]:
+    """A forecast and its decision as one JSON-able row."""
+    row: dict[str, Any] = {
+        "family": made.family,
+        "config_id": made.config_id,
+        "gap": made.gap,
+        "gap_se": made.gap_se,
+        "acc_val0": made.acc_val0,
+    }
+    names = ("forecast", "forecast_unclipped", "forecast_final", "pi80", "pi95", "pi80_run", "pi95_run")
+    row |= dict.fromkeys((*names, "pi95_unclipped"))
+    if made.spread is not None and made.run_spread is not None:
+        centre = made.spread.centre
+        clipped = made.clipped(centre)
+        row |= {"forecast": clipped, "forecast_unclipped": centre}
+        row["forecast_final"] = None if made.acc_val0 is None else made.acc_val0 + clipped
+        for name, spread in (("", made.spread), ("_run", made.run_spread)):
+            for level in (80, 95):
+                row[f"pi{level}{name}"] = [made.clipped(end) for end in spread.interval(level / 100)]
+        row["pi95_unclipped"] = made.spread.interval(0.95)
+    return row | {
+        "p_worthwhile": decision.p_worthwhile,
+        "decision": decision.verdict,
+        "reason": decision.reason,
+        "settling_samples": decision.settling_samples,
+        "settling_factor": decision.settling_factor,
+        "measuring_gpu_hours": decision.measuring_gpu_hours,
+        "run_gpu_hours": decision.run_gpu_hours,
+        "expected_gain": decision.expected_gain,
+        "flags": list(made.flags),
+    }

@@ -83,6 +83,14 @@ class LawRow:
     """Recipes that the run was trained by, one after another."""
     identity: str = ""
     """What was measured, but for the seed; rows of one configuration may be about different weights."""
+    seed: str | None = None
+    stopped_at: int | None = None
+    """The step at which a stop rule ended the run; None where it ran to its horizon."""
+    acc_teacher: float | None = None
+    acc_val1: float | None = None
+    baseline_id: str | None = None
+    record: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """The row as read, for columns that only some tables have."""
 
     def __post_init__(self) -> None:
         if not self.context:
@@ -124,6 +132,12 @@ def _row(record: Mapping[str, Any], where: str, improvement: bool) -> LawRow:
         settings=_settings(record),
         segments=int(_number(record, "segments", where) or 1),
         identity=_but_seed(record.get("identity")),
+        seed=None if record.get("seed") in (None, "") else _plain(record["seed"]),
+        stopped_at=None if (at := _optional(record, "stopped_at", where)) is None else int(at),
+        acc_teacher=_optional(record, "acc_teacher", where),
+        acc_val1=_optional(record, "acc_val1", where),
+        baseline_id=None if record.get("baseline_id") in (None, "") else str(record["baseline_id"]),
+        record=record,
     )
 
 

@@ -34,6 +34,7 @@ RUNS_SCHEMA: dict[str, type] = {
     "recipe_id": str,
     "segments": int,
     "horizon_steps": int,
+    "stopped_at": int,
     "opt_updates": int,
     "lr": float,
     "prompts_per_step": int,
@@ -60,6 +61,8 @@ RUNS_SCHEMA: dict[str, type] = {
     "gap_se_cond": float,
     "gap_se_super": float,
     "coverage": float,
+    "gap_failed": float,
+    "gap_passed": float,
     "acc_val0": float,
     "acc_val1": float,
     "improvement": float,
@@ -68,13 +71,18 @@ RUNS_SCHEMA: dict[str, type] = {
     "baseline_id": str,
     "gap_baseline_shared": bool,
     "ckpt_rule": str,
+    "token_kl0": float,
+    "topk_overlap0": float,
     "kl_final": float,
     "gpu_hours": float,
     "code_version": str,
 }
 """Columns of ``runs.parquet``, one row per configuration and seed; accuracies and gaps are fractions. ``split``
 is transductive (validation shares the problems of training), held_out or ood; ``tests_split`` says how each problem's
-tests were divided. ``segments`` counts the recipes that the run was trained by, one after another."""
+tests were divided. ``segments`` counts the recipes that the run was trained by, one after another. ``stopped_at`` is
+the step at which ``law.stop`` ended a run before its horizon, null for one that reached it. ``token_kl0`` and
+``topk_overlap0`` are means over the tokens of the first step: of the divergence between student and self-teacher, and
+of the share of the student's likeliest tokens that are the teacher's too."""
 RUNS_VERSION = "1"
 
 

@@ -5,6 +5,7 @@
 Each part trains on its own rows and divides by its own counts, as if it were alone: rows without context are left out
 of ``opsd`` and stay in ``grpo``. A row that no part trains costs no forward. Metrics are each over its own part's
 tokens: those of ``opsd`` under their own names, the others' with the part before them (``grpo.clipped``).
+The divergence of each token is not recorded (``log.token_kl``): not every row has one.
 """
 
 # Shapes: T completion tokens of a micro-batch, D hidden size.

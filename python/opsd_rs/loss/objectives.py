@@ -142,6 +142,8 @@ class ObjectiveLoss:
     """Scalar; the sum of all shares, over ranks too, is the mini-batch's loss."""
     token_sums: Mapping[str, Tensor] = field(default_factory=dict)
     """Metrics as sums over the micro-batch's tokens; ``metrics.jsonl`` holds their means over a step's tokens."""
+    token_kl_T: Tensor | None = None
+    """The divergence at each completion token, nats, for the rollout record (``log.token_kl``)."""
     token_counts: Mapping[str, int] = field(default_factory=dict)
     """Over how many tokens a sum is, where that is not all of the micro-batch's."""
 
@@ -185,7 +187,11 @@ class OpsdObjective(Objective):
         assert batch.teacher is not None
         out = divergence_loss(batch, batch.student, batch.teacher, self.config)
         sums = {"kl": out.kl_T.sum(), "topk_mass": out.topk_mass_T.sum()}
-        return ObjectiveLoss(out.loss, sums | sampler_difference(batch, out.student_logprob_T))
+        topk = self.config.loss.topk
+        if topk is not None:
+            sums["topk_overlap"] = topk_overlap(batch.student, batch.teacher, topk) * len(out.kl_T)
+        sums |= sampler_difference(batch, out.student_logprob_T)
+        return ObjectiveLoss(out.loss, sums, out.kl_T.detach())
 
 
 def divergence_loss(
@@ -251,6 +257,31 @@ def token_mean(loss_T: Tensor, batch: MicroBatch) -> Tensor:
         num_tokens=batch.num_tokens,
         num_rows=batch.num_rows,
     )
+
+
+OVERLAP_TOKENS = 256
+"""Of a micro-batch, evenly apart, whose likeliest tokens are compared: a sample costs next to nothing."""
+
+
+@torch.no_grad()
+def topk_overlap(student: Predictions, teacher: Predictions, topk: int) -> Tensor:
+    """Share of the student's ``topk`` likeliest tokens that are among the teacher's, a mean over sampled places.
+
+    >>> side = Predictions(torch.tensor([[3.0, 2.0, 1.0]]), OutputHead(torch.eye(3)))
+    >>> other = Predictions(torch.tensor([[3.0, 1.0, 2.0]]), OutputHead(torch.eye(3)))
+    >>> topk_overlap(side, side, 2).item(), topk_overlap(side, other, 2).item()
+    (1.0, 0.5)
+    """
+    num_tokens = len(student.hidden_TD)
+    count = min(num_tokens, OVERLAP_TOKENS)
+    places_P = torch.arange(count, device=student.hidden_TD.device) * num_tokens // count
+    ids = [
+        Predictions(side.hidden_TD.detach()[places_P], side.head)
+        .logits_TV.topk(min(topk, len(side.head.weight_VD)), dim=-1)
+        .indices
+        for side in (student, teacher)
+    ]
+    return (ids[0].unsqueeze(-1) == ids[1].unsqueeze(-2)).any(-1).float().mean()
 
 
 def sampled_logprobs(side: Predictions, ids_T: Tensor, *, temperature: float) -> Tensor:

@@ -45,7 +45,8 @@ class Opd(Objective):
         student, teacher = same_vocabulary(batch.student, batch.external)
         out = divergence_loss(batch, student, teacher, self.config)
         sums = {"kl": out.kl_T.sum(), "topk_mass": out.topk_mass_T.sum()}
-        return ObjectiveLoss(out.loss, sums | sampler_difference(batch, out.student_logprob_T))
+        sums |= sampler_difference(batch, out.student_logprob_T)
+        return ObjectiveLoss(out.loss, sums, out.kl_T.detach())
 
 
 def same_vocabulary(one: Predictions, other: Predictions) -> tuple[Predictions, Predictions]:

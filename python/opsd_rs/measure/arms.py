@@ -1,8 +1,9 @@
 """The gap: self-teacher accuracy minus student accuracy at step 0, per context, with the training decoding.
 
 Arms (independent draws): A, the student, builds the contexts and is graded on the training tests, as in training;
-B, the student again, is the gap's student term; T, the teacher, answers every rollout of A under its context (bare
-where there is none) and, like B, is graded on all tests. ``gap.baseline = "paper"`` scores A instead of B.
+B, the student again, ``baseline_samples`` times as often, is the gap's student term; T, the teacher, answers every
+rollout of A under its context (bare where there is none) and, like B, is graded on all tests. Where the control holds,
+T of ``none`` and A, judged by all tests too, join B. ``gap.baseline = "paper"`` scores A instead of B.
 
 Contexts are built within groups of ``group_size`` rollouts, those of a training step, so that more samples measure
 the same gap more exactly: a peer is found among as many others however many are drawn.
@@ -14,13 +15,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from opsd_rs.config import ContextConfig
-from opsd_rs.measure import validation
-from opsd_rs.measure.groups import by_group, group_accuracy, group_gap, pool
-from opsd_rs.measure.samples import Sample, student_samples, teacher_samples
+from opsd_rs.measure.baseline import CONTROL, Control, control
+from opsd_rs.measure.groups import by_group
+from opsd_rs.measure.measurement import Measurement, arrange
+from opsd_rs.measure.rows import GapRow, gap_rows
+from opsd_rs.measure.samples import Cost, Sample, student_samples, teacher_samples
 from opsd_rs.records import Grade, Problem, Rollout, SampleRequest, TeacherContext
 
 
@@ -48,60 +51,94 @@ Write = Callable[[Any, Sequence[Rollout], Sequence[Grade], Mapping[str, Problem]
 notes."""
 
 
-@dataclass(frozen=True)
-class GapRow:
-    """One context's gap.
+@dataclass
+class Arms:
+    """Draws, grades and hands out the answers of one measurement, a range of sample numbers at a time.
 
-    Accuracies, their errors and the gap are None where grading failed for all that they need.
-
-    >>> row = GapRow("feedback", 40, 8, 0.30, 0.016, 0.33, 0.016, 0.03, 0.023, 0.03, 0.7, 0.31, 0, 3, 41.0)
-    >>> round(row.acc_teacher - row.acc_student_gap, 2)
-    0.03
+    ``train_problems`` hold the tests that may reach a context, ``full_problems`` those that score.
     """
 
-    context: str
-    n_problems_gap: int
-    """Problems that the gap is a mean over."""
-    k_gap: int
-    acc_student_gap: float | None
-    acc_student_gap_se: float | None
-    """Conditional standard error: these problems, k draws."""
-    acc_teacher: float | None
-    acc_teacher_se: float | None
-    gap: float | None
-    gap_se_cond: float | None
-    """These problems, other draws: between a problem's groups. Of one group the clustered one."""
-    gap_se_super: float | None
-    """Clustered by problem, paired."""
-    coverage: float
-    """Share of rollouts that had context."""
-    acc_with_context: float | None
-    """Teacher accuracy on those only; None without any."""
-    nulls: int
-    truncated: int
-    tokens_teacher: float
-    """Mean length of the teacher's prompt."""
-    context_cut: int = 0
-    """Teacher prompts that had a section cut to the budget."""
-    context_leaks: int = 0
-    """Teacher prompts that hold a line of a solution which the model copied into its notes."""
-    seconds: float | None = None
-    """Wall time of notes, teacher answers and their grading; the student's arms, shared by all contexts, left out."""
-    context_sha256: str = ""
-    """Which context it was, whatever its name: first 16 digits of the hash of all its keys."""
-    gap_groups: int = 1
-    """Independent groups per problem, each with its own peers."""
+    train_problems: Mapping[str, Problem]
+    full_problems: Mapping[str, Problem]
+    group_size: int
+    draw: Draw
+    grade: GradeAll
+    write: Write
+    keep: Callable[[Sequence[Sample]], None] = lambda samples: None
+    num_gpus: int = 0
+    samples: list[Sample] = field(default_factory=list)
+    """All of the measurement that is known, earlier ones first."""
 
-    def note(self) -> str:
-        """A warning about this row; empty when there is none."""
-        if self.gap is None or self.gap_se_cond is None:
-            return ""
-        if self.context == "none" and abs(self.gap) > 3 * self.gap_se_cond:
-            return (
-                f"the control's gap {self.gap:+.3f} lies outside 3 standard errors ({self.gap_se_cond:.3f}) of 0:"
-                " the measurement is biased (template, pooling or decoding differ between student and teacher)"
+    def student(
+        self, prompt: Callable[[Problem], tuple[int, ...]], first: int, last: int, *, fully: bool
+    ) -> BuiltFrom:
+        """A: the samples ``first`` to ``last - 1`` of every problem.
+
+        :param fully: judge them by all tests too
+        """
+        started = time.monotonic()
+        rollouts = self.draw(_requests(self.train_problems, prompt, first, last), "gap-A")
+        grades = self.grade(rollouts, self.train_problems)
+        full = self.grade(rollouts, self.full_problems) if fully else None
+        self._keep(
+            student_samples(
+                "A", 0, rollouts, grades, tests="train_half", group_size=self.group_size, full_grades=full,
+                cost=self._cost(started),
             )
-        return ""
+        )  # fmt: skip
+        return BuiltFrom(rollouts, grades)
+
+    def bare(
+        self, prompt: Callable[[Problem], tuple[int, ...]], num_samples: int, of_a: BuiltFrom | None = None
+    ) -> None:
+        """B: fresh answers, or those of A scored by all tests."""
+        started = time.monotonic()
+        rollouts = (
+            of_a.rollouts
+            if of_a is not None
+            else self.draw(_requests(self.train_problems, prompt, 0, num_samples), "gap-B")
+        )
+        grades = self.grade(rollouts, self.full_problems)
+        self._keep(
+            student_samples(
+                "B", 0, rollouts, grades, tests="full", group_size=self.group_size, is_of_a=of_a is not None,
+                cost=self._cost(started),
+            )
+        )  # fmt: skip
+
+    def teacher(self, name: str, assembler: Assembles, of: BuiltFrom) -> None:
+        """T: an answer under the context of every rollout of A."""
+        started = time.monotonic()
+        contexts = _contexts(assembler, of, self.train_problems, self.group_size, self.write)
+        answers = self.draw(
+            [SampleRequest(c.problem_id, c.sample, c.prompt_ids) for c in contexts], f"gap-T-{name}"
+        )
+        graded = self.grade(answers, self.full_problems)
+        cost = self._cost(started)
+        self._keep(
+            teacher_samples("T", 0, name, answers, graded, contexts, group_size=self.group_size, cost=cost)
+        )
+
+    def measured(self) -> Measurement:
+        """All answers so far; there is one of a teacher."""
+        found = arrange(self.samples, group_size=self.group_size)
+        assert found is not None
+        return found
+
+    def _cost(self, started: float) -> Cost:
+        return Cost(time.monotonic() - started, self.num_gpus)
+
+    def _keep(self, samples: list[Sample]) -> None:
+        self.samples += samples
+        self.keep(samples)
+
+
+@dataclass(frozen=True)
+class BuiltFrom:
+    """Rollouts of A with their grades by the training tests: what contexts are built from."""
+
+    rollouts: Sequence[Rollout]
+    grades: Sequence[Grade]
 
 
 def measure_gaps(
@@ -117,111 +154,60 @@ def measure_gaps(
     write: Write,
     report: Callable[[GapRow], None] = lambda row: None,
     keep: Callable[[Sequence[Sample]], None] = lambda samples: None,
+    baseline_samples: int = 1,
+    gate: Callable[[Control], None] = lambda found: None,
+    known: Sequence[Sample] = (),
+    num_gpus: int = 0,
 ) -> list[GapRow]:
-    """Measure each context of ``assemblers`` on the same student rollouts.
+    """Measure each context of ``assemblers`` on the same student rollouts, ``none`` first.
 
     ``train_problems`` hold the tests that may reach a context, ``full_problems`` those that score.
 
     :param n: samples per problem and arm, in groups of ``group_size``
     :param keep: given every graded answer, those of an arm together and before its row
+    :param baseline_samples: B has so many times ``n`` samples; 1: as many as the other arms, and nothing joins them
+    :param gate: given the control's result as soon as it is there; may raise
+    :param known: answers of other contexts, from the same A and B
+    :param num_gpus: that work on it, for the cost
     """
-    some = next(iter(assemblers.values()))
-    requests = [
-        SampleRequest(problem_id, sample, some.student_prompt(problem))
-        for problem_id, problem in train_problems.items()
-        for sample in range(n)
-    ]
-    built_from = draw(requests, "gap-A")
-    grades = grade(built_from, train_problems)
-    keep(student_samples("A", 0, built_from, grades, tests="train_half", group_size=group_size))
-    scored = built_from if baseline == "paper" else draw(requests, "gap-B")
-    scores = grade(scored, full_problems)
-    keep(student_samples("B", 0, scored, scores, tests="full", group_size=group_size))
-    groups = by_group(built_from, group_size)
-    student = _rows("student", "", scored, scores, groups)
-    found = []
-    for name, assembler in assemblers.items():
-        started = time.monotonic()
-        contexts = _contexts(assembler, built_from, grades, train_problems, groups, write)
-        answers = draw(
-            [SampleRequest(c.problem_id, c.sample, c.prompt_ids) for c in contexts], f"gap-T-{name}"
-        )
-        graded = grade(answers, full_problems)
-        seconds = time.monotonic() - started
-        keep(teacher_samples("T", 0, name, answers, graded, contexts, group_size=group_size))
-        teacher = _rows("teacher", name, answers, graded, groups)
-        row = _row(name, n, student, teacher, contexts, graded, assembler.context.sha256, seconds)
+    arms = Arms(train_problems, full_problems, group_size, draw, grade, write, keep, num_gpus, [*known])
+    prompt = next(iter(assemblers.values())).student_prompt
+    joins = baseline == "split" and baseline_samples > 1
+    of = arms.student(prompt, 0, n, fully=joins)
+    arms.bare(prompt, n * baseline_samples, of if baseline == "paper" else None)
+    for name in sorted(assemblers, key=lambda name: joins and name != CONTROL):
+        assembler = assemblers[name]
+        arms.teacher(name, assembler, of)
+        (row,) = gap_rows(arms.measured(), [name], context_sha256={name: assembler.context.sha256})
         report(row)
-        found.append(row)
-    return found
+        if name == CONTROL and (found := control(arms.measured())) is not None:
+            gate(found)
+    hashes = {name: assembler.context.sha256 for name, assembler in assemblers.items()}
+    return gap_rows(arms.measured(), list(assemblers), context_sha256=hashes)
+
+
+def _requests(
+    problems: Mapping[str, Problem], prompt: Callable[[Problem], tuple[int, ...]], first: int, last: int
+) -> list[SampleRequest]:
+    return [
+        SampleRequest(problem_id, sample, prompt(problem))
+        for problem_id, problem in problems.items()
+        for sample in range(first, last)
+    ]
 
 
 def _contexts(
     assembler: Assembles,
-    rollouts: Sequence[Rollout],
-    grades: Sequence[Grade],
+    of: BuiltFrom,
     problems: Mapping[str, Problem],
-    groups: Sequence[Sequence[int]],
+    group_size: int,
     write: Write,
 ) -> list[TeacherContext]:
     """What the teacher reads before each rollout, in order; every group is assembled alone."""
     by_place: dict[int, TeacherContext] = {}
-    for group, places in enumerate(groups):
-        members = [rollouts[place] for place in places], [grades[place] for place in places]
+    for places in by_group(of.rollouts, group_size):
+        members = [of.rollouts[place] for place in places], [of.grades[place] for place in places]
+        group = of.rollouts[places[0]].sample // group_size
         notes = write(assembler, *members, problems, group)
         by_place |= zip(places, assembler.teacher_contexts(*members, problems, notes), strict=True)
-    return [by_place[place] for place in range(len(rollouts))]
-
-
-def _rows(
-    arm: str,
-    context: str,
-    rollouts: Sequence[Rollout],
-    grades: Sequence[Grade],
-    groups: Sequence[Sequence[int]],
-) -> list[list[validation.EvalRow]]:
-    return [
-        validation.eval_rows(
-            0, arm, context, [rollouts[place] for place in places], [grades[place] for place in places]
-        )
-        for places in groups
-    ]
-
-
-def _row(
-    name: str,
-    n: int,
-    student_groups: list[list[validation.EvalRow]],
-    teacher_groups: list[list[validation.EvalRow]],
-    contexts: list[TeacherContext],
-    grades: list[Grade],
-    context_sha256: str,
-    seconds: float,
-) -> GapRow:
-    student, teacher = pool(student_groups), pool(teacher_groups)
-    s, t = validation.eval_accuracy(student), group_accuracy(teacher_groups)
-    difference = group_gap(student_groups, teacher_groups)
-    helped = [c.status not in ("bare", "dropped") for c in contexts]
-    counted = [g.passed for g, h in zip(grades, helped, strict=True) if h and g.passed is not None]
-    return GapRow(
-        context=name,
-        n_problems_gap=t.num_problems,
-        k_gap=n,
-        acc_student_gap=s.value,
-        acc_student_gap_se=s.se_cond,
-        acc_teacher=t.value,
-        acc_teacher_se=t.se_cond,
-        gap=difference.value,
-        gap_se_cond=difference.se_cond,
-        gap_se_super=difference.se_super,
-        coverage=sum(helped) / len(helped),
-        acc_with_context=sum(counted) / len(counted) if counted else None,
-        nulls=validation.num_nulls(student) + validation.num_nulls(teacher),
-        truncated=sum(row.truncated for row in teacher),
-        tokens_teacher=sum(len(c.prompt_ids) for c in contexts) / len(contexts),
-        context_cut=sum(any(f.startswith("cut:") for f in c.flags) for c in contexts),
-        context_leaks=sum(any(f.startswith("leak:") for f in c.flags) for c in contexts),
-        seconds=seconds,
-        context_sha256=context_sha256,
-        gap_groups=len(teacher_groups),
-    )
+    return [by_place[place] for place in range(len(of.rollouts))]

@@ -40,6 +40,7 @@ class Identity:
     n: int
     """Samples per problem and arm."""
     seed: int
+    """Of the draws before training."""
     group_size: int | None = None
     """Rollouts among which a peer is found."""
     baseline: str | None = None
@@ -49,10 +50,16 @@ class Identity:
     """Hash of the context: its keys, and the files that it names."""
     max_context_tokens: int | None = None
     """The teacher's prompt budget."""
+    baseline_samples: int | None = None
+    """How many times ``n`` samples the student's term has; None: as many, as in rows of earlier versions."""
 
     def text(self) -> str:
-        """As the column ``identity`` holds it."""
-        return json.dumps(asdict(self))
+        """As the column ``identity`` holds it; a field that came later is there only where it is set, so that the
+        hash of an older identity stays."""
+        found = asdict(self)
+        if self.baseline_samples is None:
+            del found["baseline_samples"]
+        return json.dumps(found)
 
     @property
     def short(self) -> str:

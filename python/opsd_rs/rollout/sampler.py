@@ -33,15 +33,21 @@ class Sampler:
         *,
         purpose: str,
         step: int,
+        seed: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Rollout]:
         """One rollout per request, in order; each rank draws its share and all ranks get all.
 
         ``purpose`` keeps draws apart that must be independent (``train``, ``gap-A``, ``eval``...).
+
+        :param seed: instead of the run's
         """
         mine = self._ranks.share(requests)
         seeded = [
-            Request(r.prompt_ids, request_seed(self._run_seed, purpose, step, r.problem_id, r.sample))
+            Request(
+                r.prompt_ids,
+                request_seed(self._run_seed if seed is None else seed, purpose, step, r.problem_id, r.sample),
+            )
             for r in mine
         ]
         completions: list[Completion] = []

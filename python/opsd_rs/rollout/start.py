@@ -48,7 +48,8 @@ def make_engine(
         text = AutoConfig.from_pretrained(model_dir).get_text_config()
     except (OSError, ValueError) as error:
         raise BadInput(f"model.path: {model_dir} is no readable model directory: {error}") from error
-    rollout = config.rollout
+    share = config.rollout.gpu_memory_utilization * config.run.gpu_share
+    rollout = config.rollout.model_copy(update={"gpu_memory_utilization": share})
     # Teacher prompts are sampled from too, when the gap is measured.
     prompt_tokens = max(rollout.max_prompt_tokens, config.teacher.max_context_tokens)
     max_model_len = min(prompt_tokens + rollout.max_tokens, int(text.max_position_embeddings))

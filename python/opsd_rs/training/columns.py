@@ -6,35 +6,33 @@ under which settings (``law.DOMAIN`` among them), with which version of the code
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opsd_rs import __version__
 from opsd_rs.base import own_name
 from opsd_rs.config import ContextConfig
 from opsd_rs.model import num_parameters
-from opsd_rs.training.identity import gap_identity
-from opsd_rs.training.recipe import problem_filter, recipe_id, tests_split
-
-if TYPE_CHECKING:
-    from opsd_rs.training.session import Session
+from opsd_rs.training.identity import Opened, gap_identity
+from opsd_rs.training.recipe import recipe_columns
 
 
-def configuration_columns(session: Session, context: ContextConfig) -> dict[str, Any]:
-    """The columns of the session's configuration under ``context``.
+def configuration_columns(opened: Opened, context: ContextConfig) -> dict[str, Any]:
+    """The columns of a configuration under ``context``: of a session, or of what stands before one is opened.
 
     ``run.config_id`` names the run's own context; a gap of another context gets the default name.
     """
-    config, model_dir = session.config, session.model_dir
+    config, model_dir = opened.config, opened.model_dir
     base_model = own_name(config.model.path)  # the folder of a hub model is called by its commit
     family = config.run.family or base_model
-    dataset = session.environment.dataset_id
+    dataset = opened.environment.dataset_id
     own = config.run.config_id if context == config.context else None
-    rollout, evaluation = config.rollout, config.eval
-    identity = gap_identity(session, context)
-    recipe = recipe_id(config)
+    held_out = config.eval.problems == "held_out"
+    asked = opened.problem_set.held_out if held_out else opened.problem_set.full
+    identity = gap_identity(opened, context)
+    columns = recipe_columns(config)
     model = family if family == base_model else f"{family}/{base_model}"
     return {
-        "config_id": own or f"{model}/{dataset}/{context.name}/{recipe}",
+        "config_id": own or f"{model}/{dataset}/{context.name}/{columns['recipe_id']}",
         "family": family,
         "size_b": num_parameters(model_dir) / 1e9,
         "base_model": base_model,
@@ -44,28 +42,9 @@ def configuration_columns(session: Session, context: ContextConfig) -> dict[str,
         "preamble": f"{context.preamble_id or 'unnamed'}:{context.preamble_sha256}"
         if context.preamble
         else None,
-        "control_mask": config.control.mask,
-        "recipe_id": recipe,
-        "horizon_steps": config.train.num_steps,
-        "lr": config.optim.lr,
-        "prompts_per_step": config.train.prompts_per_step,
-        "mini_batch_prompts": config.train.mini_batch_prompts,
-        "max_tokens": rollout.max_tokens,
-        "aggregate": config.loss.aggregate,
-        "ema": config.teacher.rate,
-        "group_size": rollout.n,
-        "seed": config.seed,
+        **columns,
         "dataset_id": dataset,
         "problems_sha": identity.problems,
-        "problem_filter": problem_filter(config.problems),
-        "tests_split": tests_split(config.problems),
-        "split": "held_out" if evaluation.problems == "held_out" else "transductive",
-        "n_problems": len(session.validation_ids),
-        "k_gap": config.num_gap_groups * rollout.n,
-        "gap_groups": config.num_gap_groups,
-        "k_val": evaluation.n,
-        "decoding_gap": f"T={rollout.temperature},top_p={rollout.top_p}",
-        "decoding_val": f"T={evaluation.temperature},top_p={evaluation.top_p}",
-        "gap_baseline_shared": config.gap.baseline == "paper",
+        "n_problems": len(asked),
         "code_version": __version__,
     }

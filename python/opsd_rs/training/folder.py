@@ -12,7 +12,7 @@ from opsd_rs.base import StopNow, every, read_lines, read_table, write_table, wr
 from opsd_rs.config import Config, resolved_json
 from opsd_rs.errors import BadInput, DiskFull, Stopped
 from opsd_rs.policy import Student, Teacher
-from opsd_rs.training import checkpoint, run_json
+from opsd_rs.training import checkpoint, run_json, tables
 from opsd_rs.training.lock import locked
 from opsd_rs.training.loggers.base import Logger
 from opsd_rs.training.resume import changes
@@ -115,6 +115,8 @@ def begin(session: Session, student: Student, teacher: Teacher, loggers: Sequenc
         evals = read_table(run_dir / "eval.parquet")
         if any(row["step"] > step for row in evals):
             write_table(run_dir / "eval.parquet", [row for row in evals if row["step"] <= step])
+        if not (run_dir / "tokens.parquet").exists():
+            write_table(run_dir / "tokens.parquet", tables.token_rows(session.assembler.token_bytes()))
         run_json.add_segment(session, step, changed)
         for key, (before, after) in changed.items():
             session.progress.say(f"{key} = {after} from step {step} on (before: {before})")

@@ -58,6 +58,7 @@ def gap_identity(opened: Opened, context: ContextConfig) -> Identity:
     rollout = config.rollout
     return Identity(
         **_common(opened),
+        seed=config.gap_seed,
         problems=_problems(opened, [*problems.train, *problems.full], len(problems.full)),
         decoding=decoding(rollout.temperature, rollout.top_p, rollout.max_tokens),
         n=config.num_gap_groups * rollout.n,
@@ -66,6 +67,9 @@ def gap_identity(opened: Opened, context: ContextConfig) -> Identity:
         split=tests_split(config.problems),
         context=_digest([context.sha256, *map(_source, (context.function, context.notes.file))]),
         max_context_tokens=config.teacher.max_context_tokens,
+        baseline_samples=times
+        if config.gap.baseline == "split" and (times := config.gap.baseline_samples) > 1
+        else None,
     )
 
 
@@ -76,6 +80,7 @@ def eval_identity(opened: Opened) -> Identity:
     asked = problems.held_out if evaluation.problems == "held_out" else problems.full
     return Identity(
         **_common(opened),
+        seed=config.baseline_seed,
         problems=_problems(opened, asked, len(asked)),
         decoding=decoding(evaluation.temperature, evaluation.top_p, config.rollout.max_tokens),
         n=evaluation.n,
@@ -97,7 +102,6 @@ class _Common(TypedDict):
     dtype: str
     environment: str
     grader: str
-    seed: int
 
 
 def _common(opened: Opened) -> _Common:
@@ -112,7 +116,6 @@ def _common(opened: Opened) -> _Common:
         "dtype": config.model.dtype,
         "environment": f"{name} {_digest([own, _source(name) if ':' in name else ''])}",
         "grader": _digest([json.dumps(judging, sort_keys=True)]),
-        "seed": config.seed,
     }
 
 

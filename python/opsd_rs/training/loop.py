@@ -17,6 +17,7 @@ from opsd_rs.config import Config
 from opsd_rs.loss import make_objective
 from opsd_rs.policy import Student, make_teacher
 from opsd_rs.training.deterministic import deterministic
+from opsd_rs.training.early import ends_early
 from opsd_rs.training.folder import begin, run_folder, save_if_due
 from opsd_rs.training.gaps import measure_gap
 from opsd_rs.training.loggers.base import open_loggers
@@ -28,6 +29,7 @@ from opsd_rs.training.stopping import between_updates, stop_if, stops
 from opsd_rs.training.sync import sync
 from opsd_rs.training.teachers import keeps_teacher, load_external, without_contexts
 from opsd_rs.training.token_budget import set_token_budget
+from opsd_rs.training.token_kl import TokenKl
 from opsd_rs.training.update import distill, pack_rollouts
 from opsd_rs.training.validate import validate_if_due
 
@@ -61,6 +63,8 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
                 measure_gap(session, [config.context])
             for step in range(state.step, config.train.num_steps):
                 validate_if_due(session, student, teacher, step)
+                if ends_early(session, student, teacher, step):
+                    break
                 # ---- the algorithm box ----------------------------------------------------------------------
                 problems = session.draw(step)
                 requests = session.sample_requests(problems, config.rollout.n)
@@ -77,16 +81,25 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
                     with session.progress.phase("update", step) as tick:
                         rows = pack_rollouts(rollouts, grades, contexts)
                         tick = between_updates(session, state, tick)
+                        kl = TokenKl() if config.log.token_kl else None
                         numbers = distill(
-                            student, teacher, objective, rows, config, session.ranks, tick, external=external
+                            student,
+                            teacher,
+                            objective,
+                            rows,
+                            config,
+                            session.ranks,
+                            tick,
+                            kl,
+                            external=external,
                         )
                     with session.progress.phase("follow", step):
                         teacher.follow(student.fp32_parts())
-                    record_step(session, loggers, student, step, rollouts, grades, contexts, numbers)
+                    record_step(session, loggers, student, step, rollouts, grades, contexts, numbers, kl)
                 # -----------------------------------------------------------------------------------------------
                 save_if_due(session, student, teacher, state.step)
                 sync(session, student, state.step)
                 stop_if(session)
             validate_if_due(session, student, teacher, state.step)
-        finish(session, student)
+        finish(session, student, state.step)
     return run_dir

@@ -18,7 +18,7 @@ from opsd_rs.measure import GapRow, Identity, differences, read_identity
 
 GAP_COLUMNS = (
     "k_gap", "gap_groups", "decoding_gap", "gap_baseline_shared", "acc_student_gap", "acc_teacher", "gap",
-    "gap_se_cond", "gap_se_super", "coverage",
+    "gap_se_cond", "gap_se_super", "coverage", "gap_failed", "gap_passed",
 )  # fmt: skip
 """What a run's row takes from the row of its gap."""
 

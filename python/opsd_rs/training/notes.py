@@ -30,11 +30,13 @@ def write_notes(
     *,
     remember: bool = True,
     group: int = 0,
+    seed: int | None = None,
 ) -> Notes | None:
     """The notes about these rollouts; None where the context has none.
 
     :param remember: experience joins the run's memory, and older experience is read too
     :param group: of several that are drawn at the same step; each gets texts of its own
+    :param seed: of the texts' draws; by default the run's
     """
     context, cache = assembler.context, NoteCache(session.run_dir)
     if context.notes.kind == "none":
@@ -46,11 +48,12 @@ def write_notes(
     )
     memory = Memory(known)
     requests = assembler.note_requests(rollouts, grades, problems, memory)
-    texts = _texts(session, requests, context, step, group)
+    seed = session.config.seed if seed is None else seed
+    texts = _texts(session, requests, context, step, group, seed)
     notes = assembler.notes_from(requests, texts, rollouts, grades, problems, memory)
     if notes is not None and context.notes.merge_prompt:
         merges = assembler.merge_requests(notes)
-        texts = _texts(session, merges, context, step, group, merging=True)
+        texts = _texts(session, merges, context, step, group, seed, merging=True)
         notes = assembler.merged_from(notes, merges, texts, rollouts, grades, problems)
     if remember and notes is not None and session.ranks.first:
         cache.remember(context.name, step, notes.learned)
@@ -63,6 +66,7 @@ def _texts(
     context: ContextConfig,
     step: int,
     group: int,
+    seed: int,
     *,
     merging: bool = False,
 ) -> list[str]:
@@ -74,7 +78,7 @@ def _texts(
         note_key(
             prompt_ids=request.prompt_ids,
             decoding=[settings.temperature, max_tokens],
-            seed=[config.seed, request.problem_id, request.sample, group],
+            seed=[seed, request.problem_id, request.sample, group],
             weights=[weights_id(session.model_dir), config.model.dtype, 0 if initial else step],
         )
         for request in requests
@@ -92,6 +96,7 @@ def _texts(
             purpose=f"{'merge' if merging else 'notes'}-{context.name}" + (f"-{group}" if group else ""),
             step=step,
             phase="notes",
+            seed=seed,
         )
         lines = [
             {

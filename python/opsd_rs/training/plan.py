@@ -20,6 +20,7 @@ from opsd_rs.model import Memory
 from opsd_rs.policy import check_launcher
 from opsd_rs.rollout import check_engine
 from opsd_rs.training.folder import run_folder
+from opsd_rs.training.forecast import check_law
 from opsd_rs.training.prepare import Prepared, dated, prepare
 from opsd_rs.training.start import check_memory, check_start, gpu_gib
 from opsd_rs.training.teachers import check_external
@@ -62,6 +63,7 @@ def plan_run(config: Config, resume: Path | None = None) -> Plan:
     check("external teacher", lambda: check_external(config, prepared))
     found = check_memory(config, prepared)
     check("memory", lambda: _fits(found))
+    check("law", lambda: check_law(config, resume or Path(config.run.dir), prepared))
     check("gap.from and eval.from", lambda: _tables(config, resume, prepared))
     check("engine", lambda: check_engine(config, prepared.model_dir))
     with prepared.environment:
@@ -158,7 +160,7 @@ def _memory(config: Config, found: Memory) -> tuple[list[dict[str, Any]], list[s
         " other shapes, more GPUs, gradients in bf16 and host memory are arithmetic",
         f"it takes every answer to be rollout.max_tokens = {config.rollout.max_tokens} long: shorter ones take less",
     ]
-    total = gpu_gib()
+    total = gpu_gib(config)
     if total is not None:
         engine = found.engine_share * total
         if engine:

@@ -11,6 +11,7 @@ import json
 from functools import cache
 from typing import Any
 
+from opsd_rs.base import own_name
 from opsd_rs.config import (
     OBJECTIVE_TABLES,
     Config,
@@ -29,9 +30,9 @@ ELSEWHERE = (
 )  # fmt: skip
 """Beginnings of keys that the hash leaves to others."""
 NO_MATTER = (
-    "deepspeed.", "eval.every", "eval.from", "eval.teacher", "grader.allow_unsandboxed", "grader.level",
-    "grader.memory_budget_mib", "grader.require", "grader.workers", "log.", "model.chat_date", "model.compile",
-    "model.gradient_checkpointing", "model.keep_attention", "optim.offload", "rollout.enforce_eager",
+    "deepspeed.", "eval.every", "eval.from", "eval.seed", "eval.teacher", "grader.allow_unsandboxed",
+    "grader.level", "grader.memory_budget_mib", "grader.require", "grader.workers", "law.", "log.", "model.chat_date",
+    "model.compile", "model.gradient_checkpointing", "model.keep_attention", "optim.offload", "rollout.enforce_eager",
     "rollout.engine", "rollout.gpu_memory_utilization", "rollout.kv_cache_gib", "rollout.max_num_seqs", "run.",
     "teacher.offload", "train.checkpoint_every", "train.deterministic", "train.keep_checkpoints",
 )  # fmt: skip
@@ -61,6 +62,33 @@ def recipe_id(config: Config) -> str:
     if rest:
         words.append(hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:6])
     return "-".join(words)
+
+
+def recipe_columns(config: Config) -> dict[str, Any]:
+    """The columns of a run's row that its configuration alone decides, and no context or model."""
+    rollout, evaluation = config.rollout, config.eval
+    return {
+        "control_mask": config.control.mask,
+        "recipe_id": recipe_id(config),
+        "horizon_steps": config.train.num_steps,
+        "lr": config.optim.lr,
+        "prompts_per_step": config.train.prompts_per_step,
+        "mini_batch_prompts": config.train.mini_batch_prompts,
+        "max_tokens": rollout.max_tokens,
+        "aggregate": config.loss.aggregate,
+        "ema": config.teacher.rate,
+        "group_size": rollout.n,
+        "seed": config.seed,
+        "problem_filter": problem_filter(config.problems),
+        "tests_split": tests_split(config.problems),
+        "split": "held_out" if evaluation.problems == "held_out" else "transductive",
+        "k_gap": config.num_gap_groups * rollout.n,
+        "gap_groups": config.num_gap_groups,
+        "k_val": evaluation.n,
+        "decoding_gap": f"T={rollout.temperature},top_p={rollout.top_p}",
+        "decoding_val": f"T={evaluation.temperature},top_p={evaluation.top_p}",
+        "gap_baseline_shared": config.gap.baseline == "paper",
+    }
 
 
 def problem_filter(problems: ProblemsConfig) -> str:
@@ -104,6 +132,23 @@ def _rest(config: Config) -> dict[str, Any]:
         key: value
         for key, value in dotted_values(config).items()
         if not key.startswith(tuple(left_out)) and _defaults().get(key) != value
+    }
+
+
+def run_settings(config: Config) -> dict[str, Any]:
+    """Every key that decides a run's numbers, where it is not at its default; files and models by their last names.
+
+    Two runs with the same of these are one run, on whatever machine. A later version's keys are not in it.
+
+    >>> run_settings(Config.model_validate({"seed": 3, "run": {"dir": "x"}, "model": {"path": "models/qwen3"}}))
+    {'seed': 3, 'model.path': 'qwen3'}
+    """
+    by_name = ("model.path", "problems.path")
+    return {
+        key: own_name(value) if key in by_name else value
+        for key, value in dotted_values(config).items()
+        if not key.startswith((*NO_MATTER, "gap.from", "gap.contexts", "train.micro_batch_tokens"))
+        and _defaults().get(key) != value
     }
 
 

@@ -15,6 +15,7 @@ from opsd_rs.training.identity import gap_identity
 from opsd_rs.training.loggers.base import Logger
 from opsd_rs.training.resume import num_recipes
 from opsd_rs.training.session import Session
+from opsd_rs.training.token_kl import TokenKl
 
 
 def record_step(
@@ -26,6 +27,7 @@ def record_step(
     grades: Sequence[Grade],
     contexts: Sequence[TeacherContext],
     numbers: dict[str, float | int | None],
+    token_kl: TokenKl | None = None,
 ) -> None:
     """The step's rollouts, and its numbers to every logger."""
     counted = [grade.passed for grade in grades if grade.passed is not None]
@@ -43,10 +45,23 @@ def record_step(
     }
     if session.ranks.first:
         path = session.run_dir / "rollouts" / f"step-{step:06d}.parquet"
-        write_table(path, tables.rollout_rows(step, rollouts, grades, contexts))
+        rollout_table(path, step, rollouts, grades, contexts, token_kl)
         for logger in loggers:
             logger.log(line)
     session.progress.say(lines.step_line(line, session.config.train.num_steps))
+
+
+def rollout_table(
+    path: Path,
+    step: int,
+    rollouts: Sequence[Rollout],
+    grades: Sequence[Grade],
+    contexts: Sequence[TeacherContext],
+    token_kl: TokenKl | None,
+) -> None:
+    """A step's rollouts as one parquet file."""
+    kept = None if token_kl is None else token_kl.of_rollouts(contexts)
+    write_table(path, tables.rollout_rows(step, rollouts, grades, contexts, kept), halves=["token_kl"])
 
 
 def gpu_hours(run_dir: Path, last: Mapping[str, float], num_gpus: int) -> float | None:
@@ -62,8 +77,11 @@ def gpu_hours(run_dir: Path, last: Mapping[str, float], num_gpus: int) -> float 
     return sum(sum(seconds.values()) for seconds in [*steps, last]) * num_gpus / 3600
 
 
-def finish(session: Session, student: Student) -> None:
-    """The run's row for the law, its figure's data, and the trained weights as a Hugging Face folder."""
+def finish(session: Session, student: Student, step: int) -> None:
+    """The run's row for the law, and the trained weights as a Hugging Face folder.
+
+    :param step: at which the run ended
+    """
     if session.ranks.first:
         config, run_dir = session.config, session.run_dir
         row = tables.run_row(
@@ -78,8 +96,9 @@ def finish(session: Session, student: Student) -> None:
                 session.clock.take(),
                 session.ranks.world_size if session.device.type == "cuda" else 0,
             ),
+            last_step=step,
         )
         append_run_row(session.run_dir / "runs.parquet", row)
         session.progress.say(lines.improvement_line(row))
-    with session.progress.phase("export", session.config.train.num_steps):
+    with session.progress.phase("export", step):
         student.export(session.run_dir / "model", session.model_dir, write=session.ranks.first)

@@ -23,9 +23,11 @@ MAY_CHANGE = (
     "train.keep_checkpoints",
     "train.micro_batch_tokens",
     "eval.every",
+    "law",
     "log",
     "run.config_id",
     "run.family",
+    "run.gpu_share",
     "model.gradient_checkpointing",
     "model.keep_attention",
     "model.compile",
@@ -40,7 +42,7 @@ MAY_CHANGE = (
 """Keys, and tables of keys: the optimizer's settings, how long and how often, where it runs. The rest decides what is
 sampled, graded, read, compared or how a checkpoint is written, so that a run with two values of it would be two runs in
 one folder."""
-NEWER = {"optim.gradient_dtype": "float32", "optim.offload": False}
+NEWER = {"optim.gradient_dtype": "float32", "optim.offload": False, "law.file": None, "law.stop": "off"}
 """What runs that began before these keys existed have been doing."""
 RECIPE = ("optim",)
 """Of these, what makes a run another recipe."""

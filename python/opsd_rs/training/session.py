@@ -25,6 +25,7 @@ from opsd_rs.records import Grade, Problem, Rollout, SampleRequest, Solution, Te
 from opsd_rs.rollout import Sampler, Sampling, make_engine
 from opsd_rs.training.notes import write_notes
 from opsd_rs.training.prepare import Prepared, make_assembler, prepare
+from opsd_rs.training.token_budget import hold_to_share
 
 Problems = Mapping[str, Problem]
 
@@ -99,10 +100,16 @@ class Session:
         purpose: str,
         step: int,
         phase: str = "rollout",
+        seed: int | None = None,
     ) -> list[Rollout]:
-        """Rollouts in the order of ``requests``; every rank draws its share and gets all."""
+        """Rollouts in the order of ``requests``; every rank draws its share and gets all.
+
+        :param seed: of these draws; by default the run's
+        """
         with self.progress.phase(phase, step) as tick:
-            return self.sampler.sample(requests, sampling, purpose=purpose, step=step, progress=tick)
+            return self.sampler.sample(
+                requests, sampling, purpose=purpose, step=step, seed=seed, progress=tick
+            )
 
     def grade(
         self, rollouts: Sequence[Rollout], problems: Problems, *, step: int, phase: str = "grade"
@@ -154,6 +161,7 @@ def open_session(
     stop = stop or StopSignals()
     check_launcher(os.environ)
     device = device_of_rank()
+    hold_to_share(config, device)
     prepared = prepare(config)
     check(prepared)
     clock = Clock()

@@ -13,6 +13,7 @@ from opsd_rs.errors import BadInput
 from opsd_rs.model import GIB, Memory, Shape, shortage, training_memory
 from opsd_rs.policy import device_of_rank
 from opsd_rs.training import measured, tables
+from opsd_rs.training.forecast import check_law
 from opsd_rs.training.identity import Subject, eval_identity, gap_identity
 from opsd_rs.training.prepare import Prepared
 from opsd_rs.training.teachers import check_external, external_parameters, keeps_teacher
@@ -56,7 +57,7 @@ def check_memory(config: Config, prepared: Prepared) -> Memory:
     fault = shortage(
         config,
         found,
-        gpu_gib=gpu_gib(),
+        gpu_gib=gpu_gib(config),
         host_gib=host_gib(),
         processes=int(os.environ.get("LOCAL_WORLD_SIZE") or num_gpus),
     )
@@ -65,11 +66,11 @@ def check_memory(config: Config, prepared: Prepared) -> Memory:
     return found
 
 
-def gpu_gib() -> float | None:
-    """Memory of this process's GPU; None where there is none."""
+def gpu_gib(config: Config) -> float | None:
+    """Memory of this process's GPU, or its share of it; None where there is none."""
     if not torch.cuda.is_available():
         return None
-    return torch.cuda.get_device_properties(device_of_rank()).total_memory / GIB
+    return torch.cuda.get_device_properties(device_of_rank()).total_memory / GIB * config.run.gpu_share
 
 
 def host_gib() -> float:
@@ -81,8 +82,10 @@ def host_gib() -> float:
 
 
 def check_start(config: Config, run_dir: Path, resume: Path | None, prepared: Prepared) -> None:
-    """``check_external``, ``check_memory``, and ``check_tables`` of a run that starts; a resumed one has its tables."""
+    """``check_external``, ``check_memory``, ``check_law``, and ``check_tables`` of a run that starts; a resumed one has
+    its tables."""
     check_external(config, prepared)
     check_memory(config, prepared)
+    check_law(config, run_dir, prepared)
     if resume is None:
         check_tables(config, run_dir, [config.context], prepared)

@@ -13,12 +13,22 @@ from opsd_rs.base import read_lines, read_table
 from opsd_rs.measure import EvalRow, Identity, eval_accuracy, paired_improvement
 from opsd_rs.records import Grade, Rollout, TeacherContext
 from opsd_rs.training.measured import GAP_COLUMNS, of_the_newest, own_gap, read_gap_rows
+from opsd_rs.training.token_kl import Halves
 
 
 def rollout_rows(
-    step: int, rollouts: Sequence[Rollout], grades: Sequence[Grade], contexts: Sequence[TeacherContext]
+    step: int,
+    rollouts: Sequence[Rollout],
+    grades: Sequence[Grade],
+    contexts: Sequence[TeacherContext],
+    token_kl: Sequence[Halves | None] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row per rollout: what was sampled, how it was graded, what the teacher read."""
+    """One row per rollout: what was sampled, how it was graded, what the teacher read.
+
+    :param token_kl: the divergence of each completion token, None for a rollout that was not trained; without it the
+        column is left out
+    """
+    kept = [{}] * len(rollouts) if token_kl is None else [{"token_kl": values} for values in token_kl]
     return [
         {
             "step": step,
@@ -37,9 +47,29 @@ def rollout_rows(
             "completion_ids": list(rollout.completion_ids),
             "logprobs": list(rollout.logprobs),
             "teacher_prompt_ids": list(context.prompt_ids),
+            "teacher_spans": teacher_spans(context),
+            **more,
         }
-        for rollout, grade, context in zip(rollouts, grades, contexts, strict=True)
+        for rollout, grade, context, more in zip(rollouts, grades, contexts, kept, strict=True)
     ]
+
+
+def teacher_spans(context: TeacherContext) -> list[dict[str, Any]]:
+    """Where the statement (``prompt``) and each privileged section lie in the teacher's prompt, in tokens.
+
+    Sections that the row does not have are left out.
+    """
+    batch = context.batch
+    if batch is None or batch.sections is None:
+        return []
+    start = int(batch.cu_seqlens[context.row])
+    spans = {name: (spans[context.row] - start).tolist() for name, spans in batch.sections.items()}
+    return [{"section": name, "start": low, "end": high} for name, (low, high) in spans.items() if high > low]
+
+
+def token_rows(pieces: Mapping[int, bytes]) -> list[dict[str, Any]]:
+    """The vocabulary as rows: what shows the ids in ``rollouts/`` as text, where no tokenizer is at hand."""
+    return [{"token_id": token_id, "bytes": piece} for token_id, piece in pieces.items()]
 
 
 def read_eval_rows(run_dir: Path) -> list[EvalRow]:
@@ -67,15 +97,17 @@ def run_row(
     segments: int,
     opt_updates: int,
     gpu_hours: float | None,
+    last_step: int,
 ) -> dict[str, Any]:
     """The run's row of the law's table: gap before, improvement after, and the settings they hold under.
 
     :param columns: ``configuration_columns`` of the run
     :param identity: of its gap
     :param segments: recipes that it was trained by, one after another
+    :param last_step: at which it ended: its horizon, unless ``law.stop`` ended it before
     """
     rows = read_eval_rows(run_dir)
-    before, after = at(rows, 0, "student"), at(rows, columns["horizon_steps"], "student")
+    before, after = at(rows, 0, "student"), at(rows, last_step, "student")
     improvement = paired_improvement(before, after)
     gap = own_gap(read_gap_rows(run_dir / "gap.parquet"), columns["context"], identity) or {}
     metrics = read_lines(run_dir / "metrics.jsonl")
@@ -83,6 +115,7 @@ def run_row(
         **columns,
         "run_id": run_id,
         "segments": segments,
+        "stopped_at": last_step if last_step < columns["horizon_steps"] else None,
         "opt_updates": opt_updates,
         "n_problems": len(before),
         **{name: gap[name] for name in GAP_COLUMNS if gap.get(name) is not None},
@@ -93,6 +126,8 @@ def run_row(
         "improvement_se_super": improvement.se_super,
         "baseline_id": baseline_id(before),
         "ckpt_rule": "last",
+        "token_kl0": metrics[0].get("kl") if metrics else None,
+        "topk_overlap0": metrics[0].get("topk_overlap") if metrics else None,
         "kl_final": metrics[-1]["kl"] if metrics else None,
         "gpu_hours": gpu_hours,
     }

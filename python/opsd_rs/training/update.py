@@ -39,6 +39,7 @@ from opsd_rs.training.scoring import (
     student_under_contexts,
     teacher_scores,
 )
+from opsd_rs.training.token_kl import TokenKl, kept_rollouts
 
 
 def pack_rollouts(
@@ -50,7 +51,7 @@ def pack_rollouts(
     """
     teacher = contexts[0].batch
     assert all(context.batch is teacher for context in contexts)
-    kept = [i for i, context in enumerate(contexts) if context.status != "dropped"]
+    kept = kept_rollouts(contexts)
     student = student_batch([rollouts[i] for i in kept])
     return RolloutBatch(
         student=student,
@@ -82,6 +83,7 @@ def distill(
     config: Config,
     ranks: Ranks,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    token_kl: TokenKl | None = None,
     *,
     external: ExternalTeacher | None = None,
 ) -> dict[str, float | int | None]:
@@ -90,6 +92,8 @@ def distill(
     ``external`` is there where the objective needs ``external_teacher``.
 
     Raises ``Stopped`` on a loss or gradient norm that is not finite, before the optimizer has used it.
+
+    :param token_kl: takes the divergence of each trained token, as the loss found it
     """
     trained = objective.trained_rows(rows) & (rows.student.completion_lengths > 0)
     step = Step(student, teacher, objective, rows, trained, config, ranks, external)
@@ -104,12 +108,14 @@ def distill(
     for group in groups(step, passes):
         scores = teacher_scores(step, group)
         for part in group:
-            _accumulate(step, part, scores, old, sums)
+            _accumulate(step, part, scores, old, sums, token_kl)
             if part.last:
                 sums.grad_norms.append(_optimizer_step(student))
                 done += 1
                 progress(done, len(trained_batches))
         teacher.release()
+    if token_kl is not None:
+        token_kl.gather(ranks)
     return _numbers(sums, len(batches), ranks)
 
 
@@ -135,7 +141,12 @@ def _mini_batches(grades: Sequence[Grade], prompts: int) -> list[list[int]]:
 
 
 def _accumulate(
-    step: Step, part: Pass, scores: Scores | None, old: dict[int, Tensor] | None, sums: Sums
+    step: Step,
+    part: Pass,
+    scores: Scores | None,
+    old: dict[int, Tensor] | None,
+    sums: Sums,
+    token_kl: TokenKl | None,
 ) -> None:
     """Forward and backward of one micro-batch: the sum of the shares is a mini-batch's loss, however it is divided."""
     student, objective = step.student, step.objective
@@ -182,6 +193,8 @@ def _accumulate(
         for name, value in found[0].token_sums.items():
             sums.metrics[name] += float(value)
             sums.counts[name] += found[0].token_counts.get(name, int(tokens.completion_lengths.sum()))
+        if token_kl is not None and found[0].token_kl_T is not None:
+            token_kl.add(part.rows, found[0].token_kl_T, step.rows.student.completion_lengths)
 
 
 def _numbers(sums: Sums, num_batches: int, ranks: Ranks) -> dict[str, float | int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from opsd_rs.measure import (
 )
 from opsd_rs.policy import Student, Teacher, make_teacher
 from opsd_rs.records import Grade, Rollout, SampleRequest
-from opsd_rs.training import checkpoint, lines, measured
+from opsd_rs.training import checkpoint, lines, measured, tables
 from opsd_rs.training.identity import eval_identity
 from opsd_rs.training.prepare import dated
+from opsd_rs.training.samples import KEY as SAMPLE_KEY
 from opsd_rs.training.samples import keep_samples
 from opsd_rs.training.session import Session, open_session
 from opsd_rs.training.sync import sync
@@ -31,13 +33,15 @@ from opsd_rs.training.teachers import keeps_teacher
 
 
 def evaluate_from_config(
-    config: Config, *, run_dir: Path | None = None, exported: bool = False
+    config: Config, *, run_dir: Path | None = None, exported: bool = False, out: Path | None = None
 ) -> list[dict[str, Any]]:
     """``opsd-rs eval``: mean@k of a model, or of a run's last checkpoint, with the validation decoding.
 
     Nothing is written below ``run_dir`` or ``run.dir``.
 
     :param exported: of the weights in ``run_dir/model`` instead of the last checkpoint's
+    :param out: a table for ``eval.from``, of a configuration's model alone. What it holds of this measurement is not
+        measured again; the answers go to ``samples.parquet`` beside it
     :raises BadInput: the run has no whole checkpoint, or no exported weights
     """
     restores = run_dir is not None and not exported
@@ -53,6 +57,8 @@ def evaluate_from_config(
         open_session(config, Path(scratch), stop, keeps_logs=False) as session,
     ):
         stop.deferred = True
+        if out is not None:
+            return lines.accuracy_table(_baseline(session, out), config.eval.n)
         step = 0
         if restores and run_dir is not None:
             student = Student(config, session.model_dir, session.device)
@@ -61,10 +67,43 @@ def evaluate_from_config(
             sync(session, student, step)
         problems = [session.full_problems[problem_id] for problem_id in session.validation_ids]
         requests = session.sample_requests(problems, config.eval.n)
-        rollouts = session.sample(requests, session.eval_sampling(), purpose="eval", step=step)
-        grades = session.grade(rollouts, session.full_problems, step=step)
+        seed = config.baseline_seed if step == 0 else config.seed
+        rollouts, grades = _answers(session, requests, step, "eval", seed)
         rows = eval_rows(step, "student", config.context.name, rollouts, grades)
         return lines.accuracy_table(rows, config.eval.n)
+
+
+def _baseline(session: Session, out: Path) -> list[EvalRow]:
+    """The student's validation before training, from the table ``out`` or measured and added to it."""
+    identity = eval_identity(session)
+    known = [row for row in read_table(out) if row.get("identity_id") == identity.short]
+    session.ranks.barrier()  # all have read before the first rank writes
+    if known:
+        return tables.eval_rows_of(known)
+    rows = _student_rows(session, 0, "V0", identity)
+    if session.ranks.first:
+        answers = read_table(session.run_dir / "samples.parquet")
+        add_rows(out.with_name("samples.parquet"), answers, key=SAMPLE_KEY)
+        add_rows(out, _named(rows, identity))
+    return rows
+
+
+def _student_rows(session: Session, step: int, arm: Arm, identity: Identity) -> list[EvalRow]:
+    """The student's validation at a step; its answers go to ``samples.parquet``."""
+    config = session.config
+    problems = [session.full_problems[problem_id] for problem_id in session.validation_ids]
+    requests = session.sample_requests(problems, config.eval.n)
+    seed = config.baseline_seed if step == 0 else config.seed
+    rollouts, grades = _answers(session, requests, step, "eval", seed)
+    samples = student_samples(arm, step, rollouts, grades, tests="full", group_size=None)
+    keep_samples(session, samples, identity)
+    return eval_rows(step, "student", config.context.name, rollouts, grades)
+
+
+def _named(rows: Sequence[EvalRow], identity: Identity) -> list[dict[str, Any]]:
+    """Rows of ``eval.parquet``."""
+    named = {"identity_id": identity.short, "identity": identity.text()}
+    return [{**row, **named} for row in eval_table(rows)]
 
 
 def _check_readable(run_dir: Path, exported: bool) -> None:
@@ -81,19 +120,12 @@ def validate(session: Session, student: Student, teacher: Teacher, step: int) ->
     student.check_own("validation")
     config = session.config
     identity = eval_identity(session)
-    problems = [session.full_problems[problem_id] for problem_id in session.validation_ids]
-    requests = session.sample_requests(problems, config.eval.n)
-    rollouts, grades = _answers(session, requests, step, "eval")
     arm: Arm = "V0" if step == 0 else "V1" if step == config.train.num_steps else "V"
-    keep_samples(
-        session, student_samples(arm, step, rollouts, grades, tests="full", group_size=None), identity
-    )
-    rows = eval_rows(step, "student", config.context.name, rollouts, grades)
+    rows = _student_rows(session, step, arm, identity)
     if config.eval.teacher:
         rows += _teacher_rows(session, student, teacher, step, identity)
     if session.ranks.first:
-        named = {"identity_id": identity.short, "identity": identity.text()}
-        add_rows(session.run_dir / "eval.parquet", [{**row, **named} for row in eval_table(rows)])
+        add_rows(session.run_dir / "eval.parquet", _named(rows, identity))
     session.progress.say(lines.eval_line(rows, step, config.eval.n))
 
 
@@ -135,7 +167,7 @@ def _teacher_rows(
     ]
     sync(session, teacher, step)
     requests = [SampleRequest(c.problem_id, c.sample, c.prompt_ids) for c in contexts]
-    rollouts, scores = _answers(session, requests, step, "eval-T")
+    rollouts, scores = _answers(session, requests, step, "eval-T", config.seed)
     keep_samples(
         session, teacher_samples("VT", step, name, rollouts, scores, contexts, group_size=size), identity
     )
@@ -144,10 +176,10 @@ def _teacher_rows(
 
 
 def _answers(
-    session: Session, requests: list[SampleRequest], step: int, purpose: str
+    session: Session, requests: list[SampleRequest], step: int, purpose: str, seed: int
 ) -> tuple[list[Rollout], list[Grade]]:
     rollouts = session.sample(
-        requests, session.eval_sampling(), purpose=purpose, step=step, phase="eval rollout"
+        requests, session.eval_sampling(), purpose=purpose, step=step, phase="eval rollout", seed=seed
     )
     return rollouts, session.grade(rollouts, session.full_problems, step=step, phase="eval grade")
 
