@@ -289,7 +289,7 @@ def test_the_law_needs_polars_and_scipy_but_no_torch() -> None:
 
 def test_what_the_law_says_of_runs_needs_no_torch(tmp_path: Path) -> None:
     """Show, predict (down to a refusal) and import."""
-    blocker = BLOCKER.replace("'polars', ", "")
+    blocker = BLOCKER.replace("'polars', ", "").replace("'scipy', ", "").replace(", 'scipy'", "")
     table = tmp_path / "t.csv"
     table.write_text("family,config_id,gap,improvement\nm,a,0.1,0.2\n")
     for words, code in (

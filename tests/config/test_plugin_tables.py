@@ -85,6 +85,8 @@ def test_faults_name_the_key_and_who_set_it(own: str) -> None:
             ["log.to=jsnl"],
             'argument log.to=jsnl: log.to = "jsnl": no logger of this name; did you mean jsonl?',
         ),
+        (["log.token_kl=7"], "argument log.token_kl=7: log.token_kl must be a valid boolean"),
+        (["log.to=x.py:token_kl"], "log.token_kl is a key of its own; give the class another name"),
         (["log.to=[3]"], "argument log.to=[3]: log.to must be a valid string"),
         (["log.to=[]", "log.jsonl.every=3"], "argument log.jsonl.every=3: log.jsonl is not a key"),
         (["environment=cod"], 'environment.name = "cod": no environment of this name; did you mean code?'),

@@ -95,6 +95,20 @@ def test_a_student_measured_once_for_both_differences_is_flagged(tmp_path) -> No
     assert audits(tmp_path, rows())["reused_baseline"]["ok"] is None
 
 
+def test_york_takes_the_coupling_of_shared_samples_into_account(tmp_path) -> None:
+    """Without an effect least squares finds a slope; with the correlation of the errors York finds about 0."""
+    errors = {"gap_se": 0.03 * 2**0.5, "improvement_se": 0.03 * 2**0.5, "acc_student_gap_se": 0.03}
+    draw = np.random.default_rng(5)
+    records = [
+        record | errors | {"acc_teacher": record["acc_teacher"] + shift, "gap": record["gap"] + shift}
+        for record, shift in zip(bases(shared=True, n=400), draw.normal(0, 0.05, 400), strict=True)
+    ]
+    entry = only(fit_tables([write(tmp_path / "coupled.parquet", records)]))
+    assert entry["audits"]["reused_baseline"]["ok"] is False
+    assert entry["slope"] == pytest.approx(0.03**2 / (2 * 0.03**2 + 0.05**2), abs=0.06)
+    assert entry["york"]["slope"] == pytest.approx(0, abs=0.1)
+
+
 def test_f_by_t_and_s_tells_the_law_from_constants(tmp_path) -> None:
     """Teacher and outcome the same for every size: the differences alone make a line, the accuracies show none."""
     constant = []

@@ -126,6 +126,22 @@ def test_many_points_draw_the_same_orders_each_time() -> None:
     assert rank_correlations([1, 1, 1], [1, 2, 3])["spearman"] is None
 
 
+@pytest.mark.parametrize("n", [12, 60, 61, 300])
+def test_ranks_of_many_points_are_scipy_s(n) -> None:
+    x, y = random_points(n, n)
+    y = 0.1 * x + y - 0.8 * x
+    method = "exact" if n <= 60 else "asymptotic"
+    assert rank_correlations(x, y)["kendall_p"] == pytest.approx(
+        stats.kendalltau(x, y, method=method).pvalue, rel=1e-6
+    )
+    y[:3] = y[3]
+    assert rank_correlations(x, y)["kendall_p"] == pytest.approx(
+        stats.kendalltau(x, y, method="asymptotic").pvalue, rel=1e-6
+    )
+    ours, theirs = theil_sen(x, y)["slope_ci95"], stats.theilslopes(y, x)
+    assert ours == pytest.approx([theirs.low_slope, theirs.high_slope], abs=0.05 if n == 12 else 0.005)
+
+
 def test_theil_sen_of_anscombe_iii_passes_the_outlier() -> None:
     found = theil_sen(*ANSCOMBE["III"])
     assert found["slope"] == pytest.approx(0.3456, abs=5e-5)

@@ -224,3 +224,17 @@ def test_a_spread_is_student_s_t(df: float) -> None:
     grid = known.ppf([(place + 0.5) / 200_000 for place in range(200_000)]).clip(0, 1)
     assert spread.expected_gain(wide) == pytest.approx(grid.mean(), rel=5e-3)
     assert Spread(0.03, 0.0, df).above(0.03) == 1.0
+
+
+def test_a_law_by_size_forecasts_by_size(tmp_path: Path) -> None:
+    """``law fit --by size``: a row is forecast by the entry that its own size belongs to."""
+    small = rows(size_b="0.6", **DOMAIN)
+    large = [
+        {**record, "config_id": f"l{i}", "improvement": record["improvement"] / 2, "size_b": "8"}
+        for i, record in enumerate(small)
+    ]
+    law = tmp_path / "law.json"
+    save(fit_tables([write(tmp_path / "runs.csv", [*small, *large])], by="size"), law)
+    one, eight, other = predict(law, *({**DOMAIN, "config_id": s, "size_b": s} for s in ("0.6", "8", "70")))
+    assert one["forecast"] == pytest.approx(2 * eight["forecast"])
+    assert other["flags"] == ["family_absent"]

@@ -249,3 +249,17 @@ def test_power_refuses_what_no_study_has(words, message) -> None:
     done = CliRunner().invoke(main, ["law", "power", *words])
     assert done.exit_code == 2
     assert message in done.stderr
+
+
+def test_what_covers_too_little_is_called_indicative(drawn) -> None:
+    """The bootstrap's lowest simulated coverage is below 0.90; York's, Deming's and Theil-Sen's are not."""
+    done = CliRunner().invoke(main, ["law", "fit", str(drawn / "runs.parquet"), "--draws", "200"])
+    lines = done.stdout.splitlines()
+    (resampled, held) = (
+        next(line for line in lines if what in line) for what in ("problems drawn too", "these problems")
+    )
+    assert "indicative: contexts are held" in resampled
+    assert "indicative: contexts are held" in held
+    (others,) = (line for line in lines if "slopes by other means" in line)
+    assert "York" in others
+    assert "indicative" not in others

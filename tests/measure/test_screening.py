@@ -150,4 +150,5 @@ def test_the_next_action() -> None:
     assert weak.action == "measure_more"
     assert weak.more_samples is None or weak.more_samples >= 0
     none = screening([[NO] * 8] * 4, Round(("none", "peer", "bad"), 0, 4))
-    assert (none.action, none.winner) == ("do_not_train", "none")
+    assert (none.action, none.winner != "none") == ("do_not_train", True)
+    assert "none, the control, is the best with probability" in none.reason

@@ -14,6 +14,7 @@ from opsd_rs.drawing import LOOKS, context_label, context_looks, svg_element
 from opsd_rs.drawing.looks import SPARE
 from opsd_rs.errors import BadInput
 from opsd_rs.law import fit_tables, save
+from opsd_rs.report import write_report
 from opsd_rs.report.figures import FIGURES, draw, write_figure
 from opsd_rs.report.missing import Missing
 from opsd_rs.report.page import DARK, GROUND, SERIES
@@ -141,13 +142,32 @@ def test_the_command_writes_what_the_suffix_says(sources: Sources, tmp_path: Pat
         assert done.exit_code == 0, done.stderr
         assert (tmp_path / f"f{suffix}").read_bytes().startswith(head)
     assert set(FIGURES) == {*SAYS, "3"}
+    said = " ".join(CliRunner().invoke(main, ["figure", "--help"]).output.split())
+    assert ", ".join(FIGURES) in said
 
 
-def test_two_laws_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
+def test_laws_stand_side_by_side_also_without_their_points(tmp_path: Path) -> None:
+    """As entries that others published: a slope with its interval and no more."""
     for name in "ab":
         save(fit_tables([write(tmp_path / "t.csv", rows())]), tmp_path / f"{name}.json")
-    with pytest.raises(BadInput, match="give one law"):
-        read_sources([tmp_path / "a.json", tmp_path / "b.json"])
+    law = json.loads((tmp_path / "b.json").read_text())
+    kept = ("slope", "slope_se", "slope_ci95", "r2", "n", "df", "num_runs", "synthetic", "notes")
+    entry = {name: value if name in kept else None for name, value in law["families"]["m"].items()}
+    (tmp_path / "b.json").write_text(json.dumps({"families": {"m": entry | {"configs": []}}}))
+    found = read_sources([tmp_path / "a.json", tmp_path / "b.json"])
+    assert found.law is not None
+    assert list(found.law["families"]) == ["m", "m (b)"]
+    assert "n = 2;" in draw("forest", found).caption
+    assert "m n = 6 from 6 runs" in draw("1", found).caption
+    alone = read_sources([tmp_path / "b.json"])
+    for name in ("1", "loo"):
+        with pytest.raises(Missing):
+            draw(name, alone)
+    page = write_report([tmp_path / "b.json"], tmp_path / "page.html").read_text()
+    assert "Not drawn: figure 1: the law does not hold its points." in page
+
+
+def test_a_file_that_is_no_law_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(BadInput, match=r"a\.json: is no law"):
         read_sources([tmp_path / "a.json"])

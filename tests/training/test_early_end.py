@@ -21,7 +21,7 @@ from opsd_rs.base import read_table, write_table
 from opsd_rs.cli import main
 from opsd_rs.config import load_config
 from opsd_rs.errors import BadInput
-from opsd_rs.law import StopTerms, find_stop, looks_of, prior_of
+from opsd_rs.law import StopTerms, backtest_runs, find_stop, looks_of, prior_of
 from opsd_rs.training import plan_run, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.samples_model, pytest.mark.usefixtures("left_ranks")]
@@ -155,6 +155,17 @@ def test_the_forecast_is_kept_for_figures(whole: Path) -> None:
     assert Path(found["law"]).name == "law.json"
     assert "domain_unknown" in found["flags"]
     assert found["decision"] != "train"
+
+
+def test_a_look_back_finds_where_the_rules_would_have_stopped(whole: Path) -> None:
+    """``law backtest`` on the run that went on, and the runs that were stopped, agree."""
+    path = json.loads((whole / "forecast.json").read_bytes())["law"]
+    found = {row["rule"]: row for row in backtest_runs(path, [whole], StopTerms(0.9, 0.9))}
+    assert (found["futility"]["stop_step"], found["ceiling"]["stop_step"]) == (1, 2)
+    accuracy = {look.step: look.accuracy for look in looks_of(read_table(whole / "eval.parquet"))}
+    assert found["ceiling"]["regret"] == pytest.approx(accuracy[STEPS] - accuracy[2])
+    assert found["ceiling"]["steps_saved"] == STEPS - 2
+    assert found["ceiling"]["gpu_hours_saved"] is None, "no GPU here"
 
 
 def test_rival_predictors_are_in_the_row(whole: Path) -> None:

@@ -82,11 +82,11 @@ def test_a_screening_that_was_killed_ends_the_same(model: str, tmp_path: Path, c
     assert {"family", "config_id", "gap", "gap_se_cond", "acc_student_gap"} <= set(rows[0]), (
         "what law predict reads"
     )
-    if summary["winner"] != "none":
-        assert rounds[-1]["final"]
-        (row,) = read_table(whole / "gap.parquet")
-        assert (row["context"], row["k_gap"]) == (summary["winner"], 2 * rounds[-1]["groups"])
-        assert row["gap"] == rows[0]["gap"] == summary["fresh"]["gap"]
+    assert rounds[-1]["final"]
+    assert rounds[-1]["contexts"] == [summary["winner"]] != ["none"]
+    (row,) = read_table(whole / "gap.parquet")
+    assert (row["context"], row["k_gap"]) == (summary["winner"], 2 * rounds[-1]["groups"])
+    assert row["gap"] == rows[0]["gap"] == summary["fresh"]["gap"]
 
     kill_midway(killed, [*SETTINGS, f"model.path={model}", f"run.dir={killed}", *words])
     before = answers(killed)
@@ -156,8 +156,9 @@ def test_a_control_outside_its_gate_is_refused(tmp_path: Path, command: Any) -> 
         '[context]\nname = "none"\nstatic = true\ntemplate = "{prompt} Say exactly: yes yes yes"\n'
     )
     run_dir = tmp_path / "gap"
-    words = [f"run.dir={run_dir}", f'gap.contexts=["{biased}", "feedback"]', "gap.n=16", "environment.count=8",
-             "environment.modulus=7", "rollout.temperature=0.05"]  # fmt: skip
+    # Next to greedy, so that each side always gives the same answer: another prompt, another share that passes.
+    words = [f"run.dir={run_dir}", f'gap.contexts=["{biased}", "feedback"]', "environment.count=12",
+             "rollout.temperature=1e-3"]  # fmt: skip
     _, said = command("gap", *words, code=2)
     assert "outside 3 standard errors" in said
     assert "would have been seen in 80 % of measurements" in said

@@ -77,6 +77,10 @@ def test_two_ranks_train_as_one(stage: int, tmp_path: Path, alone: tuple[Path, l
     runs = (root / "one", tmp_path / "two")
     first, second = (read_table(run / "rollouts/step-000000.parquet") for run in runs)
     assert [row["completion_ids"] for row in first] == [row["completion_ids"] for row in second]
+    for here, there in zip(first, second, strict=True):  # each rank saw its share of the tokens
+        assert (here["token_kl"] is None) == (there["token_kl"] is None)
+        assert there["token_kl"] == pytest.approx(here["token_kl"], rel=1e-2, abs=1e-5)
+    assert any(row["token_kl"] for row in second)
     for name in ("oel_merged-000000", "oel_merged-000001", "oel_merged-memory"):
         written, again = (read_lines(run / f"notes/{name}.jsonl") for run in runs)
         assert written == again  # both ranks drew their share of the texts, and each was written once

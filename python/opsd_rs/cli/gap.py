@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,5 +148,5 @@ def screen(
         show(found, form)
         return
     show([{name: getattr(row, name) for name in SCREEN_TABLE} for row in found.rows], form)
-    for line in found.said(" ".join(words), config.run.dir):
+    for line in found.said(shlex.join(words), config.run.dir):
         click.echo(line)

@@ -18,7 +18,8 @@ from opsd_rs.errors import BadInput
 
 
 class PluginListConfig(Section):
-    """Names of plugins, in order, and a table for each that has keys. Subclasses give kind, key and default."""
+    """Names of plugins, in order, and a table for each that has keys. Subclasses give kind, key and default, and may
+    have keys beside the list."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -40,14 +41,19 @@ class PluginListConfig(Section):
         names = table.get("to", cls.model_fields["to"].default)
         if not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
             return table
-        found: dict[str, Any] = {key: value for key, value in table.items() if key == "to"}
+        found: dict[str, Any] = {key: value for key, value in table.items() if key in cls.model_fields}
         faults: list[InitErrorDetails] = [
             {"type": "extra_forbidden", "loc": (key,), "input": value}
             for key, value in table.items()
-            if key != "to" and key not in map(table_of, names)
+            if key not in cls.model_fields and key not in map(table_of, names)
         ]
         for name in names:
             place = table_of(name)
+            if place in cls.model_fields:
+                taken = f"{name}: {cls.key.rpartition('.')[0]}.{place} is a key of its own; give the class another name"
+                reason = PydanticCustomError("plugin", "{reason}", {"reason": taken})
+                faults.append({"type": reason, "loc": ("to",), "input": name})
+                continue
             own = table.get(place, {})
             if not isinstance(own, Mapping):
                 wrong: InitErrorDetails = {"type": "model_type", "loc": (place,), "input": own}

@@ -176,7 +176,8 @@ class GapConfig(Section):
     seed: NaturalInt | None = None
     """Seed of the gap's draws; unset: ``seed``. Runs of several seeds that name one here can share a gap."""
     contexts: tuple[str, ...] = ()
-    """Contexts that ``opsd-rs gap`` measures; empty: only the run's own."""
+    """Contexts that ``opsd-rs gap`` and ``opsd-rs screen`` measure; empty: only the run's own, or all that are built
+    in to screen."""
     baseline: Literal["split", "paper"] = "split"
     """``split`` scores the student on fresh samples, ``paper`` on those that built the contexts."""
     baseline_samples: PositiveInt = 4
@@ -193,8 +194,7 @@ class LawConfig(Section):
     file: str | None = None
     """A ``law.json``, or a name that ``opsd-rs law show`` lists: the end is forecast once the gap is measured."""
     stop: Literal["off", "ceiling", "futility"] = "off"
-    """``ceiling``: end the run where nothing is left to gain; ``futility``: where the gain stays below
-    ``worthwhile``."""
+    """``ceiling``: end where nothing is left to gain; ``futility``: where the gain stays below ``worthwhile``."""
     worthwhile: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.01
     """Smallest gain that a run is worth, a fraction."""
     further_gain: Annotated[float, Field(ge=0.0, le=1.0)] = 0.005

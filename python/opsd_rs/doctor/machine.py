@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 State = Literal["ok", "absent", "warning", "fault"]
 
 EXTRAS = {
-    "base": ("bm25s", "click", "numpy", "polars", "pydantic", "rich"),
+    "base": ("bm25s", "click", "numpy", "polars", "pydantic", "rich", "scipy"),
     "train": ("torch", "transformers", "accelerate", "gguf", "safetensors", "deepspeed", "huggingface_hub"),
     "plot": ("matplotlib",),
 }

@@ -116,7 +116,7 @@ def legend_above(figure: Any, handles: Sequence[Any], labels: Sequence[str] | No
     """
     names = list(labels) if labels is not None else [handle.get_label() for handle in handles]
     width, height = figure.get_size_inches()
-    columns = max(1, int((width - 0.1) / (0.42 + 0.068 * max(map(len, names)))))
+    columns = max(1, int((width - 0.1) / (0.4 + 0.066 * max(map(len, names)))))
     figure.set_size_inches(width, height + 0.1 + 0.19 * -(-len(names) // columns))
     figure.legend(
         list(handles), names, loc="outside upper left", ncols=min(columns, len(names)), columnspacing=1.2,

@@ -42,11 +42,9 @@ def backtest_runs(
 def _run_rows(law: Law, run: Path, terms: StopTerms, options: PredictOptions) -> list[dict[str, Any]]:
     row, looks = _read(run)
     horizon = int(row["horizon_steps"])
-    made = forecast_record(
-        law, {**row, "acc_val0": looks[0].accuracy}, str(run), replace(options, num_seeds=1)
-    )
+    record = {**row, "acc_val0": looks[0].accuracy}
+    entry, made = forecast_record(law, record, str(run), replace(options, num_seeds=1))
     assert made.run_spread is not None
-    entry = law.entry(made.family)
     fitted = {seed.get("run_id") for point in entry.get("configs") or [] for seed in point.get("seeds") or []}
     shared = {
         "run": str(run),

@@ -74,6 +74,26 @@ def shared_offset(
     return said | rounded | {"gap_se2": common}
 
 
+def error_correlations(
+    rows_by_point: Sequence[Sequence[LawRow]], gap_variances: Floats, improvement_variances: Floats
+) -> Floats:
+    """Correlation of each point's two errors where gap and improvement subtract the same samples (n,), else 0.
+
+    Both differences hold minus the student's error, so the covariance is its variance. Only for bases that each
+    measured their student: an error that all points share is an offset, which correlates nothing.
+    """
+    found = np.zeros(len(rows_by_point))
+    for place, rows in enumerate(rows_by_point):
+        same = [row for row in rows if row.acc_val0 is not None and row.acc_val0 == row.acc_student_gap]
+        parts = [part for row in same if (part := _error_bare(row)) is not None]
+        if len(same) == len(rows) and parts:
+            # One student behind all seeds keeps its error; seeds of their own average it down.
+            measured = len({row.acc_student_gap for row in rows})
+            scale = float(np.sqrt(gap_variances[place] * improvement_variances[place]))
+            found[place] = math.fsum(parts) / len(parts) / measured / scale if scale > 0 else 0.0
+    return np.clip(found, 0.0, 0.95)
+
+
 def _weights(keys: Sequence[Sequence[Any]]) -> dict[Any, Floats]:
     """By baseline, its share in each point (n,)."""
     found: dict[Any, Floats] = {}

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from opsd_rs.base import usable_cores
 from opsd_rs.law.answers import Answers, PointAnswers, point_answers, sample_tables
+from opsd_rs.law.intervals import is_indicative
 from opsd_rs.law.worlds import fit_lines, generator
 
 Floats = NDArray[np.float64]
@@ -68,10 +69,14 @@ def bootstrap(
     :param seed_sd: pooled SD between seeds, sampling noise and all
     :param threads: any number gives the same digits
     :returns: fixed and resampled: {slope_se, slope_ci95, slope_bca95, intercept_se, intercept_ci95, intercept_bca95};
-        draws; said, which points had no answers
+        draws; training_sd; indicative; said, which points had no answers
     """
     training = _training_sd(answers, seed_sd)
-    found: dict[str, Any] = {"draws": draws, "training_sd": training}
+    found: dict[str, Any] = {
+        "draws": draws,
+        "training_sd": training,
+        "indicative": is_indicative("bootstrap"),
+    }
     lacking = [point["config_id"] for point, known in zip(points, answers, strict=True) if not known.complete]
     found["said"] = f"without answers, by their stated errors: {', '.join(lacking)}" if lacking else None
     for kind in ("fixed", "resampled"):

@@ -123,12 +123,12 @@ def half_widths(lines: Lines, world: World, cell: Cell) -> dict[str, Floats]:
     place, n, seeds = RANGES[cell.range], world.n, cell.seeds
     x0 = world.gaps[:, n]
 
-    def half(first: Floats, *more: tuple[Floats | float, float]) -> Floats:
+    def half(first: Floats, *more: tuple[Floats | float, float], least: float = 1.0) -> Floats:
         total, weight = first, first**2 / (n - 2)
         for variance, df in more:
             total, weight = total + variance, weight + np.square(variance) / df
         satterthwaite = stdtrit(total**2 / weight, 0.975) * np.sqrt(total)
-        return np.asarray(np.maximum(satterthwaite, LEAST_WIDTH * stdtrit(n - 2, 0.975) * np.sqrt(first)))
+        return np.asarray(np.maximum(satterthwaite, least * stdtrit(n - 2, 0.975) * np.sqrt(first)))
 
     offset: Floats | float = 0.0
     if cell.shared:
@@ -144,7 +144,9 @@ def half_widths(lines: Lines, world: World, cell: Cell) -> dict[str, Floats]:
         "intercept": half(variance * lines.leverage(0.0), (offset, MANY)),
         "mean": half(variance * lines.leverage(world.true_gaps[:, n]), (offset, MANY)),
         "prediction_seeds": half(variance * (1 + lines.leverage(x0))),
-        "prediction_one": half(variance * (1 + lines.leverage(x0)), (seed_variance, max(1, n * (seeds - 1)))),
+        "prediction_one": half(
+            variance * (1 + lines.leverage(x0)), (seed_variance, max(1, n * (seeds - 1))), least=LEAST_WIDTH
+        ),
     }
 
 

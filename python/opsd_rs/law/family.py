@@ -12,14 +12,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from opsd_rs.base import t_interval
 from opsd_rs.errors import BadInput
-from opsd_rs.law.baselines import shared_offset
+from opsd_rs.law.baselines import error_correlations, shared_offset
 from opsd_rs.law.checks import audits
 from opsd_rs.law.configurations import CONTROL, configuration_means, shared_domain
+from opsd_rs.law.coupling import reused_baseline
 from opsd_rs.law.errors_in_variables import ErrorsLine, deming, york
 from opsd_rs.law.influence import curvature, influences, slope_one
-from opsd_rs.law.intervals import MANY, add_variances
+from opsd_rs.law.intervals import MANY, add_variances, is_indicative
 from opsd_rs.law.noise import noise_ceiling, point_variances, scatter_beyond_noise, seed_figures
 from opsd_rs.law.ranks import rank_correlations, theil_sen
 from opsd_rs.law.recovered import fieller
@@ -163,12 +166,12 @@ def _beyond(
     found: dict[str, Any] = {
         "slope_one": slope_one(line),
         "curvature": curvature(gaps, improvements),
-        "theil_sen": theil_sen(gaps, improvements),
+        "theil_sen": theil_sen(gaps, improvements) | {"indicative": is_indicative("theil_sen")},
         "ranks": rank_correlations(gaps, improvements),
         "shared_baseline": shared_offset(rows_by_point, gaps, line.slope),
     }
     try:
-        found["deming"] = _errors_line(deming(gaps, improvements), line)
+        found["deming"] = _errors_line("deming", deming(gaps, improvements), line)
     except ValueError:
         found["deming"] = None
     known = point_variances(points, entry["seed_sd"])
@@ -176,16 +179,19 @@ def _beyond(
         tau = found["tau"] = scatter_beyond_noise(gaps, improvements, *known)
         found["noise_ceiling"] = noise_ceiling(gaps, improvements, *known, slope=line.slope)
         if all(x + y + tau > 0 for x, y in zip(*known, strict=True)):
-            fitted = york(gaps, improvements, known[0] ** 0.5, known[1] ** 0.5, scatter=tau)
-            found["york"] = _errors_line(fitted, line)
+            together = np.zeros(len(gaps))
+            if reused_baseline([row for rows in rows_by_point for row in rows])["ok"] is False:
+                together = error_correlations(rows_by_point, *known)
+            fitted = york(gaps, improvements, known[0] ** 0.5, known[1] ** 0.5, together, scatter=tau)
+            found["york"] = _errors_line("york", fitted, line)
     return found
 
 
-def _errors_line(found: ErrorsLine, line: Line) -> dict[str, Any]:
+def _errors_line(name: str, found: ErrorsLine, line: Line) -> dict[str, Any]:
     interval = None
     if found.slope_se is not None and math.isfinite(found.slope_se):
         interval = list(t_interval(found.slope, found.slope_se, line.df))
-    return asdict(found) | {"slope_ci95": interval}
+    return asdict(found) | {"slope_ci95": interval, "indicative": is_indicative(name)}
 
 
 def _correct(entry: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ def draw_figure1(fit: Mapping[str, Any]) -> Drawing:
         panel.axhline(0, color=GRID, linewidth=0.9, zorder=0)
         panel.axvline(0, color=GRID, linewidth=0.9, zorder=0)
         panel.axline((0, 0), slope=1, color=RULE, linewidth=1, linestyle=":", zorder=1)
-        if entry["slope"] is not None:
+        if entry["slope"] is not None and entry["gap_sxx"] is not None:
             _draw_line(panel, entry, xs)
         for point in entry["configs"]:
             hollow = entry["synthetic"] or not point["fitted"]

@@ -15,9 +15,29 @@ from scipy import special
 from opsd_rs.base import t_interval
 
 LEAST_WIDTH = 0.97
-"""Of the first part's interval. With 1 the interval of one run covers 0.971 with four configurations of two seeds."""
+"""Of a forecast, over that of the line alone. With 1 one run's interval covers 0.971 with four configurations of two
+seeds."""
 MANY = 1e6
 """Degrees of freedom of a variance that is as good as known."""
+
+
+LOWEST_COVERAGE = {
+    "york": 0.94,
+    "deming": 0.93,
+    "theil_sen": 0.94,
+    "fieller": 0.94,
+    "bootstrap": 0.81,
+}
+"""Of intervals of 95 % that stand beside least squares, in the worst simulated cell (docs/law.md, Simulations)."""
+
+
+def is_indicative(name: str) -> bool:
+    """Does an interval hold the truth too rarely to be more than an indication (below 0.90)?
+
+    >>> is_indicative("bootstrap")
+    True
+    """
+    return LOWEST_COVERAGE[name] < 0.90
 
 
 def forecast_se(
@@ -54,7 +74,7 @@ def forecast_se(
     if own_baseline:
         # The fit's offset and the runs' own. Of one seed's baseline, the spread between seeds holds the rest.
         parts.append((2 * (entry.get("offset_se2") or 0.0), MANY))
-    return add_variances(parts)
+    return add_variances(parts, LEAST_WIDTH)
 
 
 def forecast_interval(
@@ -78,11 +98,11 @@ def forecast_interval(
     return t_interval(entry["intercept"] + entry["slope"] * gap, se, df, level)
 
 
-def add_variances(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+def add_variances(parts: Sequence[tuple[float, float]], least_width: float = 1.0) -> tuple[float, float]:
     """The root of a sum of independent variances, each with its degrees of freedom, and those of the sum.
 
-    Satterthwaite's degrees of freedom, lowered where they would make the 95 % interval narrower than that of the first
-    part alone (by more than 3 %): with two or three degrees of freedom adding a little well-known variance would.
+    Satterthwaite's degrees of freedom, lowered where they would make the 95 % interval narrower than ``least_width``
+    times that of the first part alone: with two or three degrees of freedom adding a little well-known variance would.
 
     >>> se, df = add_variances([(4.0, 3.0), (0.0, 1.0)])
     >>> se, round(df, 9)
@@ -95,7 +115,7 @@ def add_variances(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
         return 0.0, first[1]
     df = total**2 / math.fsum(variance**2 / df for variance, df in known)
     if first[0] > 0 and df > first[1]:
-        least = LEAST_WIDTH * _quantile(first[1]) * math.sqrt(first[0] / total)
+        least = least_width * _quantile(first[1]) * math.sqrt(first[0] / total)
         if _quantile(df) < least:
             df = _df_of(least, first[1], df)
     return math.sqrt(total), df

@@ -42,6 +42,8 @@ class Law:
     sources: Mapping[str, str] | None = None
     missing: Sequence[str] = ()
     """What the sources do not say."""
+    by: str = "family"
+    """What its entries are divided by, as ``law fit --by``: which one a row belongs to."""
 
     def entry(self, family: str) -> Mapping[str, Any]:
         """The family's entry, complete enough for a forecast.
@@ -52,8 +54,8 @@ class Law:
         found = self.families.get(family)
         if found is None:
             raise BadInput(
-                f"{self.name}: the law has no line for family {family} (it has {', '.join(self.families)}); fit runs of"
-                f" {family}, or name another law"
+                f"{self.name}: the law has no line for {self.by} {family} (it has {', '.join(self.families)}); fit runs"
+                f" of {family}, or name another law"
             )
         self.check(family)
         if found.get("slope") is None:
@@ -117,6 +119,7 @@ def load_law(name: str | Path) -> Law:
         evidence=str(law.get("evidence") or ""),
         sources=law.get("sources"),
         missing=tuple(law.get("missing") or ()),
+        by=str(law.get("by") or "family"),
     )
 
 

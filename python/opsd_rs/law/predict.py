@@ -18,10 +18,13 @@ from opsd_rs.errors import BadInput
 from opsd_rs.law.configurations import gap_se, mean
 from opsd_rs.law.decide import Decision, Measured, Terms, decide
 from opsd_rs.law.domain import domain_flags, parse_assumptions
+from opsd_rs.law.fit import group_name
 from opsd_rs.law.forecasts import Forecast, forecast
 from opsd_rs.law.laws import Law, load_law
 from opsd_rs.law.rows import LawRow, read_rows
 from opsd_rs.law.rows import _row as row_from
+
+__all__ = ["PredictOptions", "Terms", "forecast_record", "predict_table", "prediction", "row_of"]
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,12 @@ def _predict(
     law: Law, group: _Group, table: Path, assumed: Mapping[str, str], options: PredictOptions
 ) -> dict[str, Any]:
     family = group.rows[0].family
-    entry = law.families.get(family)
+    name = group_name(group.rows[0], law.by)
+    entry = law.families.get(name)
     if entry is None and options.transfer:
         return _transferred(law, group, table, assumed, options)
     if entry is not None:
-        law.check(family)
+        law.check(name)
     if entry is None or entry.get("slope") is None:
         flag = "family_absent" if entry is None else "slope_undefined"
         head = Forecast(
@@ -112,16 +116,18 @@ def _predict(
     return prediction(made, decide(entry, made, options.terms, _measured(group)))
 
 
-def forecast_record(law: Law, record: Mapping[str, Any], where: str, options: PredictOptions) -> Forecast:
-    """The forecast of one row that need not be on disk, as a run's in ``runs.parquet``.
+def forecast_record(
+    law: Law, record: Mapping[str, Any], where: str, options: PredictOptions
+) -> tuple[Mapping[str, Any], Forecast]:
+    """The law's entry for one row, as a run's in ``runs.parquet``, and its forecast.
 
     :raises BadInput: as ``predict_table``, and no line for its family
     """
     row = row_of(record, where)
-    entry = law.entry(row.family)
+    entry = law.entry(group_name(row, law.by))
     assumed = parse_assumptions(options.assume)
     flags = domain_flags(entry.get("domain") or {}, [row], where, assumed=assumed, force=options.force)
-    return forecast(entry, [row], num_seeds=options.num_seeds, excess=options.excess, flags=flags)
+    return entry, forecast(entry, [row], num_seeds=options.num_seeds, excess=options.excess, flags=flags)
 
 
 def row_of(record: Mapping[str, Any], where: str) -> LawRow:

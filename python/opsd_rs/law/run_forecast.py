@@ -12,6 +12,7 @@ from typing import Any
 from opsd_rs.law.curve import Look
 from opsd_rs.law.decide import Measured, Terms, decide
 from opsd_rs.law.domain import domain_flags
+from opsd_rs.law.fit import group_name
 from opsd_rs.law.forecasts import Spread, forecast
 from opsd_rs.law.laws import Law
 from opsd_rs.law.predict import prediction, row_of
@@ -23,8 +24,8 @@ def check_run(law: Law, columns: Mapping[str, Any], *, force: bool = False) -> l
     :param columns: the run's, with ``family``, ``config_id`` and those of ``law.rows.DOMAIN``
     :raises BadInput: the law cannot forecast this family, or holds under other settings and nobody forces it
     """
-    entry = law.entry(str(columns["family"]))
     row = row_of({**columns, "gap": 0.0}, "the run")
+    entry = law.entry(group_name(row, law.by))
     return domain_flags(
         entry.get("domain") or {},
         [row],
@@ -46,8 +47,8 @@ def forecast_run(
     :raises BadInput: as ``check_run``, or a gap that is no number
     """
     flags = check_run(law, record, force=force)
-    entry = law.entry(str(record["family"]))
     row = row_of({**record, "acc_val0": start.accuracy}, "the run's gap")
+    entry = law.entry(group_name(row, law.by))
     made = forecast(entry, [row], num_seeds=1, flags=flags)
     assert made.run_spread is not None
     found = prediction(made, decide(entry, made, Terms(worthwhile=worthwhile), Measured()))

@@ -26,7 +26,7 @@ Counts = NDArray[np.int64]
 class Setting:
     """What is true in a simulated study; accuracies, gaps and SDs are fractions.
 
-    >>> Setting(contexts=4).true_gaps().tolist()
+    >>> Setting(contexts=4).true_gaps().round(6).tolist()
     [0.0, 0.05, 0.1, 0.15]
     """
 

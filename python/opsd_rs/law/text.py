@@ -58,7 +58,8 @@ def _line(entry: Mapping[str, Any]) -> Iterator[str]:
     seeds = entry["seeds_per_config"]
     if entry["seed_sd"] is not None and seeds > 1:
         se, df = forecast_se(entry, entry["gap_mean"], None, num_seeds=1)
-        one = 100 * t_quantile(0.975, df) * se
+        # Degrees of freedom of a sum may make it a little narrower, which is no news of one run.
+        one = 100 * max(half, t_quantile(0.975, df) * se)
         text += f" for the mean of {seeds:.3g} seeds, +-{one:.1f} pp for one run"
     yield f"{text}   gaps {100 * entry['gap_min']:.1f} to {100 * entry['gap_max']:.1f} pp"
     ceiling = entry["noise_ceiling"]
@@ -90,15 +91,25 @@ def _beside(entry: Mapping[str, Any]) -> Iterator[str]:
     if parts:
         yield f"  {'   '.join(parts)}"
     slopes = [
-        f"{label} {entry[key]['slope']:.2f}"
+        f"{label} {_with_interval(entry[key])}"
         for key, label in (("york", "York"), ("deming", "Deming"), ("theil_sen", "Theil-Sen"))
         if entry[key] is not None
     ]
     tau = "" if entry["tau"] is None else f"   scatter beyond noise {100 * entry['tau']:.1f} pp"
     if entry["seed_sd"] is not None:
         tau += f"   SD of seeds {100 * entry['seed_sd']:.1f} pp ({entry['seed_df']} df)"
-    if slopes or tau:
-        yield f"  slopes by other means: {', '.join(slopes) or 'none'}{tau}"
+    if slopes:
+        yield f"  slopes by other means: {', '.join(slopes)}"
+    if tau:
+        yield f"  {tau.strip()}"
+
+
+def _with_interval(found: Mapping[str, Any]) -> str:
+    text = f"{found['slope']:.2f}"
+    if found["slope_ci95"] is not None:
+        low, high = found["slope_ci95"]
+        text += f" [{low:.2f}, {high:.2f}]" + (f" {INDICATIVE}" if found["indicative"] else "")
+    return text
 
 
 INDICATIVE = "indicative"
@@ -125,11 +136,12 @@ def _bootstrap(entry: Mapping[str, Any]) -> Iterator[str]:
     found = entry.get("bootstrap")
     if found is None:
         return
+    indicative = f"; {INDICATIVE}: contexts are held" if found["indicative"] else ""
     for kind, what in (("fixed", "these problems"), ("resampled", "problems drawn too")):
         low, high = found[kind]["slope_bca95"]
         yield (
             f"{what}: slope SE {found[kind]['slope_se']:.2f}, 95 % BCa [{low:.2f}, {high:.2f}], "
-            f"{found['draws']} draws; {INDICATIVE}: contexts are held"
+            f"{found['draws']} draws{indicative}"
         )
     if found["said"]:
         yield found["said"]

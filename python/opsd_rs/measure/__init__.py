@@ -15,14 +15,8 @@ if TYPE_CHECKING:
     from opsd_rs.measure.screen_result import Round, Screened, current, num_answers, screened, wall_seconds
     from opsd_rs.measure.screening import Budget, next_contexts, num_rounds
     from opsd_rs.measure.table import Shown, base_identity, measurement_of, read_samples, sample_row, show_gap
-    from opsd_rs.measure.validation import (
-        EvalRow,
-        eval_accuracy,
-        eval_rows,
-        eval_table,
-        num_nulls,
-        paired_improvement,
-    )
+    from opsd_rs.measure.validation import EvalRow, eval_accuracy, eval_rows, eval_table, num_nulls
+    from opsd_rs.measure.validation import paired_improvement
 
 __all__ = [
     "CONTROL", "POOLS", "Arm", "Arms", "Budget", "BuiltFrom", "Control", "Draw", "EvalRow", "GapRow", "GradeAll",

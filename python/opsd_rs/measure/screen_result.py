@@ -79,6 +79,7 @@ class Screened:
     rows: list[ScreenRow]
     """The best first."""
     winner: str
+    """The best but for the control."""
     fresh: GapRow | None
     """The winner's gap on samples that had no part in choosing it; None while they are not drawn."""
     action: Literal["train", "measure_more", "do_not_train"]
@@ -174,7 +175,7 @@ def screened(
     """The result of ``rounds``, the last of which may be the final one."""
     search = chosen_of(measured, rounds)
     names, found = current(search)
-    alive = rounds[-1].contexts
+    alive = [name for name in rounds[-1].contexts if name != CONTROL]
     winner = max(alive, key=lambda name: float(found.mean[names.index(name)]))
     fresh = _fresh(measured, rounds[-1], winner, context_sha256 or {}) if rounds[-1].final else None
     term = baseline(measured, pooled=pools(measured))
@@ -263,8 +264,9 @@ def _next(
 ) -> tuple[Literal["train", "measure_more", "do_not_train"], str]:
     first = rows[0]
     left = [row.context for row in rows if row.not_excluded]
-    if winner == CONTROL:
-        return "do_not_train", "no context is better than none, the control"
+    beaten = next((row.p_best for row in rows if row.context == CONTROL), 0.0)
+    if beaten >= SURE:
+        return "do_not_train", f"none, the control, is the best with probability {beaten:.2f}"
     low = fresh.gap_ci95_low if fresh is not None else None
     high = fresh.gap_ci95_high if fresh is not None else None
     if high is not None and high < 0:

@@ -340,7 +340,7 @@ def _screen(draws: _Draws, flat_groups: int) -> _Choice:
         found = posterior(scores(shares, draws.size))
         alive = np.array([next_contexts(_world(found, w), alive[w].tolist()) for w in range(count)])
     assert found is not None
-    chosen = alive[:, 0]
+    chosen = np.where(alive[:, 0] == 0, alive[:, 1], alive[:, 0])  # the control is never the winner
     groups = budget.final_groups(spent)
     a, text = draws.attempts(groups)
     fresh = draws.teachers(chosen[:, None], text).mean(axis=(1, 2, 3))

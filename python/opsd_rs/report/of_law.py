@@ -42,15 +42,17 @@ def families(sources: Sources) -> dict[str, Any]:
     :raises Missing: there is no law
     """
     if sources.law is None:
-        raise Missing("there is no law: a line needs three configurations of a family.")
+        raise Missing("there is no line: it needs three configurations of a family.")
     found: dict[str, Any] = sources.law["families"]
     return found
 
 
 def figure1(sources: Sources) -> Drawing:
-    """Improvement against gap, a panel per family."""
-    families(sources)
-    return draw_figure1(sources.law or {})
+    """Improvement against gap, a panel per family that has its points."""
+    found = {name: entry for name, entry in families(sources).items() if entry["configs"]}
+    if not found:
+        raise Missing("the law does not hold its points.")
+    return draw_figure1({"families": found})
 
 
 @drawn_in_style
@@ -62,11 +64,11 @@ def figure3(sources: Sources) -> Drawing:
         sizes = by_context.setdefault(str(row.get("context")), {})
         sizes.setdefault(round(float(row["size_b"]), 3), []).append(row)
     if not by_context:
-        raise Missing("Figure 3 needs rows of runs.parquet with size_b.")
+        raise Missing("needs rows of runs.parquet with size_b.")
     context, sizes = max(by_context.items(), key=lambda item: len(item[1]))
     if len(sizes) < 2:
         found = ", ".join(f"{size:g} B" for size in sorted(sizes))
-        raise Missing(f"Figure 3 needs runs of two model sizes or more under one context; here is {found}.")
+        raise Missing(f"needs runs of two model sizes or more under one context; here is {found}.")
     figure, (panel,) = panels(1, width=4.6, height=3.6)
     look = context_looks([context])[context]
     points = []
@@ -163,7 +165,11 @@ def _forecasts(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 @drawn_in_style
 def forest(sources: Sources) -> Drawing:
     """The slope of each family with its interval."""
-    found = {name: entry for name, entry in families(sources).items() if entry["slope"] is not None}
+    found = {
+        name: entry
+        for name, entry in families(sources).items()
+        if entry["slope"] is not None and entry["slope_ci95"]
+    }
     if not found:
         raise Missing("The slope forest needs a family with a line.")
     figure, (panel,) = panels(1, width=6.2, height=0.75 + 0.42 * len(found))

@@ -67,7 +67,7 @@ def render(sources: Sources, *, most_rollouts: int = MOST, title: str | None = N
             "id": name,
             "title": heading,
             "figures": [drawn[figure] for figure in figures if figure in drawn],
-            "absent": [absent[figure] for figure in figures if figure in absent],
+            "absent": _not_drawn([(figure, absent[figure]) for figure in figures if figure in absent]),
             "tables": [shown[table] for table in listed if table in shown],
         }
         for name, heading, figures, listed in SECTIONS
@@ -103,6 +103,14 @@ def _figures(sources: Sources) -> tuple[dict[str, Any], dict[str, str]]:
             "width": round(float(drawing.figure.get_size_inches()[0]) * 96),
         }
     return drawn, absent
+
+
+def _not_drawn(absent: Sequence[tuple[str, str]]) -> list[str]:
+    """A line per reason, with the figures that it holds for."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in absent:
+        by_reason.setdefault(reason, []).append(name)
+    return [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
 
 
 def _browser(packed: Packed) -> Mapping[str, Any]:

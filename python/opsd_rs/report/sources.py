@@ -202,15 +202,8 @@ def _of_the_newest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
 
 
 def _law(laws: Sequence[Path], tables: Sequence[Path]) -> tuple[Mapping[str, Any] | None, list[str]]:
-    if len(laws) > 1:
-        raise BadInput(f"{', '.join(map(str, laws))}: give one law")
     if laws:
-        law = _json(laws[0]) or {}
-        if not isinstance(law.get("families"), dict):
-            raise BadInput(
-                f"{laws[0]}: is no law: it has no families; write one with `opsd-rs law fit --out`"
-            )
-        return law, []
+        return {"families": _families(laws)}, []
     if not tables:
         return None, ["No law: none was given, and there is no finished run to fit one to."]
     families: dict[str, Any] = {}
@@ -221,6 +214,18 @@ def _law(laws: Sequence[Path], tables: Sequence[Path]) -> tuple[Mapping[str, Any
         except BadInput as error:
             notes.append(f"No line: {error}.")
     return ({"families": families} if families else None), notes
+
+
+def _families(laws: Sequence[Path]) -> dict[str, Any]:
+    """The families of all laws; a name that two of them have gets its file's."""
+    found: dict[str, Any] = {}
+    for path in laws:
+        families = (_json(path) or {}).get("families")
+        if not isinstance(families, dict):
+            raise BadInput(f"{path}: is no law: it has no families; write one with `opsd-rs law fit --out`")
+        for name, entry in families.items():
+            found[name if name not in found else f"{name} ({path.stem})"] = entry
+    return found
 
 
 def _that_share_a_family(tables: Sequence[Path]) -> list[list[Path]]:

@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from opsd_rs.errors import BadInput
 from opsd_rs.rollout.engine import Completion, Request, Sampling, check_prompts
 from opsd_rs.rollout.weights.parcel import verify_names
 from opsd_rs.rollout.weights.probe import PROBE_TOP, ProbeScore, probe_prompt
+
+KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""Not cuDNN's attention: it makes a plan for every length, and in generation each token is a new one. A plan takes 0.1 s,
+and the memory that its kernels take is outside of torch's reach."""
 
 
 def next_tokens(
@@ -99,14 +104,15 @@ class HFEngine:
         stopped = [False] * len(requests)
         alive = set(range(len(requests)))
         while alive:
-            logits_BV = self._model(
-                input_ids=ids_BS,
-                attention_mask=mask_BS,
-                position_ids=positions_BS,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
+            with sdpa_kernel(KERNELS):
+                logits_BV = self._model(
+                    input_ids=ids_BS,
+                    attention_mask=mask_BS,
+                    position_ids=positions_BS,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                ).logits[:, -1]
             # Every row draws at every position, finished ones too, so no row's stream depends on where another ends.
             ids_B, logprobs_B = next_tokens(logits_BV, sampling, generators)
             for row, (token, logprob) in enumerate(zip(ids_B.tolist(), logprobs_B.tolist(), strict=True)):

@@ -163,14 +163,11 @@ class Screening:
             return Round(tuple(self._in_order(alive)), last.last, groups) if groups else None
         places = next_contexts(found, [names.index(name) for name in last.contexts])
         alive = [names[place] for place in places]
-        best = names[int(found.p_best.argmax())]
         is_over = sure or len(last.contexts) <= 3
         groups = 0 if is_over else budget.round_groups(len(alive), num_rounds(len(last.contexts)) - 1, spent)
         if groups:
             return Round(tuple(self._in_order(alive)), last.last, groups)
-        winner = best if sure and best in last.contexts else alive[0]
-        if winner == CONTROL:
-            return None
+        winner = next(name for name in alive if name != CONTROL)  # at least two are left
         groups = budget.final_groups(spent, early=sure)
         return Round((winner,), last.last, groups, final=True)
 
