@@ -42,8 +42,8 @@ def test_a_file_that_changed_is_run_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("opds", r'^objective\.name = "opds": no objective of this name; did you mean opsd\?'),
-        ("grpo2000", r"; there is opsd; your own is module:attribute$"),
+        ("opsdd", r'^objective\.name = "opsdd": no objective of this name; did you mean opsd\?'),
+        ("zzz2000", r"; there is opsd, grpo, .*mixture; your own is module:attribute$"),
         ("no_such_module_here:X", r"^objective\.name = .*No module named 'no_such_module_here'"),
         ("math:sqrtt", r"math holds no function or class sqrtt; did you mean sqrt\?"),
         ("math:pi", r"math holds no function or class pi"),

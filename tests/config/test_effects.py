@@ -18,6 +18,7 @@ DATA = "config/test_effects_data.py"
 UPDATE = "config/test_effects_update.py"
 GRADER = "grading/test_settings.py"
 READ = f"{DATA}::test_two_values_read_differently"
+OBJECTIVE = "loss/test_each_objective.py"
 TRAINS = f"{UPDATE}::test_two_values_train_differently"
 STAYS = f"{DATA}::test_which_problems_stay"
 
@@ -128,6 +129,26 @@ EFFECTS = {
         f"loss.{name}": TRAINS
         for name in ("kind", "jsd_alpha", "topk", "tail", "aggregate", "is_clip", "old", "rollout_is_clip")
     },
+    "loss.rows": f"{OBJECTIVE}::test_rows_enter_by_their_grade",
+    **dict.fromkeys(
+        (
+            "grpo.loss_type",
+            "grpo.scale_rewards",
+            "grpo.epsilon",
+            "grpo.epsilon_high",
+            "grpo.rollout_is_clip",
+            "negative_advantage.advantage",
+            "negative_advantage.below",
+            "mixture.opsd",
+            "mixture.grpo",
+            "mixture.rft",
+            "mixture.ssd",
+            "mixture.opd",
+            "mixture.negative_advantage",
+        ),
+        f"{OBJECTIVE}::test_two_values_have_other_gradients",
+    ),
+    "opd.teacher": "training/test_objective_runs.py::test_another_teacher_is_another_loss",
     "teacher.kind": TRAINS,
     "teacher.rate": TRAINS,
     "teacher.offload": "policy/test_offload.py::test_what_goes_through_the_device_in_chunks",
@@ -187,7 +208,11 @@ def test_the_tests_are_there(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("file", "table"),
-    [("config/test_effects_data.py", "EFFECTS"), ("config/test_effects_update.py", "EFFECTS")],
+    [
+        ("config/test_effects_data.py", "EFFECTS"),
+        ("config/test_effects_update.py", "EFFECTS"),
+        ("loss/test_each_objective.py", "KEYS"),
+    ],
 )
 def test_a_key_of_a_parametrized_test_is_among_its_cases(file: str, table: str) -> None:
     """A key that names ``test_two_values_...`` has its two values there."""

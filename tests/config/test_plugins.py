@@ -100,7 +100,7 @@ def test_all_faults_at_once_with_origin_and_near_names(mine: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("opds", 'objective.name = "opds": no objective of this name; did you mean opsd?'),
+        ("opsdd", 'objective.name = "opsdd": no objective of this name; did you mean opsd?'),
         ("nowhere_at_all:X", "No module named 'nowhere_at_all'"),
         ("{folder}/mine.py:Mien", "holds no function or class Mien; did you mean Mine?"),
         ("{folder}/mine.py:Wrong", "its Options must be a subclass of opsd_rs.config.Section"),
@@ -130,7 +130,7 @@ def test_other_types_than_a_name_are_refused() -> None:
 
 
 def test_the_command_exits_with_2() -> None:
-    words = [sys.executable, "-m", "opsd_rs.cli", "config", "show", "demo", "objective=opds"]
+    words = [sys.executable, "-m", "opsd_rs.cli", "config", "show", "demo", "objective=opsdd"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert "did you mean opsd?" in done.stderr

@@ -73,6 +73,19 @@ def test_offloaded_is_the_same_to_the_bit_and_so_is_its_checkpoint(
             assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("optim", [True, False])
+def test_a_blend_in_host_memory_is_the_same_to_the_bit(optim: bool, model_dir: str) -> None:
+    found = []
+    for on_host in (False, True):
+        config = config_of(*CASES[0], optim=on_host and optim, teacher=on_host)
+        config = config.model_copy(update={"teacher": config.teacher.model_copy(update={"kind": "blend"})})
+        student, teacher = pair(config, model_dir)
+        train(student, teacher, steps=2)
+        found.append([*teacher.average, *teacher.initial])
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
+    assert not torch.equal(found[0][0], found[0][-1])
+
+
 @pytest.mark.parametrize(("stage", "dtype", "gradients"), CASES)
 def test_a_gradient_that_is_not_finite_changes_nothing(
     stage: int, dtype: str, gradients: str, model_dir: str

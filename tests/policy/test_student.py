@@ -164,15 +164,37 @@ def test_settings_that_contradict_each_other_are_exported_as_they_are(model_dir:
 
 
 @pytest.mark.samples_model
-@pytest.mark.parametrize("kind", ["fixed", "live"])
+@pytest.mark.parametrize("kind", ["fixed", "live", "trust_region"])
 def test_teacher_kinds(kind: str, model_dir: str) -> None:
     student, teacher = pair(config_of(1, "float32", kind), model_dir)
     initial = weights_of(teacher)
     update(student, 4)
     teacher.follow(student.fp32_parts())
-    wanted = initial if kind == "fixed" else weights_of(student)
+    wanted = weights_of(student) if kind == "live" else initial
     assert largest_difference(weights_of(teacher), wanted) == 0.0
     assert largest_difference(initial, weights_of(student)) > 0.0
+
+
+@pytest.mark.samples_model
+def test_a_blend_is_of_the_initial_and_the_current_weights(model_dir: str, tmp_path: Path) -> None:
+    """Of these two alone, whatever lay between; also after a restart, which loads the initial weights again."""
+    config = config_of(1, "float32", "blend")
+    student, teacher = pair(config, model_dir)
+    rate, initial = config.teacher.rate, weights_of(teacher)
+    for _ in range(2):
+        update(student, 4)
+        teacher.follow(student.fp32_parts())
+    now = weights_of(student)
+    wanted = {name: initial[name] + rate * (now[name] - initial[name]) for name in now}
+    assert largest_difference(now, initial) > 1e-4
+    assert largest_difference(weights_of(teacher), wanted) < 1e-7
+    student.save(tmp_path)
+    teacher.save(tmp_path, 0)
+    again, its_teacher = pair(config, model_dir)
+    again.load(tmp_path)
+    its_teacher.load(tmp_path, 0)
+    its_teacher.follow(again.fp32_parts())
+    assert largest_difference(weights_of(its_teacher), weights_of(teacher)) == 0.0
 
 
 @pytest.mark.samples_model

@@ -41,7 +41,15 @@ REGISTERED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "environment": {"code": "opsd_rs.environments.code:CodeEnvironment"},
         "logger": {"jsonl": "opsd_rs.training.loggers.jsonl:JsonlLogger"},
-        "objective": {"opsd": "opsd_rs.loss.objectives:OpsdObjective"},
+        "objective": {
+            "opsd": "opsd_rs.loss.objectives:OpsdObjective",
+            "grpo": "opsd_rs.loss.grpo:Grpo",
+            "rft": "opsd_rs.loss.rft:Rft",
+            "ssd": "opsd_rs.loss.ssd:Ssd",
+            "opd": "opsd_rs.loss.opd:Opd",
+            "negative_advantage": "opsd_rs.loss.negative_advantage:NegativeAdvantage",
+            "mixture": "opsd_rs.loss.mixture:Mixture",
+        },
     }
 )
 """Kind -> name -> ``module:attribute``."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from opsd_rs.config.grader import BadOption
+from opsd_rs.config.objectives import may_ask_the_self_teacher, objective_weights, tables_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ tables it began with, so their values in a run folder's ``config.json`` are take
 
 def faults(config: Config) -> list[Finding]:
     """Everything that makes this configuration impossible to run."""
-    rules = (_batches, _loss, _lengths, _problems, _grader, _gap, _tables, _law)
+    rules = (_batches, _loss, _objective, _lengths, _problems, _grader, _gap, _tables, _law)
     return [finding for rule in rules for finding in rule(config)]
 
 
@@ -89,8 +90,8 @@ def _batches(config: Config) -> Iterator[Finding]:
 
 def _loss(config: Config) -> Iterator[Finding]:
     loss, rollout = config.loss, config.rollout
-    if config.objective.name != "opsd":
-        return  # nobody reads [loss]
+    if "loss" not in tables_read(config):
+        return
     to_sampler = loss.old == "sampler" and loss.is_clip is not None
     if loss.old == "sampler" and loss.rollout_is_clip is not None:
         yield Finding(
@@ -109,6 +110,35 @@ def _loss(config: Config) -> Iterator[Finding]:
         other = "forward_kl" if loss.jsd_alpha == 0.0 else "reverse_kl"
         yield Finding(
             "loss.jsd_alpha", f'{loss.jsd_alpha} makes the divergence 0 everywhere; loss.kind = "{other}"?'
+        )
+
+
+def _objective(config: Config) -> Iterator[Finding]:
+    parts, tables = objective_weights(config), tables_read(config)
+    if not parts:
+        yield Finding(
+            "mixture.opsd", "0.0, and so are all other weights: give at least one objective a weight"
+        )
+    if "opd" in parts and config.opd.teacher is None:
+        yield Finding(
+            "opd.teacher", 'none: the objective "opd" needs a teacher, a Hugging Face folder or hub name'
+        )
+    if "grpo" in tables:
+        if config.rollout.top_p < 1.0 and config.grpo.rollout_is_clip is not None:
+            yield Finding(
+                "rollout.top_p",
+                f"{config.rollout.top_p} cannot go with the trainer/sampler ratio: set rollout.top_p = 1.0, or"
+                ' grpo.rollout_is_clip = "none"',
+            )
+        if config.rollout.n < 2:
+            yield Finding(
+                "rollout.n", "1: a group of 1 has no advantage, the objective grpo needs 2 rollouts or more"
+            )
+    if config.teacher.kind == "trust_region" and config.eval.teacher:
+        yield Finding(
+            "eval.teacher",
+            'true: it needs weights to sample from, and teacher.kind = "trust_region" mixes logits; take another kind'
+            " (blend mixes weights)",
         )
 
 
@@ -169,6 +199,12 @@ def _tables(config: Config) -> Iterator[Finding]:
 
 
 def _law(config: Config) -> Iterator[Finding]:
+    if config.law.file is not None and not may_ask_the_self_teacher(config):
+        yield Finding(
+            "law.file",
+            f"{config.law.file}: a forecast is made from the gap to the self-teacher, which the objective"
+            f" {config.objective.name} does not ask; leave law.file out",
+        )
     if config.law.stop == "off":
         return
     if config.law.file is None:
@@ -190,7 +226,10 @@ def _grader(config: Config) -> Iterator[Finding]:
 
 
 def _unlikely(config: Config) -> Iterator[Finding]:
-    context, teacher, evaluation = config.context, config.teacher, config.eval
+    context, teacher = config.context, config.teacher
+    if not may_ask_the_self_teacher(config):
+        yield from _evaluation(config)
+        return
     if teacher.kind == "ema" and teacher.rate > 0.5:
         yield Finding(
             "teacher.rate",
@@ -208,6 +247,11 @@ def _unlikely(config: Config) -> Iterator[Finding]:
             f'"zero" takes every row of the context "{context.name}" out of the loss: nothing would train; '
             'set control.mask = "one" for the control',
         )
+    yield from _evaluation(config)
+
+
+def _evaluation(config: Config) -> Iterator[Finding]:
+    evaluation = config.eval
     if evaluation.temperature == 0.0 and evaluation.n > 1:
         yield Finding(
             "eval.n", f"{evaluation.n} samples at eval.temperature = 0 are {evaluation.n} times the same"

@@ -2,7 +2,7 @@
 
 In: a ``Resolved`` tree, or the tree's own definition. Out: text. The meaning of each key is written once: it is the
 description of its field, or else the string below it in ``config/tree.py`` or ``config/context.py``, read here from the
-source.
+source; ``config/objectives.py`` likewise.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from opsd_rs.config import context as context_module
+from opsd_rs.config import objectives as objectives_module
 from opsd_rs.config import tree as tree_module
 from opsd_rs.config.files import Resolved
 from opsd_rs.config.keys import keys
@@ -149,7 +150,8 @@ def _words(schema: Mapping[str, Any]) -> str:
 @cache
 def _classes() -> dict[str, ast.ClassDef]:
     files = [
-        Path(file).read_text(encoding="utf-8") for file in (tree_module.__file__, context_module.__file__)
+        Path(str(module.__file__)).read_text(encoding="utf-8")
+        for module in (tree_module, context_module, objectives_module)
     ]
     nodes = [node for text in files for node in ast.parse(text).body]
     return {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}

@@ -12,6 +12,13 @@ from pydantic import Field, create_model, field_validator
 
 from opsd_rs.config.context import ContextConfig, ExamplesConfig, NotesConfig
 from opsd_rs.config.grader import OPTIONS, GraderSettings, Option
+from opsd_rs.config.objectives import (
+    GrpoConfig,
+    LossConfig,
+    MixtureConfig,
+    NegativeAdvantageConfig,
+    OpdConfig,
+)
 from opsd_rs.config.plugin_list import PluginListConfig
 from opsd_rs.config.plugins import PluginConfig
 from opsd_rs.config.section import Fraction, NaturalInt, PositiveInt, Section, expanded
@@ -206,40 +213,20 @@ class ObjectiveConfig(PluginConfig):
 
     kind: ClassVar[str] = "objective"
     name: str = "opsd"
-    """``opsd``: the divergence of ``[loss]``. Your own: ``module:attribute`` or ``file.py:attribute``; the keys of its
-    ``Options`` stand beside this one."""
-
-
-class LossConfig(Section):
-    """The divergence between student and self-teacher, token by token: the keys of the objective ``opsd``."""
-
-    kind: Literal["reverse_kl", "forward_kl", "jsd", "sampled_token"] = "reverse_kl"
-    """Reverse KL is KL(student || teacher); ``sampled_token`` uses the sampled token alone."""
-    jsd_alpha: Fraction = 0.5
-    """Weight of the teacher in the mixture; used by ``jsd`` only."""
-    topk: PositiveInt | None = 20
-    """Size of the student's support; unset: the whole vocabulary."""
-    tail: bool = True
-    """One more bucket for the rest of the vocabulary; else both sides are renormalised on the support."""
-    aggregate: Literal["token_mean", "sdpo"] = "token_mean"
-    """``token_mean``: over all trained tokens of the mini-batch, whatever the micro-batches. ``sdpo``: mean
-    over rows of token means, masked rows counted in the denominator."""
-    is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
-    """Upper bound of the ratio now/old; unset: no ratio."""
-    old: Literal["trainer", "sampler"] = "trainer"
-    """Whose log-probs are old: the trainer's at the start of the step, one more forward where a step has several
-    updates; or the sampler's, then ``rollout_is_clip`` must be unset."""
-    rollout_is_clip: Annotated[float, Field(gt=0.0)] | None = 2.0
-    """Upper bound of the ratio trainer/sampler; unset: no ratio."""
+    """``opsd``, ``grpo``, ``rft``, ``ssd``, ``opd``, ``negative_advantage``, or ``mixture`` (docs/objectives.md). Your
+    own: ``module:attribute`` or ``file.py:attribute``; the keys of its ``Options`` stand beside this one."""
 
 
 class TeacherConfig(Section):
     """The self-teacher."""
 
-    kind: Literal["ema", "fixed", "live"] = "ema"
-    """Weights of the self-teacher: a slow average of the student, the initial ones, or the student's own."""
+    kind: Literal["ema", "fixed", "live", "blend", "trust_region"] = "ema"
+    """Weights of the self-teacher: a slow average of the student, the initial ones, the student's own, or ``blend``,
+    which is (1 - ``rate``) initial + ``rate`` current. ``trust_region`` mixes logits instead, those of the initial and
+    of the student's weights of the moment, by one more forward (SDPO)."""
     rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
-    """Share of the student taken over, once per outer step."""
+    """Share of the student: taken over once per outer step by ``ema``, part of the mix under ``blend`` and
+    ``trust_region``."""
     offload: bool = False
     """Keep the average in host memory, 4 bytes a parameter; it passes through the GPU in chunks."""
     max_context_tokens: PositiveInt = 10240
@@ -364,6 +351,10 @@ class Config(Section):
     law: LawConfig = LawConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     loss: LossConfig = LossConfig()
+    grpo: GrpoConfig = GrpoConfig()
+    opd: OpdConfig = OpdConfig()
+    negative_advantage: NegativeAdvantageConfig = NegativeAdvantageConfig()
+    mixture: MixtureConfig = MixtureConfig()
     teacher: TeacherConfig = TeacherConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()

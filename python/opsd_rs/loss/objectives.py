@@ -2,7 +2,8 @@
 
 ``training.update`` chooses the micro-batches, runs the forwards, checks the loss, and steps the optimizer; it knows no
 objective by name. ``objective = "opsd"`` is this package's; a user's own is a subclass of ``Objective``, named by
-``module:attribute`` (see ``base.plugins``):
+``module:attribute`` (see ``base.plugins``); the others of this package are a file each (``grpo``, ``rft``, ``ssd``,
+``opd``, ``negative_advantage``, ``mixture``):
 
     class CrossEntropy(Objective):
         class Options(Section):
@@ -28,17 +29,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from opsd_rs.base import Batch, Bools, LogitRule, resolve_plugin
-from opsd_rs.config import Config, Section
+from opsd_rs.base import Batch, Bools, Ints, LogitRule, resolve_plugin
+from opsd_rs.config import Config, LossConfig, Section
 from opsd_rs.loss.divergences import logprobs_at
-from opsd_rs.loss.kernels import OutputHead, linear_lse_gather, opsd_loss_from_hidden
-from opsd_rs.loss.opsd import OpsdLoss, opsd_loss
+from opsd_rs.loss.kernels import OutputHead, linear_lse_gather, linear_topk_logp, opsd_loss_from_hidden
+from opsd_rs.loss.opsd import OpsdLoss, aggregate, opsd_loss
 from opsd_rs.records import Grade
 
-Forward = Literal["teacher", "old_logprobs"]
+Forward = Literal["teacher", "external_teacher", "old_logprobs"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class RolloutBatch:
 
     student: Batch
     teacher: Batch
+    """The self-teacher's; where the objective needs none, the student's rows, all without context."""
     grades: tuple[Grade, ...]
 
     def __len__(self) -> int:
@@ -80,7 +83,8 @@ class Predictions:
     def logits_TV(self) -> Tensor:
         """All logits at once, in the compute type, not divided by the temperature."""
         head = self.head
-        product_TV = torch.nn.functional.linear(self.hidden_TD, head.weight_VD, head.bias_V)
+        bias_V = None if head.bias_V is None else head.bias_V[: head.vocabulary]
+        product_TV = torch.nn.functional.linear(self.hidden_TD, head.matrix(), bias_V)
         return LogitRule(head.scale, head.softcap).apply(product_TV)
 
 
@@ -96,6 +100,8 @@ class MicroBatch:
     """With gradient."""
     teacher: Predictions | None
     """The self-teacher's, under its own prompt; None unless the objective needs ``teacher``."""
+    external: Predictions | None
+    """Another model's, under the student's prompt; None unless the objective needs ``external_teacher``."""
     rollout_logprobs_T: Tensor | None
     """The sampler's; None where the rollouts came without."""
     old_logprobs_T: Tensor | None
@@ -107,6 +113,10 @@ class MicroBatch:
     """Trained tokens of the whole mini-batch, over all ranks and micro-batches."""
     num_rows: int
     """Rows of the whole mini-batch, those that are not trained counted."""
+    mini_batch: RolloutBatch
+    """All rows of the mini-batch, over all ranks, those that are not trained too; a problem's rollouts are together."""
+    places: Ints
+    """Which of them each row of the micro-batch is."""
 
     @property
     def student_logits_TV(self) -> Tensor:
@@ -134,6 +144,8 @@ class ObjectiveLoss:
     """Metrics as sums over the micro-batch's tokens; ``metrics.jsonl`` holds their means over a step's tokens."""
     token_kl_T: Tensor | None = None
     """The divergence at each completion token, nats, for the rollout record (``log.token_kl``)."""
+    token_counts: Mapping[str, int] = field(default_factory=dict)
+    """Over how many tokens a sum is, where that is not all of the micro-batch's."""
 
 
 class Objective(ABC):
@@ -150,8 +162,9 @@ class Objective(ABC):
         self.config = config
 
     def trained_rows(self, rows: RolloutBatch) -> Bools:
-        """Which rows enter the loss: by default those that have context. Rows without completion never do."""
-        return rows.teacher.has_context
+        """Which rows enter the loss. Rows without completion never do. By default those that have context, or all
+        where the objective needs no self-teacher; then no context is made."""
+        return rows.teacher.has_context if "teacher" in self.needs else np.ones(len(rows), np.bool_)
 
     @abstractmethod
     def loss(self, batch: MicroBatch) -> ObjectiveLoss:
@@ -163,27 +176,28 @@ class OpsdObjective(Objective):
 
     def __init__(self, options: Section, config: Config) -> None:
         super().__init__(options, config)
-        compares = config.loss.is_clip is not None and config.loss.old == "trainer"
-        self.needs = frozenset({"teacher", "old_logprobs"} if compares else {"teacher"})
+        self.needs = frozenset(["teacher", *compared_forwards(config.loss)])
+
+    def trained_rows(self, rows: RolloutBatch) -> Bools:
+        """Those that have context, as far as ``loss.rows`` lets them."""
+        return rows.teacher.has_context & graded_rows(rows, self.config.loss.rows)
 
     def loss(self, batch: MicroBatch) -> ObjectiveLoss:
         """``opsd_loss`` with ``[loss]``."""
-        out = _opsd_loss(batch, self.config)
+        assert batch.teacher is not None
+        out = divergence_loss(batch, batch.student, batch.teacher, self.config)
         sums = {"kl": out.kl_T.sum(), "topk_mass": out.topk_mass_T.sum()}
         topk = self.config.loss.topk
-        if topk is not None and batch.teacher is not None:
+        if topk is not None:
             sums["topk_overlap"] = topk_overlap(batch.student, batch.teacher, topk) * len(out.kl_T)
-        if batch.rollout_logprobs_T is not None:
-            # |trainer - sampler|: large where the two disagree about the policy.
-            difference_T = (out.student_logprob_T - batch.rollout_logprobs_T).abs()
-            sums["rollout_logprob_difference"] = difference_T.sum()
+        sums |= sampler_difference(batch, out.student_logprob_T)
         return ObjectiveLoss(out.loss, sums, out.kl_T.detach())
 
 
-def _opsd_loss(batch: MicroBatch, config: Config) -> OpsdLoss:
-    """On a GPU from hidden states; on a CPU from all logits, the plain twin."""
-    student, teacher = batch.student, batch.teacher
-    assert teacher is not None
+def divergence_loss(
+    batch: MicroBatch, student: Predictions, teacher: Predictions, config: Config
+) -> OpsdLoss:
+    """``opsd_loss`` with ``[loss]``: on a GPU from hidden states; on a CPU from all logits, the plain twin."""
     tokens: tuple[Any, ...] = (
         batch.completion_ids_T,
         torch.ones_like(batch.completion_ids_T, dtype=torch.bool),
@@ -201,6 +215,48 @@ def _opsd_loss(batch: MicroBatch, config: Config) -> OpsdLoss:
         return opsd_loss(student.logits_TV, teacher.logits_TV, *tokens, **options)
     options |= {"head": student.head, "teacher_head": teacher.head}
     return opsd_loss_from_hidden(student.hidden_TD, teacher.hidden_TD, *tokens, **options)
+
+
+def compared_forwards(loss: LossConfig) -> set[Forward]:
+    """What the ratio now/old of ``[loss]`` takes."""
+    return {"old_logprobs"} if loss.is_clip is not None and loss.old == "trainer" else set()
+
+
+def sampler_difference(batch: MicroBatch, logprob_T: Tensor) -> dict[str, Tensor]:
+    """|trainer - sampler|, a metric: large where the two disagree about the policy."""
+    if batch.rollout_logprobs_T is None:
+        return {}
+    difference_T = (logprob_T.detach() - batch.rollout_logprobs_T).abs()
+    return {"rollout_logprob_difference": difference_T.sum()}
+
+
+def graded_rows(rows: RolloutBatch, which: Literal["all", "failed", "passed"]) -> Bools:
+    """Rows by their grade; one without verdict has neither failed nor passed."""
+    if which == "all":
+        return np.ones(len(rows), np.bool_)
+    return np.array([grade.passed is (which == "passed") for grade in rows.grades], np.bool_)
+
+
+def student_logprobs(batch: MicroBatch, *, temperature: float) -> Tensor:
+    """The student's log-probabilities of the sampled tokens (T,), with gradient."""
+    side, ids_T1 = batch.student, batch.completion_ids_T.unsqueeze(-1)
+    if from_hidden(side.hidden_TD.device):
+        found = linear_topk_logp(side.hidden_TD, side.head, ids_TK=ids_T1, temperature=temperature)
+        return found.logprobs_TK.squeeze(-1)
+    return logprobs_at(side.logits_TV / temperature, ids_T1).squeeze(-1)
+
+
+def token_mean(loss_T: Tensor, batch: MicroBatch) -> Tensor:
+    """The micro-batch's share of the mean over all trained tokens of the mini-batch."""
+    ones_T = torch.ones_like(batch.row_T, dtype=torch.bool)
+    return aggregate(
+        loss_T,
+        ones_T,
+        batch.row_T,
+        mode="token_mean",
+        num_tokens=batch.num_tokens,
+        num_rows=batch.num_rows,
+    )
 
 
 OVERLAP_TOKENS = 256

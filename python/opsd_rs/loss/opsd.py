@@ -53,9 +53,9 @@ def importance_weights(
     old_T = now_T if old_logprob_T is None else old_logprob_T.detach()
     weight_T = torch.ones_like(now_T)
     if is_clip is not None:
-        weight_T = weight_T * _ratio(now_T, old_T).clamp(max=is_clip)
+        weight_T = weight_T * log_ratio(now_T, old_T).exp().clamp(max=is_clip)
     if rollout_is_clip is not None and rollout_logprob_T is not None:
-        weight_T = weight_T * _ratio(old_T, rollout_logprob_T.detach()).clamp(max=rollout_is_clip)
+        weight_T = weight_T * log_ratio(old_T, rollout_logprob_T.detach()).exp().clamp(max=rollout_is_clip)
     return weight_T
 
 
@@ -67,8 +67,9 @@ def compared_with(
     return (rollout_logprobs_T, None) if config.old == "sampler" else (old_logprobs_T, rollout_logprobs_T)
 
 
-def _ratio(log_above_T: Tensor, log_below_T: Tensor) -> Tensor:
-    return (log_above_T - log_below_T).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+def log_ratio(log_above_T: Tensor, log_below_T: Tensor) -> Tensor:
+    """Log of a ratio of probabilities, within ``MAX_LOG_RATIO``."""
+    return (log_above_T - log_below_T).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
 
 
 def aggregate(

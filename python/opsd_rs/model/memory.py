@@ -110,9 +110,19 @@ class Memory:
 
 
 def training_memory(
-    config: Config, shape: Shape, *, prompt_tokens: int, completion_tokens: int, num_gpus: int
+    config: Config,
+    shape: Shape,
+    *,
+    prompt_tokens: int,
+    completion_tokens: int,
+    num_gpus: int,
+    self_teacher: bool = True,
+    external: int = 0,
 ) -> Memory:
     """The memory of training ``config`` on ``num_gpus`` GPUs.
+
+    :param self_teacher: the run keeps one
+    :param external: parameters of an external teacher, whole on each GPU
 
     :param prompt_tokens: of the longest student prompt
     :param completion_tokens: of the longest answer that an update meets
@@ -126,7 +136,14 @@ def training_memory(
     (host if optim.offload else gpu).update(
         {"masters": share * MASTER_BYTES, "moments": share * MOMENT_BYTES}
     )
-    (host if config.teacher.offload else gpu)["average"] = share * AVERAGE_BYTES
+    average = 0.0
+    if self_teacher:
+        average = share * AVERAGE_BYTES
+        (host if config.teacher.offload else gpu)["average"] = average
+        if config.teacher.kind == "blend":
+            (host if config.teacher.offload else gpu)["initial weights"] = average
+    if external:
+        gpu["external teacher"] = external * compute
     if config.rollout.engine == "hf":
         gpu["sampler"] = params * compute
     if stage == 3:
@@ -136,7 +153,7 @@ def training_memory(
     row = prompt_tokens + completion_tokens
     tokens = max(row, config.train.micro_batch_tokens or row)
     held = activations(config, shape, tokens=tokens, completion_tokens=tokens * completion_tokens / row)
-    masters = MASTER_BYTES + MOMENT_BYTES + AVERAGE_BYTES
+    masters = MASTER_BYTES + MOMENT_BYTES + (AVERAGE_BYTES if self_teacher else 0)
     return Memory(
         on_gpu={name: size / GIB for name, size in gpu.items()},
         on_host={name: size / GIB for name, size in host.items()},
@@ -231,8 +248,11 @@ def _ways(config: Config, needs: Mapping[str, float]) -> Iterator[str]:
     """What takes less on the GPU, with what it saves where that is known."""
     if not config.optim.offload:
         yield f"set optim.offload (-{needs['masters'] + needs['moments']:.1f})"
-    if not config.teacher.offload:
-        yield f"set teacher.offload (-{needs['average']:.1f})"
+    if "average" in needs:
+        saved = needs["average"] + needs.get("initial weights", 0.0)
+        yield f"set teacher.offload (-{saved:.1f})"
+    if "external teacher" in needs:
+        yield "take a smaller opd.teacher"
     if config.model.dtype == "bfloat16" and config.optim.gradient_dtype == "float32":
         yield f'set optim.gradient_dtype = "bfloat16" (-{needs["gradients"] / 2:.1f})'
     if "vLLM" in needs:

@@ -6,7 +6,10 @@ afterwards the student comes back from its fp32 masters, to the bit. A bf16 aver
 lies far below bf16's resolution at OPSD's learning rates.
 
 Kinds: ``ema`` follows at ``rate`` per outer step; ``fixed`` stays at the initial weights; ``live`` is the student
-as of the start of the outer step (the same as ``ema`` at rate 1).
+as of the start of the outer step (the same as ``ema`` at rate 1); ``blend`` is (1 - ``rate``) initial + ``rate``
+student as of the start of the outer step, for which the initial weights are kept too, 4 bytes a parameter;
+``trust_region`` stays at the initial weights, and whoever scores mixes its logits with the student's
+(``training.scoring``).
 """
 
 from __future__ import annotations
@@ -33,9 +36,12 @@ class Teacher:
         teacher_logits_TV = forward(...)
     ...                     # the student's again; teacher.head_weight is still the teacher's
     teacher.release()
+
+    :param kept: False: no weights are held, the run asks no self-teacher
+    :raises BadInput: a trust region over logits with a soft cap, which do not mix
     """
 
-    def __init__(self, config: TeacherConfig, student: Student) -> None:
+    def __init__(self, config: TeacherConfig, student: Student, *, kept: bool = True) -> None:
         self.config = config
         self.device = student.device
         self.num_updates = 0
@@ -46,20 +52,30 @@ class Teacher:
         self._student = student
         self._equal: tuple[tuple[int, int], bool] | None = None
         """For how many updates of both ``equals_student`` was answered last, and its answer."""
-        parts = student.fp32_parts()
-        self.average = [
-            host_zeros(self, part.numel(), student.device).copy_(part)
-            if config.offload
-            else part.to(student.device, copy=True)
-            for part in parts
-        ]
+        self.kept = kept
+        if kept and config.kind == "trust_region" and student.engine.module.head.softcap is not None:
+            raise BadInput(
+                'teacher.kind = "trust_region" mixes logits, and this model caps them softly: take blend, which mixes'
+                " weights"
+            )
+        self.average = self._copies() if kept else []
         """fp32, one tensor for each of the student's parts."""
+        self.initial = self._copies() if kept and config.kind == "blend" else []
+        """The weights that the run began with, where the kind needs them: a resumed run loads the model's again."""
         names = {parameter: name for name, parameter in student.parameters_by_name().items()}
         self._shapes = [
             [(names[p], torch.Size(getattr(p, "ds_shape", p.shape)), _shard_numel(p)) for p in group]
             for group in student.part_parameters()
         ]
         self._dtype = next(iter(names)).dtype
+
+    def _copies(self) -> list[Tensor]:
+        return [
+            host_zeros(self, part.numel(), self.device).copy_(part)
+            if self.config.offload
+            else part.to(self.device, copy=True)
+            for part in self._student.fp32_parts()
+        ]
 
     @contextmanager
     def loaded(self) -> Iterator[None]:
@@ -99,15 +115,18 @@ class Teacher:
             return self._student.forward(batch)
 
     def _in_student(self) -> AbstractContextManager[None]:
+        assert self.kept, "this run keeps no self-teacher"
         return self._student.lent(self.average, on_host=self.config.offload)
 
     @torch.no_grad()
     def follow(self, parts: list[Tensor]) -> None:
         """theta' <- (1 - r) theta' + r theta, once per outer step."""
         self.release()
-        if self.config.kind == "fixed":
+        if not self.kept or self.config.kind in ("fixed", "trust_region"):
             return
-        rate = self.config.rate if self.config.kind == "ema" else 1.0
+        rate = 1.0 if self.config.kind == "live" else self.config.rate
+        for average, initial in zip(self.average, self.initial, strict=bool(self.initial)):
+            average.copy_(initial)
         if self.config.offload:
             for average, part in zip(self.average, parts, strict=True):
                 self._follow_in_chunks(average, part, rate)
@@ -160,6 +179,8 @@ class Teacher:
     def load(self, folder: Path, rank: int) -> None:
         """Restore the average."""
         self.release()
+        if not self.kept:
+            return
         path = folder / f"teacher_rank_{rank}.pt"
         state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         if state["kind"] != self.config.kind:
@@ -215,6 +236,6 @@ def _assembled(part: Tensor, start: int, numel: int, dtype: torch.dtype, device:
     return found
 
 
-def make_teacher(config: Config, student: Student) -> Teacher:
-    """The self-teacher of ``student``, at the weights that it has now."""
-    return Teacher(config.teacher, student)
+def make_teacher(config: Config, student: Student, *, kept: bool = True) -> Teacher:
+    """The self-teacher of ``student``, at the weights that it has now; without weights unless ``kept``."""
+    return Teacher(config.teacher, student, kept=kept)

@@ -27,6 +27,7 @@ from opsd_rs.training.session import open_session
 from opsd_rs.training.start import check_start
 from opsd_rs.training.stopping import between_updates, stop_if, stops
 from opsd_rs.training.sync import sync
+from opsd_rs.training.teachers import keeps_teacher, load_external, without_contexts
 from opsd_rs.training.token_budget import set_token_budget
 from opsd_rs.training.token_kl import TokenKl
 from opsd_rs.training.update import distill, pack_rollouts
@@ -43,6 +44,7 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
     """
     config = dated(config) if resume is None else config
     objective = make_objective(config)
+    taught = "teacher" in objective.needs
     with (
         stop_signals() as stop,
         run_folder(config, resume) as run_dir,
@@ -51,12 +53,13 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
         open_loggers(session) as loggers,
     ):
         student = Student(config, session.model_dir, session.device)
-        teacher = make_teacher(config, student)
+        teacher = make_teacher(config, student, kept=keeps_teacher(config))
+        external = load_external(config, student)
         state = begin(session, student, teacher, loggers)
         set_token_budget(session, student)
         with stops(session, student, teacher, state):
             sync(session, student, state.step)
-            if state.step == 0:
+            if state.step == 0 and (taught or config.gap.from_ is not None):
                 measure_gap(session, [config.context])
             for step in range(state.step, config.train.num_steps):
                 validate_if_due(session, student, teacher, step)
@@ -68,14 +71,28 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
                 rollouts = session.sample(requests, session.train_sampling(), purpose="train", step=step)
                 seen = {problem.problem_id: problem for problem in problems}
                 grades = session.grade(rollouts, seen, step=step)
-                contexts = session.contexts(session.assembler, rollouts, grades, seen, step)
+                contexts = (
+                    session.contexts(session.assembler, rollouts, grades, seen, step)
+                    if taught
+                    else without_contexts(rollouts)
+                )
                 stop_if(session)
                 with state.update():
                     with session.progress.phase("update", step) as tick:
                         rows = pack_rollouts(rollouts, grades, contexts)
                         tick = between_updates(session, state, tick)
                         kl = TokenKl() if config.log.token_kl else None
-                        numbers = distill(student, teacher, objective, rows, config, session.ranks, tick, kl)
+                        numbers = distill(
+                            student,
+                            teacher,
+                            objective,
+                            rows,
+                            config,
+                            session.ranks,
+                            tick,
+                            kl,
+                            external=external,
+                        )
                     with session.progress.phase("follow", step):
                         teacher.follow(student.fp32_parts())
                     record_step(session, loggers, student, step, rollouts, grades, contexts, numbers, kl)

@@ -23,6 +23,7 @@ from opsd_rs.training.folder import run_folder
 from opsd_rs.training.forecast import check_law
 from opsd_rs.training.prepare import Prepared, dated, prepare
 from opsd_rs.training.start import check_memory, check_start, gpu_gib
+from opsd_rs.training.teachers import check_external
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def plan_run(config: Config, resume: Path | None = None) -> Plan:
         "tokenizer and chat template", lambda: f"compiled, answers end at {list(prepared.assembler.eos_ids)}"
     )
     check("problems", lambda: _problems(prepared))
+    check("external teacher", lambda: check_external(config, prepared))
     found = check_memory(config, prepared)
     check("memory", lambda: _fits(found))
     check("law", lambda: check_law(config, resume or Path(config.run.dir), prepared))

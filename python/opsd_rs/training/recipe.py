@@ -12,7 +12,14 @@ from functools import cache
 from typing import Any
 
 from opsd_rs.base import own_name
-from opsd_rs.config import Config, ProblemsConfig, dotted_values
+from opsd_rs.config import (
+    OBJECTIVE_TABLES,
+    Config,
+    ProblemsConfig,
+    dotted_values,
+    may_ask_the_self_teacher,
+    tables_read,
+)
 
 ELSEWHERE = (
     # told by columns of their own, or by the words of the name
@@ -42,7 +49,7 @@ def recipe_id(config: Config) -> str:
     objective = config.objective.name
     words = [
         *([loss.kind, f"top{loss.topk}", loss.aggregate] if objective == "opsd" else [objective]),
-        f"{config.teacher.kind}{config.teacher.rate}",
+        *([f"{config.teacher.kind}{config.teacher.rate}"] if may_ask_the_self_teacher(config) else []),
         f"lr{config.optim.lr}",
         f"b{train.prompts_per_step}",
         f"m{train.mini_batch_prompts}",
@@ -117,10 +124,9 @@ def tests_split(problems: ProblemsConfig) -> str:
 
 def _rest(config: Config) -> dict[str, Any]:
     """The keys that no word tells, where they are not at their defaults; so a later version's keys change no name."""
-    left_out = [*ELSEWHERE, *NO_MATTER]
-    if config.objective.name != "opsd":
-        left_out.append("loss.")
-    elif config.loss.aggregate == "token_mean":
+    read = tables_read(config)
+    left_out = [*ELSEWHERE, *NO_MATTER, *(f"{table}." for table in OBJECTIVE_TABLES if table not in read)]
+    if config.objective.name == "opsd" and config.loss.aggregate == "token_mean":
         left_out.append("train.micro_batch_tokens")  # the loss does not depend on it
     return {
         key: value

@@ -26,7 +26,7 @@ from torch import Tensor
 from opsd_rs.base import MIB, Batch, Bools, Ints, Ranks
 from opsd_rs.config import Config
 from opsd_rs.loss import Objective, OutputHead, Predictions, RolloutBatch, sampled_logprobs
-from opsd_rs.policy import LONG_ROW, Student, Teacher
+from opsd_rs.policy import LONG_ROW, ExternalTeacher, Student, Teacher
 from opsd_rs.training.micro_batches import MicroBatches, micro_batches
 
 GROUP_BYTES = 8 * 1024 * MIB
@@ -45,6 +45,7 @@ class Step:
     """Per row: whether it enters the loss."""
     config: Config
     ranks: Ranks
+    external: ExternalTeacher | None = None
 
     def trained_of(self, mini_batch: Sequence[int]) -> list[int]:
         """The rows of a mini-batch that enter the loss."""
@@ -79,7 +80,9 @@ class Step:
 class Pass:
     """One forward and backward of this rank.
 
-    >>> Pass((3, 1), 120, 8, counts=True, last=False, largest_share=120).rows
+    >>> side = Batch.of([[1]] * 4, [[2]] * 4)
+    >>> rows = RolloutBatch(side, side, ())
+    >>> Pass((3, 1), 2, 4, True, False, 2, rows, np.array([3, 1])).rows
     (3, 1)
     """
 
@@ -94,6 +97,10 @@ class Pass:
     """The mini-batch ends with it."""
     largest_share: int
     """Completion tokens, on the rank that has most of them."""
+    mini_batch: RolloutBatch
+    """All of its rows."""
+    places: Ints
+    """Which of them ``rows`` are."""
 
 
 def micro_batches_of(step: Step, mini_batch: Sequence[int]) -> list[Pass]:
@@ -103,12 +110,16 @@ def micro_batches_of(step: Step, mini_batch: Sequence[int]) -> list[Pass]:
     batch = step.rows.student if step.student.packed else step.rows.teacher
     shares = step.divided(trained, batch)
     lengths = step.rows.student.completion_lengths
+    whole = step.rows.rows(mini_batch)
+    place_of = {row: place for place, row in enumerate(mini_batch)}
     found = []
     for place, rows in enumerate(shares[step.ranks.rank]):
         largest = max(int(lengths[share[place]].sum()) for share in shares)
         found.append(
             Pass(
                 rows=tuple(rows or trained[:1]),
+                mini_batch=whole,
+                places=np.array([place_of[row] for row in rows or trained[:1]], np.int64),
                 num_tokens=int(lengths[trained].sum()),
                 num_rows=len(mini_batch),
                 counts=bool(rows),
@@ -165,6 +176,47 @@ def teacher_scores(step: Step, group: Sequence[Pass]) -> Scores | None:
             hidden_TD = step.student.forward(batch.rows(rows), lambda hidden_TD, head: hidden_TD)
             found |= _by_row(rows, hidden_TD, batch.completion_lengths)
     return Scores(step, found, OutputHead(*teacher.head()))
+
+
+def external_predictions(step: Step, rows: RolloutBatch) -> Predictions | None:
+    """The external teacher's side of a micro-batch; None where the objective needs none."""
+    if "external_teacher" not in step.objective.needs:
+        return None
+    assert step.external is not None, "the objective needs an external teacher, and none was given"
+    hidden_TE, head = step.external.read(rows.student)
+    return Predictions(hidden_TE, OutputHead(*head))
+
+
+@torch.no_grad()
+def student_under_contexts(step: Step, part: Pass) -> Tensor | None:
+    """What the student says now where the teacher reads: its hidden states, for a trust region; else None.
+
+    None too while both have equal weights: a mix of equal logits is these logits. All ranks call it.
+    """
+    if step.teacher.config.kind != "trust_region" or step.teacher.equals_student(step.ranks):
+        return None
+    batch = step.rows.teacher
+    found: dict[int, Tensor] = {}
+    for rows in _own_passes(step, [part], batch):
+        hidden_TD = step.student.forward(batch.rows(rows), lambda hidden_TD, head: hidden_TD)
+        found |= _by_row(rows, hidden_TD, batch.completion_lengths)
+    return torch.cat([found[row] for row in part.rows])
+
+
+def mixed_logits(one: Predictions, other: Predictions, share: float) -> Predictions:
+    """(1 - share) logits of ``one`` + share logits of ``other``: a product of both hidden states, end to end, with both
+    matrices side by side. The heads have no soft cap.
+
+    >>> side = Predictions(torch.tensor([[1.0, 2.0]]), OutputHead(torch.eye(2)))
+    >>> mixed_logits(side, Predictions(torch.zeros(1, 2), side.head), 0.25).logits_TV.tolist()
+    [[0.75, 1.5]]
+    """
+    shares = ((one, 1 - share), (other, share))
+    hidden_TE = torch.cat([side.hidden_TD.detach() * part for side, part in shares], dim=-1)
+    weight_VE = torch.cat([side.head.weight_VD.detach() for side, _ in shares], dim=-1)
+    biases = [None if side.head.bias_V is None else side.head.bias_V.detach() * part for side, part in shares]
+    bias_V = None if biases[0] is None or biases[1] is None else biases[0] + biases[1]
+    return Predictions(hidden_TE, OutputHead(weight_VE, bias_V, one.head.scale, None))
 
 
 def _own_passes(step: Step, passes: Sequence[Pass], batch: Batch) -> list[list[int]]:

@@ -16,6 +16,7 @@ from opsd_rs.training import measured, tables
 from opsd_rs.training.forecast import check_law
 from opsd_rs.training.identity import Subject, eval_identity, gap_identity
 from opsd_rs.training.prepare import Prepared
+from opsd_rs.training.teachers import check_external, external_parameters, keeps_teacher
 
 
 def check_tables(
@@ -50,6 +51,8 @@ def check_memory(config: Config, prepared: Prepared) -> Memory:
         prompt_tokens=max(n for name, n in prepared.prompt_tokens.items() if name not in prepared.left_out),
         completion_tokens=config.rollout.max_tokens,
         num_gpus=num_gpus,
+        self_teacher=keeps_teacher(config),
+        external=external_parameters(config),
     )
     fault = shortage(
         config,
@@ -79,7 +82,9 @@ def host_gib() -> float:
 
 
 def check_start(config: Config, run_dir: Path, resume: Path | None, prepared: Prepared) -> None:
-    """``check_memory``, ``check_law``, and ``check_tables`` of a run that starts; a resumed one has its tables."""
+    """``check_external``, ``check_memory``, ``check_law``, and ``check_tables`` of a run that starts; a resumed one has
+    its tables."""
+    check_external(config, prepared)
     check_memory(config, prepared)
     check_law(config, run_dir, prepared)
     if resume is None:

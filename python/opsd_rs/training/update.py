@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,15 +25,18 @@ from opsd_rs.config import Config
 from opsd_rs.context import student_batch
 from opsd_rs.errors import Stopped
 from opsd_rs.loss import MicroBatch, Objective, ObjectiveLoss, OutputHead, Predictions, RolloutBatch
-from opsd_rs.policy import HeadParts, Student, Teacher
+from opsd_rs.policy import ExternalTeacher, HeadParts, Student, Teacher
 from opsd_rs.records import Grade, Rollout, TeacherContext
 from opsd_rs.training.scoring import (
     Pass,
     Scores,
     Step,
+    external_predictions,
     groups,
     micro_batches_of,
+    mixed_logits,
     start_logprobs,
+    student_under_contexts,
     teacher_scores,
 )
 from opsd_rs.training.token_kl import TokenKl, kept_rollouts
@@ -43,15 +47,17 @@ def pack_rollouts(
 ) -> RolloutBatch:
     """A step's rows: what the student and what the teacher reads, in order; ``dropped`` rows left out.
 
-    ``contexts`` are rows of one packed batch, as the assembler makes them.
+    ``contexts`` are rows of one packed batch, as the assembler makes them; or have none, as ``without_contexts`` does.
     """
     teacher = contexts[0].batch
-    assert teacher is not None
     assert all(context.batch is teacher for context in contexts)
     kept = kept_rollouts(contexts)
+    student = student_batch([rollouts[i] for i in kept])
     return RolloutBatch(
-        student=student_batch([rollouts[i] for i in kept]),
-        teacher=teacher.rows([contexts[i].row for i in kept]),
+        student=student,
+        teacher=replace(student, has_context=np.zeros(len(kept), np.bool_))
+        if teacher is None
+        else teacher.rows([contexts[i].row for i in kept]),
         grades=tuple(grades[i] for i in kept),
     )
 
@@ -64,6 +70,8 @@ class Sums:
     tokens: int = 0
     metrics: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """The objective's, summed over tokens."""
+    counts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Over how many tokens each of them is."""
     grad_norms: list[float] = field(default_factory=list)
 
 
@@ -76,15 +84,19 @@ def distill(
     ranks: Ranks,
     progress: Callable[[int, int], None] = lambda done, total: None,
     token_kl: TokenKl | None = None,
+    *,
+    external: ExternalTeacher | None = None,
 ) -> dict[str, float | int | None]:
     """Update the student once per mini-batch of prompts; all ranks call it with the same rows.
+
+    ``external`` is there where the objective needs ``external_teacher``.
 
     Raises ``Stopped`` on a loss or gradient norm that is not finite, before the optimizer has used it.
 
     :param token_kl: takes the divergence of each trained token, as the loss found it
     """
     trained = objective.trained_rows(rows) & (rows.student.completion_lengths > 0)
-    step = Step(student, teacher, objective, rows, trained, config, ranks)
+    step = Step(student, teacher, objective, rows, trained, config, ranks, external)
     batches = _mini_batches(rows.grades, config.train.mini_batch_prompts)
     trained_batches = [batch for batch in batches if step.trained_of(batch)]
     # With a single update the policy now is the policy at the start: no pass for the old log-probs is needed.
@@ -142,13 +154,18 @@ def _accumulate(
     tokens = rows.student
     logprobs = tokens.logprobs
     found: list[ObjectiveLoss] = []
+    other = external_predictions(step, rows)
+    mixed = None if scores is None else student_under_contexts(step, part)
 
     def loss(hidden_TD: Tensor, head: HeadParts) -> Tensor:
         taught = None if scores is None else scores.predictions(part.rows, hidden_TD)
+        if taught is not None and mixed is not None:
+            taught = mixed_logits(taught, Predictions(mixed, OutputHead(*head)), step.config.teacher.rate)
         batch = MicroBatch(
             rows=rows,
             student=Predictions(hidden_TD, OutputHead(*head)),
             teacher=taught,
+            external=other,
             completion_ids_T=step.tensor(tokens.completion_ids),
             row_T=step.tensor(tokens.completion_rows),
             rollout_logprobs_T=None if logprobs is None else step.tensor(logprobs),
@@ -156,6 +173,8 @@ def _accumulate(
             temperature=step.config.rollout.temperature,
             num_tokens=part.num_tokens,
             num_rows=part.num_rows,
+            mini_batch=part.mini_batch,
+            places=part.places,
         )
         found.append(objective.loss(batch))
         return found[0].loss
@@ -173,6 +192,7 @@ def _accumulate(
         sums.tokens += int(tokens.completion_lengths.sum())
         for name, value in found[0].token_sums.items():
             sums.metrics[name] += float(value)
+            sums.counts[name] += found[0].token_counts.get(name, int(tokens.completion_lengths.sum()))
         if token_kl is not None and found[0].token_kl_T is not None:
             token_kl.add(part.rows, found[0].token_kl_T, step.rows.student.completion_lengths)
 
@@ -185,7 +205,8 @@ def _numbers(sums: Sums, num_batches: int, ranks: Ranks) -> dict[str, float | in
     if tokens == 0:
         return {"loss": None, "kl": None, "grad_norm": None, "updates": 0, "trained_tokens": 0}
     names = dict.fromkeys(name for s in everyone for name in s.metrics)
-    means = {name: sum(s.metrics.get(name, 0.0) for s in everyone) / tokens for name in names}
+    counts = {name: sum(s.counts.get(name, 0) for s in everyone) for name in names}
+    means = {name: sum(s.metrics.get(name, 0.0) for s in everyone) / max(1, counts[name]) for name in names}
     return {
         "loss": sum(s.loss for s in everyone) / updates,
         "kl": means.pop("kl", None),

@@ -29,6 +29,7 @@ from opsd_rs.training.samples import KEY as SAMPLE_KEY
 from opsd_rs.training.samples import keep_samples
 from opsd_rs.training.session import Session, open_session
 from opsd_rs.training.sync import sync
+from opsd_rs.training.teachers import keeps_teacher
 
 
 def evaluate_from_config(
@@ -61,7 +62,7 @@ def evaluate_from_config(
         step = 0
         if restores and run_dir is not None:
             student = Student(config, session.model_dir, session.device)
-            teacher = make_teacher(config, student)
+            teacher = make_teacher(config, student, kept=keeps_teacher(config))
             step = checkpoint.restore_newest(run_dir, student, teacher, session.ranks, session.progress.say)
             sync(session, student, step)
         problems = [session.full_problems[problem_id] for problem_id in session.validation_ids]
