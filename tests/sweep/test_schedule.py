@@ -191,6 +191,11 @@ def test_slots_bind_runs_to_their_gpu_cores_and_share(monkeypatch: pytest.Monkey
     assert {line["threads"] for line in trained} == {line["workers"] for line in trained}
     assert all(len(line["cores"]) == line["threads"] for line in trained)
     assert len({tuple(line["cores"]) for line in trained}) == min(cores, 4)
+    measured = [line for line in starts() if line["kind"] != "train"]
+    assert [line["kind"] for line in measured] == ["eval", "gap"]
+    assert {line["gpu_share"] for line in measured} == {1.0}, "nothing else runs on that GPU"
+    on_gpu_6 = {core for line in trained if line["gpu"] == "6" for core in line["cores"]}
+    assert all(set(line["cores"]) == on_gpu_6 for line in measured)
 
 
 def test_vllms_of_one_gpu_start_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from opsd_rs.sweep.folder import Rows, set_aside, share_done, standing, tidy
 from opsd_rs.sweep.grid import Grid
 from opsd_rs.sweep.journal import Journal, longest, usual
 from opsd_rs.sweep.skips import forecast_that_skips
-from opsd_rs.sweep.slots import Slot
+from opsd_rs.sweep.slots import Slot, together
 from opsd_rs.sweep.tasks import Task, command
 
 LOOK_SECONDS = 0.1
@@ -160,12 +160,21 @@ class Schedule:
 
     def _fill(self) -> None:
         for slot in self._slots:
-            if slot.number in self._running or self._is_starting(slot.gpu):
+            if slot not in self._free() or self._is_starting(slot.gpu):
                 continue
             task = self._next()
             if task is None:
                 return
+            if task.measurement is not None:
+                # Runs wait for it: it takes all that is free beside it.
+                slot = together([slot, *(s for s in self._free() if s.gpu == slot.gpu and s != slot)])
             self._start(task, slot)
+
+    def _free(self) -> list[Slot]:
+        taken = {
+            number for _, child in self._running.values() for number in (child.slot.number, *child.slot.also)
+        }
+        return [slot for slot in self._slots if slot.number not in taken]
 
     def _next(self) -> Task | None:
         running = {task.name for task, _ in self._running.values()}

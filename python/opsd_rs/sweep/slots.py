@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from opsd_rs.base import has_cuda, whole_cores
@@ -35,6 +35,8 @@ class Slot:
     threads: int
     gpu_share: float
     grader_mib: int
+    also: tuple[int, ...] = ()
+    """Numbers of other slots whose part it has too."""
 
     def variables(self) -> dict[str, str]:
         """Of a run's environment."""
@@ -54,6 +56,23 @@ class Slot:
         if config.run.gpu_share == 1.0 and self.gpu is not None:
             found.append(f"run.gpu_share={self.gpu_share:.4g}")
         return found
+
+
+def together(slots: Sequence[Slot]) -> Slot:
+    """One slot with the parts of several on one GPU: for what runs while nothing else can.
+
+    >>> together(share_out(["0"], 2, range(8), granted=8, memory_mib=8192)).cores
+    (0, 1, 2, 3, 4, 5, 6, 7)
+    """
+    first, *others = slots
+    return replace(
+        first,
+        cores=tuple(sorted({core for slot in slots for core in slot.cores})),
+        threads=sum(slot.threads for slot in slots),
+        gpu_share=min(1.0, sum(slot.gpu_share for slot in slots)),
+        grader_mib=sum(slot.grader_mib for slot in slots),
+        also=tuple(slot.number for slot in others),
+    )
 
 
 def share_out(
