@@ -45,8 +45,10 @@ def test_predict_prints_forecast_decision_and_price(law: Path) -> None:
     assert (row["decision"], row["flags"]) == ("train", [])
     strict = json.loads(run(*words, "--confidence", "0.9999", "--format", "json").stdout)
     assert strict[0]["decision"] == "needs anchors"
-    narrow = json.loads(run(*words, "--px", "excess", "--seeds", "1", "--format", "json").stdout)
-    assert narrow[0]["pi95"] == narrow[0]["pi95_run"]
+    one = json.loads(run(*words, "--seeds", "1", "--format", "json").stdout)
+    assert one[0]["pi95"] == one[0]["pi95_run"]
+    full = json.loads(run(*words, "--px", "full", "--format", "json").stdout)
+    assert full[0]["pi95"][0] < row["pi95"][0] < row["pi95"][1] < full[0]["pi95"][1]
     priced = ["--price-per-hour", "3", "--value-per-point", "0.5"]
     assert json.loads(run(*words, *priced, "--format", "json").stdout)[0]["decision"] == "skip"
 

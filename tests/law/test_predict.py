@@ -52,7 +52,8 @@ def test_forecasts_of_the_fixture_are_the_known_intervals(tmp_path: Path) -> Non
         {"family": "synthetic", "config_id": "c", "gap": 0.20},
         {"family": "llama", "config_id": "d", "gap": 0.05},
     ]
-    a, b, c, d = predict_table(tmp_path / "law.json", write(tmp_path / "gaps.jsonl", wanted))
+    gaps = write(tmp_path / "gaps.jsonl", wanted)
+    a, b, c, d = predict_table(tmp_path / "law.json", gaps, PredictOptions(excess=False))
     assert a["forecast"] == pytest.approx(-0.003 + 1.492002 * 0.08, abs=1e-6)
     assert a["pi95"] == pytest.approx([0.0532, 0.1795], abs=5e-5)
     assert a["pi95"][0] < a["pi80"][0] < a["forecast"] < a["pi80"][1] < a["pi95"][1]
@@ -66,15 +67,14 @@ def test_forecasts_of_the_fixture_are_the_known_intervals(tmp_path: Path) -> Non
     assert "95 % [+5.3, +18.0]" in text
     assert "no forecast  ! family_absent" in text
     # The error that the fitted gaps have too is in the residuals already.
-    options = PredictOptions(excess=True)
-    [_, excess, *_] = predict_table(tmp_path / "law.json", tmp_path / "gaps.jsonl", options)
+    [_, excess, *_] = predict_table(tmp_path / "law.json", gaps)
     assert excess["pi95"] == pytest.approx(a["pi95"], abs=5e-5)
 
 
 def test_one_run_may_lie_further_off_than_the_mean_of_several(tmp_path: Path) -> None:
     save(fit_tables([write(tmp_path / "runs.csv", TWO_SEEDS)]), tmp_path / "law.json")
     entry = only(json.loads((tmp_path / "law.json").read_text()))
-    [row] = predict(tmp_path / "law.json", {"gap_se": 0.0})
+    [row] = predict(tmp_path / "law.json", {"gap_se": 0.0}, excess=False)
     variance = entry["residual_sd"] ** 2 * (1 + 1 / 6 + (0.08 - entry["gap_mean"]) ** 2 / entry["gap_sxx"])
     half = stats.t.ppf(0.975, 4) * math.sqrt(variance)
     assert row["pi95"] == pytest.approx([row["forecast"] - half, row["forecast"] + half])
@@ -83,7 +83,7 @@ def test_one_run_may_lie_further_off_than_the_mean_of_several(tmp_path: Path) ->
     assert row["p_worthwhile"] == pytest.approx(
         stats.t.sf((0.01 - row["forecast"]) / math.sqrt(variance + extra), 4), abs=2e-3
     )
-    [asked] = predict(tmp_path / "law.json", {"gap_se": 0.0}, num_seeds=1)
+    [asked] = predict(tmp_path / "law.json", {"gap_se": 0.0}, num_seeds=1, excess=False)
     assert asked["pi95"] == row["pi95_run"]
 
 

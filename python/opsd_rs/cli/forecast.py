@@ -48,7 +48,7 @@ def terms_of(**options: Any) -> Terms:
     "--seeds", type=click.IntRange(min=1), help="Forecast the mean of so many runs; default: as fitted."
 )
 @click.option(
-    "--px", type=click.Choice(["full", "excess"]), default="full", show_default=True,
+    "--px", type=click.Choice(["full", "excess"]), default="excess", show_default=True,
     help="How much of the gap's error counts: all of it, or what exceeds that of the fitted gaps.",
 )  # fmt: skip
 @click.option("--gpu-hours", type=float, help="Of one run.")

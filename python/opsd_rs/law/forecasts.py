@@ -72,7 +72,7 @@ class Forecast:
     """Known, or that of the gap's own measurement."""
     gap_share: float = 0.0
     """Of the squared error of one run: the gap's own error."""
-    excess: bool = False
+    excess: bool = True
 
     def clipped(self, value: float) -> float:
         """``value`` within ``bounds``."""
@@ -84,7 +84,7 @@ def forecast(
     group: Sequence[LawRow],
     *,
     num_seeds: int | None = None,
-    excess: bool = False,
+    excess: bool = True,
     flags: Sequence[str] = (),
 ) -> Forecast:
     """The forecast of one configuration, whose rows are ``group``.

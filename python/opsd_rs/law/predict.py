@@ -44,7 +44,7 @@ class PredictOptions:
     """Forecast outside of the law's domain, with a flag."""
     transfer: bool = False
     """A family without a line gets the range of the other families' lines."""
-    excess: bool = False
+    excess: bool = True
     """Of the gap's error, count only what exceeds that of the fitted gaps."""
 
 
