@@ -315,7 +315,7 @@ def test_without_torch_the_loop_names_the_extra() -> None:
 
 def test_a_sweep_is_planned_without_torch() -> None:
     """Its own process leaves a GPU's memory to its runs."""
-    blocker = BLOCKER.replace("'polars', ", "")
+    blocker = BLOCKER.replace("'polars', 'scipy', ", "")
     words = ["sweep", "demo", "--dry-run"]
     done = python(f"{blocker}\n{LOADED}\nfrom opsd_rs.cli import main\nmain({words!r}, prog_name='opsd-rs')")
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,7 @@ RUNS = {
 TOKENIZES = "reads the tokenizer alone"
 FOLDER = "looks at the folder's files alone"
 NEVER_STARTS = "ends before the weights are loaded"
+NAMES = "names the model alone"
 ONLY_FILES = {
     "test_chat_templates.py": TOKENIZES,
     "test_trainers.py::test_verl_reward_loop": TOKENIZES,
@@ -38,6 +39,8 @@ ONLY_FILES = {
     "test_model_files.py": FOLDER,
     "test_plan.py": NEVER_STARTS,
     "test_tensor_names.py": NEVER_STARTS,
+    "test_imports.py": NAMES,
+    "test_intervals.py": NAMES,
 }
 """By test, or by file where one reason holds for all of its tests without the marker."""
 

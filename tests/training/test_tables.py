@@ -81,6 +81,7 @@ CHANGED = {
     "weights": "0000", "chat": "0000", "dtype": "float32", "problems": "3 problems, 88bb", "environment": "mine",
     "grader": "loose", "decoding": "T=0.7", "n": 16, "seed": 1, "group_size": 4, "baseline": "paper",
     "split": "none", "context": "c2", "max_context_tokens": 512,
+    "baseline_samples": 3,
 }  # fmt: skip
 
 
