@@ -27,7 +27,7 @@ from opsd_rs.training.session import open_session
 from opsd_rs.training.start import check_start
 from opsd_rs.training.stopping import between_updates, stop_if, stops
 from opsd_rs.training.sync import sync
-from opsd_rs.training.teachers import keeps_teacher, load_external, without_contexts
+from opsd_rs.training.teachers import keeps_teacher, load_external, read_by_teacher
 from opsd_rs.training.token_budget import set_token_budget
 from opsd_rs.training.token_kl import TokenKl
 from opsd_rs.training.update import distill, pack_rollouts
@@ -71,11 +71,7 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
                 rollouts = session.sample(requests, session.train_sampling(), purpose="train", step=step)
                 seen = {problem.problem_id: problem for problem in problems}
                 grades = session.grade(rollouts, seen, step=step)
-                contexts = (
-                    session.contexts(session.assembler, rollouts, grades, seen, step)
-                    if taught
-                    else without_contexts(rollouts)
-                )
+                contexts = read_by_teacher(session, rollouts, grades, seen, step, taught=taught)
                 stop_if(session)
                 with state.update():
                     with session.progress.phase("update", step) as tick:
@@ -83,15 +79,7 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
                         tick = between_updates(session, state, tick)
                         kl = TokenKl() if config.log.token_kl else None
                         numbers = distill(
-                            student,
-                            teacher,
-                            objective,
-                            rows,
-                            config,
-                            session.ranks,
-                            tick,
-                            kl,
-                            external=external,
+                            student, teacher, objective, rows, config, session.ranks, tick, kl, external
                         )
                     with session.progress.phase("follow", step):
                         teacher.follow(student.fp32_parts())

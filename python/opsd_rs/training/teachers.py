@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opsd_rs.config import Config
 from opsd_rs.errors import BadInput
@@ -18,13 +19,31 @@ from opsd_rs.model import (
     resolve,
 )
 from opsd_rs.policy import ExternalTeacher, Student
-from opsd_rs.records import Rollout, TeacherContext
+from opsd_rs.records import Grade, Problem, Rollout, TeacherContext
 from opsd_rs.training.prepare import Prepared
+
+if TYPE_CHECKING:
+    from opsd_rs.training.session import Session
 
 
 def keeps_teacher(config: Config) -> bool:
     """Whether the run holds the self-teacher's weights: its objective asks it, or validation does."""
     return "teacher" in make_objective(config).needs or config.eval.teacher
+
+
+def read_by_teacher(
+    session: Session,
+    rollouts: Sequence[Rollout],
+    grades: Sequence[Grade],
+    problems: Mapping[str, Problem],
+    step: int,
+    *,
+    taught: bool,
+) -> list[TeacherContext]:
+    """What the self-teacher reads before each rollout, in order."""
+    if not taught:
+        return without_contexts(rollouts)
+    return session.contexts(session.assembler, rollouts, grades, problems, step)
 
 
 def without_contexts(rollouts: Sequence[Rollout]) -> list[TeacherContext]:

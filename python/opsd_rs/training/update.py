@@ -84,7 +84,6 @@ def distill(
     ranks: Ranks,
     progress: Callable[[int, int], None] = lambda done, total: None,
     token_kl: TokenKl | None = None,
-    *,
     external: ExternalTeacher | None = None,
 ) -> dict[str, float | int | None]:
     """Update the student once per mini-batch of prompts; all ranks call it with the same rows.
