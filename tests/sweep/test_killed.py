@@ -126,7 +126,12 @@ def test_a_signal_stops_its_runs_with_a_checkpoint(place: Path) -> None:
     )
     process = start(place)
     runs = place / "sw" / "runs"
-    assert wait_until(lambda: len(list(runs.glob("*/metrics.jsonl"))) == 2 or process.poll() is not None, 300)
+
+    def have_both_made_a_step() -> bool:
+        made = [path for path in runs.glob("*/metrics.jsonl") if path.stat().st_size > 0]
+        return len(made) == 2 or process.poll() is not None
+
+    assert wait_until(have_both_made_a_step, 300)
     members = family(process.pid)
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 3, said(place)
