@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--commit")
     words = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         make_run(Path(folder) / "run", words.rollouts, words.tokens)
@@ -116,6 +117,8 @@ def main() -> None:
         line = {
             "rollouts": words.rollouts, "tokens": words.tokens, "mib": round(mib, 2),
             "write_seconds": round(seconds, 2), "repeats": marks, "date": datetime.now(UTC).date().isoformat(),
+            "commit": words.commit,
+            "command": f"python benches/report.py --rollouts {words.rollouts} --tokens {words.tokens}",
             "python": platform.python_version(), "cores": os.cpu_count(),
         }  # fmt: skip
         with words.json.open("a") as file:

@@ -20,7 +20,7 @@ from opsd_rs.base.cores import whole_cores
 from opsd_rs.base.launch import cpu_environment
 from opsd_rs.base.show import to_json, to_rows
 from opsd_rs.cli import main
-from opsd_rs.cli.train import _prepare
+from opsd_rs.cli.options import prepare
 from opsd_rs.config import resolve, split_arguments
 from opsd_rs.doctor import examine
 from opsd_rs.doctor import machine as doctor
@@ -355,7 +355,7 @@ def test_the_restart_happens_once_in_the_same_process() -> None:
 def test_commands_restart_only_when_a_shell_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     monkeypatch.setattr(launch, "restart_on_cpu", lambda: calls.append("restart"))
-    _prepare({"from_shell": False})
+    prepare({"from_shell": False})
     assert calls == []
-    _prepare({"from_shell": True})
+    prepare({"from_shell": True})
     assert calls == ["restart"]

@@ -58,7 +58,7 @@ def test_a_sweep_shows_every_table_and_what_no_run_has(tmp_path: Path) -> None:
     found = read_sources([folder])
     assert (len(found.runs), len(found.rows), len(found.gaps)) == (12, 12, 12)
     shown = tables(found)
-    assert [table.name for table in shown.values()] == ["lines", "points", "gaps", "runs"]
+    assert [table.name for table in shown.values()] == ["lines", "audits", "rivals", "points", "gaps", "runs"]
     assert len(shown["runs"].rows) == 12
     assert "stopped at" not in shown["runs"].columns
     assert "before (%)" not in shown["runs"].columns

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import pytest
 
 PLACEHOLDERS = {"@CANARY@", "@PORT@", "@NAME@"}
-SHARED = re.compile(r"""/(?:tmp|var/tmp|dev/shm)/\w|\(["'](?:localhost|[\d.]*)["'], *[1-9]\d+|\\0[a-z-]{4}""")
+SHARED = re.compile(
+    r"""/(?:tmp|var/tmp|dev/shm)/\w|\(["'](?:localhost|\d+\.[\d.]+|)["'], *[1-9]\d+|\\0[a-z-]{4}"""
+)
 """What two checkouts would share: a path in a common folder, an address with a port, an abstract socket."""
 
 

@@ -78,7 +78,7 @@ def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("futility", ["law.worthwhile=0.9"], 1),
         ("ceiling", ["law.further_gain=0.9"], 2),
-        ("futility", ["law.worthwhile=0.25", "law.confidence=0.5"], 1),
+        ("futility", ["law.worthwhile=0.1", "law.confidence=0.7"], 1),
     ],
 )
 def test_a_rule_ends_the_run_and_a_resume_ends_it_again(

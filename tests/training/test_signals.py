@@ -155,7 +155,7 @@ def test_a_gap_that_is_stopped_says_what_is_kept(model: Path, tmp_path: Path) ->
     wait_for(process, tmp_path, "gap rollout")
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 3
-    assert "stopped by SIGINT: the gaps measured so far are in r/gap.parquet" in said(tmp_path)[-1]
+    assert "stopped by SIGINT: what was measured so far is in r/gap.parquet" in said(tmp_path)[-1]
 
 
 def test_hangups_stay_ignored_under_nohup(model: Path, tmp_path: Path) -> None:
