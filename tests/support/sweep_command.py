@@ -44,6 +44,7 @@ def main(kind: str, *words: str) -> None:
             "gpu_share": config.run.gpu_share,
             "workers": config.grader.settings().workers,
             "gap_from": config.gap.from_,
+            "anyway": "--anyway" in words,
             "seeds": [config.seed, config.gap.seed, config.eval.seed],
         },
     )

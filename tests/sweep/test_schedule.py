@@ -105,6 +105,14 @@ def test_a_failed_run_is_repeated_once_and_then_listed() -> None:
     assert sweep(retry_failed=True).startswith("4 of 4 runs done")
 
 
+def test_a_control_outside_its_gate_may_be_passed_over() -> None:
+    for more, wanted in (("", False), ("[shared]\nanyway = true\n", True)):
+        shutil.rmtree("sw", ignore_errors=True)
+        Path("starts.jsonl").unlink(missing_ok=True)
+        sweep(more)
+        assert [(line["kind"], line["anyway"]) for line in starts()][:2] == [("eval", False), ("gap", wanted)]
+
+
 def test_runs_of_a_measurement_that_fails_are_listed_with_it() -> None:
     behave(**{"*": {"fail": [1, 1]}})
     with pytest.raises(

@@ -38,6 +38,8 @@ class SharedConfig(Section):
     """The student's validation before training; the runs take it by ``eval.from``."""
     seed: NaturalInt = 1000
     """``gap.seed`` and ``eval.seed`` of all runs, unless their configuration names others."""
+    anyway: bool = False
+    """Go on where the gap of ``none`` is outside its gate, as ``opsd-rs gap --anyway`` does."""
 
 
 class Grid(Section):

@@ -59,7 +59,8 @@ def command(task: Task, grid: Grid, slot: Slot) -> list[str]:
     if task.kind == "baseline":
         return ["eval", toml, *here, "--out", str(task.measurement.table)]
     baseline = task.needs[0] if task.needs else None
-    return ["gap", toml, *gap_words(task.measurement, out / "configs", baseline), *here]
+    words = ["gap", toml, *gap_words(task.measurement, out / "configs", baseline), *here]
+    return [*words, "--anyway"] if grid.shared.anyway else words
 
 
 def config_path(out: Path, task: Task) -> Path:
