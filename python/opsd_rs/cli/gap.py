@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opsd_rs.cli.options import format_option, load, other_output_diverted, path_type, prepare, show
+from opsd_rs.cli.options import format_option, load, other_output_diverted, path_type, prepare, show, sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +22,11 @@ GAP_TABLE = (
     "k_baseline", "nulls", "tokens_generated", "seconds",
 )  # fmt: skip
 """What is shown of a row of ``gap.parquet``; ``--format json`` prints all of it."""
+
+
+anyway_option = click.option(
+    "--anyway", is_flag=True, help="Go on where the gap of the control none is outside its gate."
+)
 
 
 @click.command()
@@ -38,7 +43,7 @@ GAP_TABLE = (
     type=click.Choice(POOLS),
     help="With --show: another definition of the self-teacher's accuracy, for the data of others.",
 )
-@click.option("--anyway", is_flag=True, help="Go on where the gap of the control none is outside its gate.")
+@anyway_option
 @format_option
 @click.pass_obj
 def gap(
@@ -100,7 +105,7 @@ SCREEN_TABLE = (
 
 
 @click.command()
-@click.argument("words", nargs=-1, required=True, metavar="CONFIG... [KEY=VALUE]...")
+@sources
 @click.option(
     "--budget-samples",
     type=click.IntRange(min=1),
@@ -119,7 +124,7 @@ SCREEN_TABLE = (
     metavar="P",
     help="End the search once one context is the best with this probability.",
 )
-@click.option("--anyway", is_flag=True, help="Go on where the gap of the control none is outside its gate.")
+@anyway_option
 @format_option
 @click.pass_obj
 def screen(

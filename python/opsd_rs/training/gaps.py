@@ -219,18 +219,7 @@ def measure_from_config(config: Config, *, anyway: bool = False) -> list[dict[st
     """
     config = dated(config)
     contexts = contexts_of(config) or [config.context]
-    run_dir = Path(config.run.dir)
-    with (
-        stop_signals() as stop,
-        locked(run_dir),
-        kept_hint(run_dir, "gap.parquet"),
-        open_session(
-            config, run_dir, stop, check=partial(check_tables, config, run_dir, contexts)
-        ) as session,
-    ):
-        stop.deferred = True
-        if session.ranks.first:
-            write_whole(run_dir / "gap.json", resolved_json(config).encode())
+    with measuring(config, contexts, "gap.parquet") as session:
         if all(context.name != CONTROL for context in contexts):
             session.progress.say("control: none is not among the contexts, so nothing checks the harness")
         return measure_gap(session, contexts, gate=gate_of(session, anyway=anyway))
@@ -269,7 +258,28 @@ def gate_of(session: Session, *, anyway: bool) -> Callable[[Control], None]:
 
 
 @contextmanager
-def kept_hint(run_dir: Path, table: str) -> Iterator[None]:
+def measuring(config: Config, contexts: Sequence[ContextConfig], table: str) -> Iterator[Session]:
+    """A session that measures ``contexts`` in ``run.dir``; leaves its configuration in ``gap.json``.
+
+    :param table: the file that keeps what was measured when it is stopped
+    """
+    run_dir = Path(config.run.dir)
+    with (
+        stop_signals() as stop,
+        locked(run_dir),
+        _kept_hint(run_dir, table),
+        open_session(
+            config, run_dir, stop, check=partial(check_tables, config, run_dir, contexts)
+        ) as session,
+    ):
+        stop.deferred = True
+        if session.ranks.first:
+            write_whole(run_dir / "gap.json", resolved_json(config).encode())
+        yield session
+
+
+@contextmanager
+def _kept_hint(run_dir: Path, table: str) -> Iterator[None]:
     """Where the block is stopped, say what is kept."""
     try:
         yield

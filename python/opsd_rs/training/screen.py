@@ -10,12 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import add_rows, read_lines, stop_signals, write_lines, write_table, write_whole
-from opsd_rs.config import Config, ContextConfig, config_names, load_context, resolved_json
+from opsd_rs.base import add_rows, read_lines, write_lines, write_table, write_whole
+from opsd_rs.config import Config, ContextConfig, config_names, load_context
 from opsd_rs.errors import BadInput
 from opsd_rs.measure import (
     CONTROL,
@@ -38,13 +36,11 @@ from opsd_rs.measure import (
 )
 from opsd_rs.training import measured
 from opsd_rs.training.columns import configuration_columns
-from opsd_rs.training.gaps import contexts_of, engine_of, gate_of, kept_hint, known_samples
+from opsd_rs.training.gaps import contexts_of, engine_of, gate_of, known_samples, measuring
 from opsd_rs.training.identity import gap_identity
-from opsd_rs.training.lock import locked
 from opsd_rs.training.prepare import dated
 from opsd_rs.training.samples import keep_samples
-from opsd_rs.training.session import Session, open_session
-from opsd_rs.training.start import check_tables
+from opsd_rs.training.session import Session
 
 
 @dataclass(frozen=True)
@@ -76,20 +72,8 @@ def screen_from_config(config: Config, limits: Limits, *, anyway: bool = False) 
         )
     if config.gap.baseline != "split":
         raise BadInput('gap.baseline = "paper": screening scores the student apart; use "split"')
-    run_dir = Path(config.run.dir)
-    with (
-        stop_signals() as stop,
-        locked(run_dir),
-        kept_hint(run_dir, "samples.parquet"),
-        open_session(
-            config, run_dir, stop, check=partial(check_tables, config, run_dir, contexts)
-        ) as session,
-    ):
-        stop.deferred = True
-        if session.ranks.first:
-            write_whole(run_dir / "gap.json", resolved_json(config).encode())
-        screening = Screening(session, contexts, limits, anyway=anyway)
-        return screening.run()
+    with measuring(config, contexts, "samples.parquet") as session:
+        return Screening(session, contexts, limits, anyway=anyway).run()
 
 
 class Screening:
