@@ -307,15 +307,15 @@ def test_a_law_that_says_skip_leaves_a_run_out(monkeypatch: pytest.MonkeyPatch) 
     """The forecast is of the run's own recipe; a law that has none for a run does not keep it from running."""
     asked: list[dict[str, Any]] = []
 
-    def predict_table(law: Path, table: Path) -> list[dict[str, Any]]:
-        (row,) = read_table(table)
+    def predict_records(law: Path, rows: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
+        (row,) = rows
         asked.append(row)
         if row["gap"] == 0.3:
             raise BadInput("outside of the law's domain")
         skips = row["gap"] < 0
         return [{"gap": row["gap"], "decision": "skip" if skips else "train", "reason": "no gain is likely"}]
 
-    monkeypatch.setattr("opsd_rs.sweep.skips.predict_table", predict_table)
+    monkeypatch.setattr("opsd_rs.sweep.skips.predict_records", predict_records)
     Path("gaps.json").write_text(json.dumps({"none": -0.2, "feedback": 0.3}))
     more = 'skip_by_law = "law.json"\n[recipes]\nbase = []\nfast = ["optim.lr=0.5"]\n'
     line = sweep(more)

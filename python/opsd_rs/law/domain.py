@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from opsd_rs.errors import BadInput, near
-from opsd_rs.law.rows import DOMAIN, LawRow
-from opsd_rs.law.rows import _plain as plain_value
+from opsd_rs.law.rows import DOMAIN, LawRow, plain_value
 
 SAMPLES = ("k_gap", "k_val")
 

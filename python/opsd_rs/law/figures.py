@@ -48,7 +48,7 @@ def figure2(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
 
     Rows {run, step, arm ("student" or "teacher"), accuracy, se}; fractions, se may be None.
     """
-    return _both(draw_figure2(rows), Path(out))
+    return _both(_draw_figure2(rows), Path(out))
 
 
 def _both(drawing: Drawing, out: Path) -> list[Path]:
@@ -75,7 +75,7 @@ def draw_figure1(fit: Mapping[str, Any]) -> Drawing:
             _draw_line(panel, entry, xs)
         for point in entry["configs"]:
             hollow = entry["synthetic"] or not point["fitted"]
-            draw_point(panel, point, looks[point["context"]], hollow=hollow)
+            _draw_point(panel, point, looks[point["context"]], hollow=hollow)
         panel.set_title(label(f"{name} (SYNTHETIC points)" if entry["synthetic"] else name))
         panel.text(
             0.03,
@@ -93,7 +93,7 @@ def draw_figure1(fit: Mapping[str, Any]) -> Drawing:
 
 
 @drawn_in_style
-def draw_figure2(rows: Sequence[Mapping[str, Any]]) -> Drawing:
+def _draw_figure2(rows: Sequence[Mapping[str, Any]]) -> Drawing:
     """Figure 2: a panel per run, student solid, self-teacher dashed, band ±1 standard error, in per cent.
 
     An arm measured once only (the teacher before training) is a level line.
@@ -117,7 +117,7 @@ def draw_figure2(rows: Sequence[Mapping[str, Any]]) -> Drawing:
             )
             if curve:
                 once |= len(curve) == 1
-                drawn[name] = draw_curve(panel, curve, colour, dashes, (min(steps), max(steps)))
+                drawn[name] = _draw_curve(panel, curve, colour, dashes, (min(steps), max(steps)))
         panel.set(title=run, xlabel="step")
         panel.grid(axis="y")
     axes[0].set_ylabel("accuracy (%)")
@@ -147,7 +147,7 @@ def _draw_line(panel: Any, entry: Mapping[str, Any], xs: tuple[float, float]) ->
     panel.plot([100 * low, 100 * high], [at(low), at(high)], "--", color=INK, linewidth=1.4, zorder=2)
 
 
-def draw_point(panel: Any, point: Mapping[str, Any], look: Look, *, hollow: bool) -> None:
+def _draw_point(panel: Any, point: Mapping[str, Any], look: Look, *, hollow: bool) -> None:
     """A configuration with its bars; ``hollow``: it is no point of the fit."""
     panel.errorbar(
         100 * point["gap"],
@@ -211,7 +211,7 @@ def _caption(families: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw_curve(
+def _draw_curve(
     panel: Any,
     curve: Sequence[tuple[int, float, float | None]],
     colour: str,

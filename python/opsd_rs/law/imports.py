@@ -17,8 +17,7 @@ from typing import Any
 
 from opsd_rs.base import read_records
 from opsd_rs.errors import BadInput
-from opsd_rs.law.rows import _number as number_of
-from opsd_rs.law.rows import _row as row_from
+from opsd_rs.law.rows import number_of, row_of
 from opsd_rs.law.runs import RUNS_SCHEMA, append_run_row
 
 MADE_OF = {"gap": ("acc_teacher", "acc_student_gap"), "improvement": ("acc_val1", "acc_val0")}
@@ -79,7 +78,7 @@ def _row(record: Mapping[str, Any], where: str, defaults: Mapping[str, str]) -> 
         raise BadInput(
             f"{where}, column {missing[0]}: empty, and {' and '.join(MADE_OF[missing[0]])} are not both given"
         )
-    row_from(made, where, improvement=True)  # names, fractions of 1, finite numbers
+    row_of(made, where, improvement=True)  # names, fractions of 1, finite numbers
     if str(record.get("synthetic")).strip().lower() in ("true", "1", "yes"):
         raise BadInput(
             f"{where}: a synthetic row is no run, and runs.parquet does not mark it; fit the table itself"

@@ -21,10 +21,9 @@ from opsd_rs.law.domain import domain_flags, parse_assumptions
 from opsd_rs.law.fit import group_name
 from opsd_rs.law.forecasts import Forecast, forecast
 from opsd_rs.law.laws import Law, load_law
-from opsd_rs.law.rows import LawRow, read_rows
-from opsd_rs.law.rows import _row as row_from
+from opsd_rs.law.rows import LawRow, row_of, rows_of
 
-__all__ = ["PredictOptions", "Terms", "forecast_record", "predict_table", "prediction", "row_of"]
+__all__ = ["PredictOptions", "Terms", "forecast_record", "predict_records", "predict_table", "prediction"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class _Group:
     records: list[Mapping[str, Any]]
     places: list[int]
 
-    def where(self, table: Path) -> str:
+    def where(self, table: str) -> str:
         return f"{table}: row{'s' if len(self.places) > 1 else ''} {', '.join(map(str, self.places))}"
 
 
@@ -73,17 +72,23 @@ def predict_table(
 
     :raises BadInput: no such law; one for comparison only; a table that cannot be read; a row outside of the domain
     """
+    return predict_records(law, read_records(Path(table)), str(table), options)
+
+
+def predict_records(
+    law: str | Path, records: Sequence[Mapping[str, Any]], where: str, options: PredictOptions | None = None
+) -> list[dict[str, Any]]:
+    """The same of rows that have been read; ``where`` names them in an error."""
     options = options or PredictOptions()
     assumed = parse_assumptions(options.assume)
     found = load_law(law)
     found.check_any()
-    return [_predict(found, group, Path(table), assumed, options) for group in _groups(Path(table))]
+    return [_predict(found, group, where, assumed, options) for group in _groups(records, where)]
 
 
-def _groups(table: Path) -> list[_Group]:
-    records = read_records(table)
+def _groups(records: Sequence[Mapping[str, Any]], where: str) -> list[_Group]:
     groups: dict[tuple[str, ...], _Group] = {}
-    for place, row in enumerate(read_rows(table, improvement=False), start=1):
+    for place, row in enumerate(rows_of(records, where, improvement=False), start=1):
         # A gap.parquet keeps what was measured of other weights or problems: never one mean of both.
         what = json.dumps(row.settings, sort_keys=True)
         group = groups.setdefault((row.family, row.config_id, row.identity, what), _Group([], [], []))
@@ -94,7 +99,7 @@ def _groups(table: Path) -> list[_Group]:
 
 
 def _predict(
-    law: Law, group: _Group, table: Path, assumed: Mapping[str, str], options: PredictOptions
+    law: Law, group: _Group, table: str, assumed: Mapping[str, str], options: PredictOptions
 ) -> dict[str, Any]:
     family = group.rows[0].family
     name = group_name(group.rows[0], law.by)
@@ -123,20 +128,15 @@ def forecast_record(
 
     :raises BadInput: as ``predict_table``, and no line for its family
     """
-    row = row_of(record, where)
+    row = row_of(record, where, improvement=False)
     entry = law.entry(group_name(row, law.by))
     assumed = parse_assumptions(options.assume)
     flags = domain_flags(entry.get("domain") or {}, [row], where, assumed=assumed, force=options.force)
     return entry, forecast(entry, [row], num_seeds=options.num_seeds, excess=options.excess, flags=flags)
 
 
-def row_of(record: Mapping[str, Any], where: str) -> LawRow:
-    """A row of a table that is not on disk."""
-    return row_from(record, where, improvement=False)
-
-
 def _transferred(
-    law: Law, group: _Group, table: Path, assumed: Mapping[str, str], options: PredictOptions
+    law: Law, group: _Group, table: str, assumed: Mapping[str, str], options: PredictOptions
 ) -> dict[str, Any]:
     """The range of all families' intervals, and the mean of their forecasts. Never says train."""
     entries = {name: law.entry(name) for name in law.families}

@@ -99,23 +99,29 @@ class LawRow:
 
 def read_rows(path: Path, *, improvement: bool = True) -> list[LawRow]:
     """The rows of one table; ``improvement``: whether that column is needed. BadInput for all that is not so."""
-    records = read_records(path)
+    return rows_of(read_records(path), str(path), improvement=improvement)
+
+
+def rows_of(records: Sequence[Mapping[str, Any]], where: str, *, improvement: bool = True) -> list[LawRow]:
+    """The same of records that have been read; ``where`` names them in an error."""
     if not records:
-        raise BadInput(f"{path}: the table has no rows")
+        raise BadInput(f"{where}: the table has no rows")
     needed = ["family", "config_id", "gap", *(["improvement"] if improvement else [])]
     columns = dict.fromkeys(name for record in records for name in record)
     missing = [name for name in needed if name not in columns]
     if missing:
         raise BadInput(
-            f"{path}: column {', '.join(missing)} is missing (needed: {', '.join(needed)}; "
+            f"{where}: column {', '.join(missing)} is missing (needed: {', '.join(needed)}; "
             f"found: {', '.join(columns) or 'none'})"
         )
     return [
-        _row(record, f"{path}: row {place}", improvement) for place, record in enumerate(records, start=1)
+        row_of(record, f"{where}: row {place}", improvement=improvement)
+        for place, record in enumerate(records, start=1)
     ]
 
 
-def _row(record: Mapping[str, Any], where: str, improvement: bool) -> LawRow:
+def row_of(record: Mapping[str, Any], where: str, *, improvement: bool) -> LawRow:
+    """One row; ``where`` names it in an error."""
     return LawRow(
         family=_name(record, "family", where),
         config_id=_name(record, "config_id", where),
@@ -130,9 +136,9 @@ def _row(record: Mapping[str, Any], where: str, improvement: bool) -> LawRow:
         synthetic=str(record.get("synthetic")).strip().lower() in ("true", "1", "yes"),
         domain=_known(record, DOMAIN),
         settings=_settings(record),
-        segments=int(_number(record, "segments", where) or 1),
+        segments=int(number_of(record, "segments", where) or 1),
         identity=_but_seed(record.get("identity")),
-        seed=None if record.get("seed") in (None, "") else _plain(record["seed"]),
+        seed=None if record.get("seed") in (None, "") else plain_value(record["seed"]),
         stopped_at=None if (at := _optional(record, "stopped_at", where)) is None else int(at),
         acc_teacher=_optional(record, "acc_teacher", where),
         acc_val1=_optional(record, "acc_val1", where),
@@ -153,7 +159,7 @@ def _but_seed(identity: Any) -> str:
 
 
 def _known(record: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
-    return {name: _plain(record[name]) for name in names if record.get(name) not in (None, "")}
+    return {name: plain_value(record[name]) for name in names if record.get(name) not in (None, "")}
 
 
 def _settings(record: Mapping[str, Any]) -> dict[str, str]:
@@ -171,7 +177,7 @@ def _name(record: Mapping[str, Any], column: str, where: str) -> str:
     return str(value)
 
 
-def _number(record: Mapping[str, Any], column: str, where: str) -> float | None:
+def number_of(record: Mapping[str, Any], column: str, where: str) -> float | None:
     value = record.get(column)
     if value is None or value == "":
         return None
@@ -185,7 +191,7 @@ def _number(record: Mapping[str, Any], column: str, where: str) -> float | None:
 
 
 def _fraction(record: Mapping[str, Any], column: str, where: str) -> float:
-    number = _number(record, column, where)
+    number = number_of(record, column, where)
     if number is None:
         raise BadInput(f"{where}, column {column}: empty; leave rows out that have no {column}")
     if abs(number) > 1:
@@ -203,13 +209,13 @@ def _optional(record: Mapping[str, Any], column: str, where: str, or_else: str |
     value = record.get(column)
     if isinstance(value, float) and math.isnan(value):
         return None
-    return _number(record, column, where)
+    return number_of(record, column, where)
 
 
-def _plain(value: Any) -> str:
+def plain_value(value: Any) -> str:
     """csv holds 8 and 0.000001 as text: compare by what it says.
 
-    >>> _plain("1e-6"), _plain(0.000001), _plain("8.0"), _plain(8), _plain("T=1.0")
+    >>> plain_value("1e-6"), plain_value(0.000001), plain_value("8.0"), plain_value(8), plain_value("T=1.0")
     ('1e-06', '1e-06', '8', '8', 'T=1.0')
     """
     try:

@@ -15,7 +15,8 @@ from opsd_rs.law.domain import domain_flags
 from opsd_rs.law.fit import group_name
 from opsd_rs.law.forecasts import Spread, forecast
 from opsd_rs.law.laws import Law
-from opsd_rs.law.predict import prediction, row_of
+from opsd_rs.law.predict import prediction
+from opsd_rs.law.rows import row_of
 
 
 def check_run(law: Law, columns: Mapping[str, Any], *, force: bool = False) -> list[str]:
@@ -24,7 +25,7 @@ def check_run(law: Law, columns: Mapping[str, Any], *, force: bool = False) -> l
     :param columns: the run's, with ``family``, ``config_id`` and those of ``law.rows.DOMAIN``
     :raises BadInput: the law cannot forecast this family, or holds under other settings and nobody forces it
     """
-    row = row_of({**columns, "gap": 0.0}, "the run")
+    row = row_of({**columns, "gap": 0.0}, "the run", improvement=False)
     entry = law.entry(group_name(row, law.by))
     return domain_flags(
         entry.get("domain") or {},
@@ -47,7 +48,7 @@ def forecast_run(
     :raises BadInput: as ``check_run``, or a gap that is no number
     """
     flags = check_run(law, record, force=force)
-    row = row_of({**record, "acc_val0": start.accuracy}, "the run's gap")
+    row = row_of({**record, "acc_val0": start.accuracy}, "the run's gap", improvement=False)
     entry = law.entry(group_name(row, law.by))
     made = forecast(entry, [row], num_seeds=1, flags=flags)
     assert made.run_spread is not None

@@ -6,15 +6,14 @@ to be made.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from opsd_rs.base import read_table, write_table
+from opsd_rs.base import read_table
 from opsd_rs.config import Config
 from opsd_rs.errors import BadInput
-from opsd_rs.law import predict_table
+from opsd_rs.law import predict_records
 from opsd_rs.training import recipe_columns
 
 
@@ -23,7 +22,7 @@ def check_law(law: str) -> None:
 
     :raises BadInput: there is none, or it cannot forecast
     """
-    _forecast(law, {"family": "?", "config_id": "?", "gap": 0.0})
+    predict_records(Path(law), [{"family": "?", "config_id": "?", "gap": 0.0}], "?")
 
 
 def forecast_that_skips(law: str, gaps: Path, config: Config) -> str | None:
@@ -37,16 +36,8 @@ def forecast_that_skips(law: str, gaps: Path, config: Config) -> str | None:
     rows = [row for row in read_table(gaps) if row.get("context") == context]
     if not rows:
         raise BadInput(f"{gaps} holds no gap of context {context}: skip_by_law has nothing to forecast from")
-    forecast = _forecast(law, {**rows[-1], **recipe_columns(config)})
+    (forecast,) = predict_records(Path(law), [{**rows[-1], **recipe_columns(config)}], str(gaps))
     return in_words(forecast) if forecast.get("decision") == "skip" else None
-
-
-def _forecast(law: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="opsd-rs-sweep-") as folder:
-        table = Path(folder) / "gap.parquet"
-        write_table(table, [row])
-        (forecast,) = predict_table(Path(law), table)
-    return forecast
 
 
 def in_words(forecast: Mapping[str, Any]) -> str:
