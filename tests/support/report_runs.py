@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars
 import pytest
 import tiny_models
-import torch
 from opsd_rs.config import load_config
 from opsd_rs.policy import leave_ranks
 from opsd_rs.training import train
-from transformers import AutoModelForCausalLM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +37,7 @@ SETTINGS = {
 
 def make_runs(folder: Path) -> Path:
     """A folder of two runs, ``feedback`` and ``preamble``, of one model."""
-    model = sharpened(tiny_models.tiny(folder / "model", "llama"))
+    model = tiny_models.sharpened(tiny_models.tiny(folder / "model", "llama"))
     for name, context in (("feedback", "contexts/feedback"), ("preamble", "contexts/expert_preamble")):
         words = {"model.path": str(model), "run.dir": str(folder / "runs" / name), **SETTINGS}
         train(load_config([context], [f"{key}={value}" for key, value in words.items()]))
@@ -47,17 +45,6 @@ def make_runs(folder: Path) -> Path:
         shutil.rmtree(folder / "runs" / name / "checkpoints", ignore_errors=True)
         shutil.rmtree(folder / "runs" / name / "model", ignore_errors=True)
     return folder / "runs"
-
-
-def sharpened(model_dir: Path) -> Path:
-    """The model with larger weights: what it answers depends on what it reads, so that there is a divergence."""
-    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "norm" not in name:
-                parameter.mul_(6.0)
-    model.save_pretrained(model_dir)
-    return model_dir
 
 
 def changed(path: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:

@@ -122,3 +122,17 @@ def _train_tokenizer() -> Any:
         unk_token="<|endoftext|>",
         model_max_length=1024,
     )
+
+
+def sharpened(model_dir: Path) -> Path:
+    """The model with larger weights: what it answers depends on what it reads, so that there is a divergence."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.mul_(6.0)
+    model.save_pretrained(model_dir)
+    return model_dir

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars
 import pytest
+import tiny_models
 import torch
 from engines import pair
 from opsd_rs.base import Batch, Ranks
@@ -27,14 +28,7 @@ TEMPERATURE = 0.7
 
 def sharp_model(folder: Path) -> str:
     """A random model whose answers depend on what it reads."""
-    path = random_model(folder, "llama")
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "norm" not in name:
-                parameter.mul_(6.0)
-    model.save_pretrained(path)
-    return path
+    return str(tiny_models.sharpened(Path(random_model(folder, "llama"))))
 
 
 def logprobs(model: torch.nn.Module, batch: Batch, row: int) -> torch.Tensor:
